@@ -1,0 +1,54 @@
+"""Scikit-learn estimators that read an image as a sequence.
+
+The public names are imported on first use (PEP 562): ``import sklstm`` and the
+transformers load neither TensorFlow nor Keras.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from sklstm._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from sklstm.estimators import LSTMImageClassifier
+    from sklstm.preprocessing import (
+        ImageReader,
+        PatchSequencer,
+        RowSequencer,
+        VolumeSequencer,
+    )
+
+# Where each public name lives. A new one is added here, in `__all__` and above;
+# tests/test_import.py compares the three.
+_HOME = {
+    "ImageReader": "sklstm.preprocessing",
+    "LSTMImageClassifier": "sklstm.estimators",
+    "PatchSequencer": "sklstm.preprocessing",
+    "RowSequencer": "sklstm.preprocessing",
+    "VolumeSequencer": "sklstm.preprocessing",
+}
+
+# Spelled out, because type checkers do not follow a computed `__all__`.
+__all__ = [
+    "ImageReader",
+    "LSTMImageClassifier",
+    "PatchSequencer",
+    "RowSequencer",
+    "VolumeSequencer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOME[name]
+    except KeyError:
+        raise AttributeError(f"module 'sklstm' has no attribute {name!r}") from None
+    value = getattr(import_module(home), name)
+    globals()[name] = value  # the next access does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
