@@ -1,0 +1,33 @@
+"""Checks of parameters; each failure is one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from numbers import Integral
+from typing import Any
+
+from sklstm.images import is_count
+
+
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
+    """Raise ValueError unless `value` is one of `choices`."""
+    choices = list(choices)
+    # The type first: an array would compare element by element.
+    if not any(isinstance(value, type(c)) and value == c for c in choices):
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name} must be one of {listed}; got {value!r}.")
+
+
+def check_sizes(name: str, value: Any, axes: tuple[str, ...]) -> tuple[int, ...]:
+    """Return one size for each axis, given one for all or one for each."""
+    sizes = (value,) * len(axes) if isinstance(value, Integral) else value
+    if (
+        not isinstance(sizes, tuple | list)
+        or len(sizes) != len(axes)
+        or not all(is_count(size) for size in sizes)
+    ):
+        raise ValueError(
+            f"{name} must be a whole number of at least 1, or ({', '.join(axes)}) of "
+            f"such; got {value!r}."
+        )
+    return tuple(int(size) for size in sizes)
