@@ -1,0 +1,75 @@
+"""Keras, imported without TensorFlow's start-up messages.
+
+Every module of this package takes Keras from here. Somebody who has set
+TF_CPP_MIN_LOG_LEVEL gets what they asked for.
+"""
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+_CHATTER = re.compile(
+    r"WARNING: All log messages before absl::InitializeLog"
+    r"|[IWE]\d{4} \d\d:\d\d"
+    r"|\d{4}-\d\d-\d\d .*: [IWE] "
+    r"|To enable the following instructions"
+)
+
+
+@contextmanager
+def _quiet_tensorflow() -> Iterator[None]:
+    """Hold back what TensorFlow's C++ logs, and nothing else written to stderr."""
+    # The variable alone does not do: TensorFlow 2.21 logs before it reads it.
+    os.environ[_LEVEL] = "3"
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.environ.pop(_LEVEL, None)
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            for line in held.read().decode(errors="replace").splitlines(True):
+                if not _CHATTER.match(line):
+                    sys.stderr.write(line)
+
+
+def import_quietly(name: str) -> Any:
+    """Import a module that may be the first to load TensorFlow, without its messages.
+
+    Parameters
+    ----------
+    name : str
+        Name of the module.
+
+    Returns
+    -------
+    module
+        It.
+    """
+    if _LEVEL in os.environ or "tensorflow" in sys.modules:
+        return import_module(name)
+    with _quiet_tensorflow():
+        module = import_module(name)
+        if "tensorflow" in sys.modules:
+            # Looking for a GPU logs as well, so it is done now.
+            sys.modules["tensorflow"].config.list_physical_devices()
+        return module
+
+
+if TYPE_CHECKING:
+    import keras
+else:
+    keras = import_quietly("keras")
+
+__all__ = ["import_quietly", "keras"]

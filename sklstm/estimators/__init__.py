@@ -1,0 +1,6 @@
+"""The scikit-learn face: estimators over Keras networks. Loads no Keras itself."""
+
+from sklstm.estimators._classifier import LSTMImageClassifier
+from sklstm.estimators._pool import clear_pool, set_pool_size
+
+__all__ = ["LSTMImageClassifier", "clear_pool", "set_pool_size"]

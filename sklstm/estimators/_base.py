@@ -1,0 +1,355 @@
+"""What every estimator over a Keras network shares: parameters, training, pickling.
+
+Keras is imported by the first fit and not before.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from sklstm._compat import CallbackSupportMixin
+from sklstm.images import unchanged_on_error, validate_images
+
+if TYPE_CHECKING:
+    import keras
+
+    from sklstm.estimators._pool import Lease
+    from sklstm.estimators._training import Data, Result
+
+_ROUTED = ("network", "optimizer", "loss", "metrics", "callbacks")
+
+
+class KerasEstimator(CallbackSupportMixin, BaseEstimator):
+    """Base of the estimators: routed parameters, a pooled network, all or nothing."""
+
+    _lease: Lease
+    history_: dict[str, list[float]]
+
+    def _set_routed(self, routed: dict[str, Any]) -> None:
+        for name in routed:
+            prefix, _, rest = name.partition("__")
+            if prefix not in _ROUTED or not rest:
+                raise TypeError(
+                    f"{type(self).__name__}() got an unexpected keyword argument "
+                    f"{name!r}: routed parameters begin with "
+                    + ", ".join(f"{known}__" for known in _ROUTED)
+                    + "."
+                )
+        if routed:
+            self.__dict__.update(routed)
+            self._routed = (*getattr(self, "_routed", ()), *routed)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Get the parameters of this estimator, the routed ones included.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Also return the parameters of parameters that are estimators.
+
+        Returns
+        -------
+        dict
+            Names to values.
+        """
+        params = super().get_params(deep=deep)
+        params.update({name: getattr(self, name) for name in self._routed_names()})
+        return params
+
+    def set_params(self, **params: Any) -> KerasEstimator:
+        """Set parameters of this estimator, the routed ones included.
+
+        Parameters
+        ----------
+        **params : dict
+            Names to values; ``optimizer__beta_1`` and the like go to that part.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        own = super().get_params(deep=False)
+        routed = {}
+        for name in list(params):
+            prefix, found, rest = name.partition("__")
+            if found and prefix in _ROUTED and not hasattr(own[prefix], "set_params"):
+                if not rest:
+                    raise ValueError(
+                        f"Invalid parameter {name!r} for {type(self).__name__}: it "
+                        f"names none of the parameters of {prefix}."
+                    )
+                routed[name] = params.pop(name)
+        super().set_params(**params)
+        new = {k: v for k, v in routed.items() if k not in self._routed_names()}
+        self.__dict__.update(routed)
+        self._set_routed(new)
+        return self
+
+    def _routed_names(self) -> tuple[str, ...]:
+        return getattr(self, "_routed", ())
+
+    def _routed_to(self, *prefixes: str) -> dict[str, Any]:
+        """Return routed parameters, names with their prefix."""
+        return {
+            name: getattr(self, name)
+            for name in self._routed_names()
+            if name.partition("__")[0] in prefixes
+        }
+
+    @contextmanager
+    def _all_or_nothing(self, continues: bool) -> Iterator[None]:
+        """Leave the estimator as it was when the block fails.
+
+        Parameters
+        ----------
+        continues : bool
+            The block trains the network that the estimator already holds.
+        """
+        state = self._lease.get_state() if continues else None
+        with unchanged_on_error(self):
+            try:
+                if continues:
+                    self.history_ = {k: list(v) for k, v in self.history_.items()}
+                yield
+            except BaseException:
+                if state is not None:
+                    self._lease.compiled.set_state(state)
+                raise
+
+    def _is_fitted(self) -> bool:
+        return hasattr(self, "_lease")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._is_fitted()
+
+    @property
+    def model_(self) -> keras.Model:
+        """The trained `keras.Model`; it is yours to keep, no later fit reuses it."""
+        if not self._is_fitted():
+            raise AttributeError(
+                f"This {type(self).__name__} is not fitted yet: call fit first."
+            )
+        compiled = self._lease.compiled
+        compiled.exposed = True
+        return compiled.model
+
+    def _predict_network(self, x: np.ndarray) -> np.ndarray:
+        check_is_fitted(self)
+        return self._lease.compiled.predict(x)
+
+    def _samples(self, X: Any, *, reset: bool) -> np.ndarray:
+        """Return sequences (n, n_steps, n_features), uint8 or float32."""
+        images = validate_images(self, X, reset=reset)
+        if images.ndim == 4:  # a step is a row of pixels, its channels together
+            images = images.reshape(*images.shape[:2], -1)
+        if images.dtype == np.uint8:
+            return images
+        with np.errstate(over="ignore"):
+            x = images.astype(np.float32, copy=False)
+        if x.dtype != images.dtype and not np.isfinite(x).all():
+            raise ValueError(
+                "X has values beyond what float32 can hold (3.4e38): scale it first."
+            )
+        return x
+
+    def _one_hot(self) -> bool:
+        """Tell whether the loss wants rows of zeros and a one."""
+        name = getattr(self.loss, "name", None) or getattr(
+            self.loss, "__name__", self.loss
+        )
+        return name is not None and "sparse" not in str(name).lower()
+
+    def _lease_network(
+        self,
+        x: np.ndarray,
+        n_outputs: int,
+        seed: np.random.SeedSequence,
+        continues: bool,
+    ) -> None:
+        """Take a network from the pool and start it, or go on with the own one."""
+        from sklstm.estimators._compiled import Recipe
+        from sklstm.estimators._pool import POOL, Lease
+
+        recipe = Recipe(
+            network=self.network,
+            input_shape=(None, x.shape[2]),
+            n_outputs=n_outputs,
+            input_dtype=x.dtype.name,
+            network_params=self._network_params(),
+            optimizer=self.optimizer,
+            optimizer_params=self._optimizer_params(),
+            compile_params={
+                "loss": self.loss or "sparse_categorical_crossentropy",
+                "metrics": self.metrics,
+                **self._routed_to("loss", "metrics"),
+            },
+            one_hot=self._one_hot(),
+        )
+        if continues:
+            own = self._lease.recipe
+            if replace(own, input_dtype=recipe.input_dtype).key() != recipe.key():
+                raise ValueError(
+                    f"{', '.join(recipe.changes(own))} changed since the last fit, and "
+                    "a network that trains on cannot follow: set it back, or fit with "
+                    "warm_start=False."
+                )
+            if own.input_dtype != recipe.input_dtype:  # bytes before, floats now
+                state = self._lease.get_state()
+                self._lease = Lease(POOL.take(recipe))
+                self._lease.compiled.set_state(state)
+        else:
+            self._lease = Lease(POOL.take(recipe))
+            self._lease.compiled.start(seed)
+            self._lease.compiled.standardize(x)
+        self._lease.compiled.configure(self.dropout, self.input_noise, self.l2)
+
+    def _snapshot(self) -> dict[str, Any]:
+        """Return what a copy of this estimator, fitted so far, must own itself."""
+        return {
+            "_lease": copy.deepcopy(self._lease),
+            "history_": {name: list(values) for name, values in self.history_.items()},
+            "n_iter_": len(self.history_["loss"]),
+        }
+
+    def _network_params(self) -> dict[str, Any]:
+        params = {
+            name: getattr(self, name)
+            for name in (
+                "units",
+                "n_layers",
+                "bidirectional",
+                "embedding",
+                "pooling",
+                "input_noise",
+                "dropout",
+                "l2",
+                "batch_norm",
+            )
+        }
+        if callable(self.network):
+            known = inspect.signature(self.network).parameters.values()
+            if not any(p.kind is p.VAR_KEYWORD for p in known):
+                named = {p.name for p in known}
+                params = {k: v for k, v in params.items() if k in named}
+        for name, value in self._routed_to("network").items():
+            params[name.removeprefix("network__")] = value
+        return params
+
+    def _optimizer_params(self) -> dict[str, Any]:
+        """Return what the optimizer is made with, clipping included."""
+        from sklstm._keras import keras
+
+        params = {
+            name.removeprefix("optimizer__"): value
+            for name, value in self._routed_to("optimizer").items()
+        }
+        if params and not isinstance(self.optimizer, str | type):
+            raise ValueError(
+                f"optimizer__{next(iter(params))} is given, but optimizer is an "
+                "instance, which is made already: give its class or name."
+            )
+        for name in ("learning_rate", "clipvalue", "gradient_accumulation_steps"):
+            if name in params:
+                raise ValueError(f"optimizer__{name} is given: set {name} instead.")
+        clips = [
+            name
+            for name in ("clipnorm", "global_clipnorm")
+            if params.get(name) is not None
+        ]
+        if self.clipvalue is not None:
+            if clips:
+                raise ValueError(
+                    f"clipvalue={self.clipvalue} and optimizer__{clips[0]} exclude "
+                    "each other: set clipvalue=None to clip by norm."
+                )
+            params["clipvalue"] = self.clipvalue
+        if self.gradient_accumulation_steps > 1:
+            params["gradient_accumulation_steps"] = self.gradient_accumulation_steps
+        if self.lr_schedule in ("cosine", "constant"):
+            params["learning_rate"] = float(self.learning_rate)
+        elif isinstance(
+            self.lr_schedule, keras.optimizers.schedules.LearningRateSchedule
+        ):
+            params["learning_rate"] = self.lr_schedule
+        else:
+            raise ValueError(
+                f"lr_schedule={self.lr_schedule!r} is not known: use 'cosine', "
+                "'constant' or a keras.optimizers.schedules.LearningRateSchedule."
+            )
+        return params
+
+    def _seed_sequence(self) -> np.random.SeedSequence:
+        """Return the source of all randomness of one fit.
+
+        None draws from the system, so that nobody's global generator moves.
+        """
+        if self.random_state is None:
+            return np.random.SeedSequence()
+        if isinstance(self.random_state, np.random.RandomState):
+            return np.random.SeedSequence(int(self.random_state.randint(2**31 - 1)))
+        return np.random.SeedSequence(int(self.random_state))
+
+    def _train_network(
+        self,
+        data: Data,
+        validation: Data | None,
+        *,
+        epochs: int,
+        context: Any,
+        constant_rate: bool = False,
+    ) -> Result:
+        """Train the leased network; return the result and extend `history_`."""
+        from sklstm.estimators._callbacks import let_go
+        from sklstm.estimators._optimizer import own_optimizer
+        from sklstm.estimators._scikeras import deterministic_ops, make_callbacks
+        from sklstm.estimators._training import Plan, train
+
+        compiled = self._lease.compiled
+        optimizer = own_optimizer(compiled.model)
+        if isinstance(self.optimizer, str | type):
+            peak = self.learning_rate
+        else:
+            peak = float(self.optimizer.learning_rate)
+        running: list = []
+        seen = {"X": data.x, "y": data.y, "metadata": {"sample_weight": data.w}}
+
+        def epoch_begin(epoch: int) -> None:
+            running[:] = [context.subcontext(task_name="epoch")]
+            running[0].call_on_fit_task_begin(estimator=self, **seen)
+
+        def epoch_end(epoch: int, logs: dict) -> bool:
+            return running[0].call_on_fit_task_end(
+                estimator=self,
+                **seen,
+                reconstruction_attributes=self._snapshot,
+            )
+
+        plan = Plan(
+            epochs=epochs,
+            batch_size=self.batch_size,
+            shuffle_seed=self._shuffle_seed,
+            peak=peak,
+            cosine=self.lr_schedule == "cosine" and not constant_rate,
+            accumulation=optimizer.gradient_accumulation_steps or 1,
+            patience=self.patience if self.early_stopping else None,
+            verbose=self.verbose,
+            callbacks=make_callbacks(self.callbacks, self._routed_to("callbacks")),
+            epoch_begin=epoch_begin,
+            epoch_end=epoch_end,
+        )
+        asked = deterministic_ops(self._shuffle_seed % 2**31)
+        try:
+            with asked if self.op_determinism else nullcontext():
+                return train(compiled, data, validation, plan, self.history_)
+        finally:
+            let_go(plan.callbacks)

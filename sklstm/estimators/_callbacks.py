@@ -1,0 +1,176 @@
+"""What happens between epochs, as Keras callbacks: every way of training runs them."""
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from sklstm._keras import keras
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from sklstm.estimators._optimizer import own_optimizer
+
+# A cross-entropy over standardized inputs has gradients of norm 0.01 to 10. These
+# bounds are far outside, where training no longer learns.
+_EXPLODED = 1e3
+_VANISHED = 1e-6
+
+_BATCH_HOOKS = [
+    f"on_{phase}batch_{edge}"
+    for phase in ("", "train_", "test_", "predict_")
+    for edge in ("begin", "end")
+]
+
+
+def wants_batches(callback: keras.callbacks.Callback) -> bool:
+    """Tell whether a callback listens to single batches."""
+    return any(
+        hook in vars(callback)
+        or getattr(type(callback), hook) is not getattr(keras.callbacks.Callback, hook)
+        for hook in _BATCH_HOOKS
+    )
+
+
+def let_go(callbacks: list) -> None:
+    """Take the model from callbacks: an instance is the user's and outlives the fit."""
+    for callback in callbacks:
+        # Not by its own method, which may count on a model as TensorBoard's does.
+        keras.callbacks.Callback.set_model(callback, None)
+
+
+class EpochRecorder(keras.callbacks.Callback):
+    """Add gradient norm and learning rate to the logs, keep all, stop at NaN.
+
+    Parameters
+    ----------
+    history : dict of lists
+        Appended to.
+    verbose : int
+        1 prints a line per epoch.
+    """
+
+    def __init__(self, history: dict[str, list[float]], verbose: int) -> None:
+        super().__init__()
+        self.history = history
+        self.verbose = verbose
+        self.n_epochs = 0
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        logs = {} if logs is None else logs
+        optimizer = own_optimizer(self.model)
+        logs["gradient_norm"] = optimizer.take_gradient_norm()
+        logs["learning_rate"] = float(optimizer.learning_rate)
+        self.n_epochs += 1
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(float(value))
+        if not math.isfinite(logs["loss"]):
+            raise FloatingPointError(
+                f"The training loss became {logs['loss']} in epoch {epoch + 1}: lower "
+                f"learning_rate (now {logs['learning_rate']:.2g}), set clipvalue=1.0, "
+                "or look for extreme values in X and sample_weight."
+            )
+        if self.verbose:
+            figures = "  ".join(f"{name} {value:.4g}" for name, value in logs.items())
+            print(f"epoch {epoch + 1}/{self.params['epochs']}  {figures}")
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        warn_about_gradients(self.history["gradient_norm"][-self.n_epochs :])
+
+
+def warn_about_gradients(norms: list[float]) -> None:
+    """Warn where the mean gradient of an epoch exploded or vanished."""
+    if max(norms) > _EXPLODED:
+        warnings.warn(
+            f"The gradient exploded: its norm reached {max(norms):.2g} in epoch "
+            f"{int(np.argmax(norms)) + 1}. Lower learning_rate or set clipvalue=1.0.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    elif norms[0] < _VANISHED:
+        warnings.warn(
+            f"The gradient vanished: its norm was {norms[0]:.2g} in the first epoch, "
+            "so nothing was learned. Use fewer steps (sequence_length), "
+            "pooling='attention', or batch_norm=True.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+
+
+class BestWeights(keras.callbacks.Callback):
+    """Early stopping on the validation loss; best weights are kept in memory.
+
+    When `patience` epochs have brought nothing better, training goes back to the best
+    weights. If the learning rate is on a cosine schedule, it is then led to zero over
+    a few last epochs, so that the schedule ends when training ends; the best epoch of
+    all wins.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without a lower validation loss.
+    anneal : int
+        Epochs that lead the learning rate to zero after that; 0 for none.
+    updates_per_epoch : float
+        Optimizer updates in an epoch.
+    """
+
+    def __init__(self, patience: int, anneal: int, updates_per_epoch: float) -> None:
+        super().__init__()
+        self.patience = patience
+        self.anneal = anneal
+        self.updates_per_epoch = updates_per_epoch
+        self.best = math.inf
+        self.best_epoch = 0
+        self.best_weights: list[np.ndarray] | None = None
+        self.last_epoch: int | None = None
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        loss = (logs or {}).get("val_loss", math.nan)
+        if self.best_weights is None or loss < self.best:
+            self.best, self.best_epoch = loss, epoch
+            self.best_weights = self.model.get_weights()
+        if self.last_epoch is not None:
+            self.model.stop_training |= epoch >= self.last_epoch
+        elif epoch - self.best_epoch >= self.patience:
+            remaining = self.params["epochs"] - epoch - 1
+            n_epochs = min(self.anneal, remaining)
+            self.last_epoch = epoch + n_epochs
+            if n_epochs == 0:
+                self.model.stop_training = True
+                return
+            self.model.set_weights(self.best_weights)
+            optimizer = own_optimizer(self.model)
+            n_updates = max(1, int(n_epochs * self.updates_per_epoch))
+            optimizer.start_cosine(float(optimizer.learning_rate), n_updates)
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        if self.best_weights is not None:
+            self.model.set_weights(self.best_weights)
+
+
+class EpochHooks(keras.callbacks.Callback):
+    """Call plain functions around each epoch, as scikit-learn's callbacks need.
+
+    Parameters
+    ----------
+    begin : callable
+        ``begin(epoch)``.
+    end : callable
+        ``end(epoch, logs) -> bool``; True stops training.
+    """
+
+    def __init__(
+        self, begin: Callable[[int], Any], end: Callable[[int, dict], bool]
+    ) -> None:
+        super().__init__()
+        self._begin = begin
+        self._end = end
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._begin(epoch)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if self._end(epoch, logs or {}):
+            self.model.stop_training = True

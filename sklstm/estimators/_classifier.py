@@ -1,0 +1,484 @@
+"""LSTMImageClassifier: an image, or a sequence made of one, to a class."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from sklstm._compat import Interval, StrOptions, with_callbacks
+from sklstm.estimators._base import KerasEstimator
+from sklstm.estimators._labels import (
+    check_labels,
+    encode,
+    sample_weights,
+    stratified_split,
+)
+
+
+class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
+    """Classify images by an LSTM that reads them as sequences.
+
+    A scikit-learn classifier over a Keras network. Inputs are standardized inside the
+    network, by one mean and one standard deviation of the training data, so that pixels
+    of 0..1, 0..16 and 0..255 train alike.
+
+    Parameters
+    ----------
+    network : str or callable, default="lstm"
+        "lstm", or a function ``(input_shape, n_classes, **params)`` that returns a
+        `keras.Model`, not compiled, whose output is (n, n_classes) probabilities;
+        ``input_shape`` is ``(None, n_features)``. Of the parameters below that shape
+        the network it gets those it names, and all of ``network__*``.
+    units : int, default=64
+        Hidden units per LSTM layer and direction.
+    n_layers : int, default=1
+        LSTM layers, one on the other.
+    bidirectional : bool, default=True
+        Read the sequence in both directions.
+    embedding : {"dense"} or None, default=None
+        "dense" projects every step linearly, to `units` features or to
+        ``network__embedding_units``, before the first LSTM.
+    pooling : {"last", "mean", "max", "attention"}, default="last"
+        How the steps become one vector: the last one each direction reads, the mean,
+        the maximum, or a mean with learned weights.
+    input_noise : float, default=0.5
+        Standard deviation of Gaussian noise that training adds to the standardized
+        input, in standard deviations of the pixels [3]_. It keeps a small image set
+        from being learned by heart. 0 for none.
+    dropout : float, default=0.3
+        Rate after every LSTM layer, in [0, 1).
+    l2 : float, default=0.0
+        Strength of the penalty on the squares of all kernels.
+    batch_norm : bool, default=False
+        Batch normalization after every LSTM layer.
+    optimizer : str, class or keras.optimizers.Optimizer, default="adam"
+        "adamw", "sgd", ...; ``optimizer__beta_1`` and the like go to it. An instance
+        is copied, and keeps its own learning rate, clipping and accumulation.
+    learning_rate : float, default=3e-3
+        Learning rate at the start.
+    lr_schedule : {"cosine", "constant"} or keras schedule, default="cosine"
+        "cosine" lets the learning rate fall to zero by the last update of training
+        (Loshchilov and Hutter, 2017). A `LearningRateSchedule` of Keras takes the
+        place of `learning_rate`.
+    clipvalue : float or None, default=1.0
+        Bound on every element of the gradient. None to clip by norm, with
+        ``optimizer__clipnorm`` or ``optimizer__global_clipnorm``, or not at all.
+    gradient_accumulation_steps : int, default=1
+        Batches whose mean gradient makes one update.
+    batch_size : int, default=32
+        Samples per batch; the last one of an epoch may be smaller.
+    epochs : int, default=40
+        Passes over the training data, at most.
+    early_stopping : bool, default=False
+        Stop when the validation loss has not fallen for `patience` epochs, on
+        ``X_val, y_val`` of `fit` or else on a stratified part of the training data.
+        The weights of the best epoch are kept. With the cosine schedule, training
+        goes back to them and leads the learning rate to zero over ``patience / 2``
+        further epochs, so that the schedule ends when training ends.
+    patience : int, default=10
+        Epochs to wait for a better one.
+    validation_fraction : float, default=0.1
+        Part of the training data held out for early stopping.
+    class_weight : dict, "balanced" or None, default=None
+        Labels to weights, 1 where the dict is silent; labels that do not occur are
+        ignored.
+    loss : str, class, function or keras.losses.Loss, default=None
+        None for the cross-entropy. Any loss without "sparse" in its name is given
+        one-hot targets. ``loss__*`` goes to a class.
+    metrics : list, default=None
+        Metrics in `history_` besides loss and accuracy.
+    callbacks : list or keras.callbacks.Callback, default=None
+        Classes or instances; ``callbacks__*`` goes to classes, as in scikeras. One
+        that listens to single batches makes training run through Keras' own `fit`,
+        which is slower.
+    warm_start : bool, default=False
+        Go on from the weights of the last fit instead of from new ones.
+    op_determinism : bool, default=False
+        Let only deterministic kernels run while training. Slower, and needed only
+        for identical results on a GPU.
+    random_state : int, RandomState instance or None, default=None
+        Determines weights, order, dropout and split. None draws from the system;
+        nobody's global generator is read or moved.
+    verbose : int, default=0
+        1 prints a line per epoch.
+    **routed
+        Parameters with the prefixes ``network__``, ``optimizer__``, ``loss__``,
+        ``metrics__`` and ``callbacks__``, as in scikeras.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+    model_ : keras.Model
+        The trained network.
+    history_ : dict of str to list of float
+        A value per epoch of loss, accuracy, gradient_norm (mean over the batches of
+        the norm of the whole gradient, before clipping), learning_rate (at the
+        epoch's last update) and, with validation, val_loss and val_accuracy.
+    n_iter_ : int
+        Epochs run.
+    best_epoch_ : int
+        Epochs after which the kept weights were reached.
+    n_features_in_ : int
+        Values per sample.
+    feature_names_in_ : ndarray of str
+        Names of the columns, where X was a table of strings-named columns.
+
+    See Also
+    --------
+    RowSequencer : Images to sequences of rows or columns.
+    PatchSequencer : Images to sequences of patches.
+
+    References
+    ----------
+    .. [1] S. Hochreiter and J. Schmidhuber, "Long short-term memory", Neural
+       Computation 9(8), 1997.
+    .. [2] I. Loshchilov and F. Hutter, "SGDR: stochastic gradient descent with warm
+       restarts", ICLR 2017.
+    .. [3] C. M. Bishop, "Training with noise is equivalent to Tikhonov
+       regularization", Neural Computation 7(1), 1995.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklstm import LSTMImageClassifier
+    >>> digits = load_digits(n_class=3)
+    >>> classifier = LSTMImageClassifier(units=16, epochs=10, random_state=0)
+    >>> classifier.fit(digits.images[:200], digits.target[:200])
+    LSTMImageClassifier(epochs=10, random_state=0, units=16)
+    >>> bool(classifier.score(digits.images[200:], digits.target[200:]) > 0.9)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "network": [str, callable],
+        "units": [Interval(Integral, 1, None, closed="left")],
+        "n_layers": [Interval(Integral, 1, None, closed="left")],
+        "bidirectional": ["boolean"],
+        "embedding": [StrOptions({"dense"}), None],
+        "pooling": [StrOptions({"last", "mean", "max", "attention"})],
+        "input_noise": [Interval(Real, 0, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "l2": [Interval(Real, 0, None, closed="left")],
+        "batch_norm": ["boolean"],
+        "optimizer": "no_validation",
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "lr_schedule": "no_validation",
+        "clipvalue": [Interval(Real, 0, None, closed="neither"), None],
+        "gradient_accumulation_steps": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "epochs": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "loss": "no_validation",
+        "metrics": "no_validation",
+        "callbacks": "no_validation",
+        "warm_start": ["boolean"],
+        "op_determinism": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        network: Any = "lstm",
+        *,
+        units: int = 64,
+        n_layers: int = 1,
+        bidirectional: bool = True,
+        embedding: str | None = None,
+        pooling: str = "last",
+        input_noise: float = 0.5,
+        dropout: float = 0.3,
+        l2: float = 0.0,
+        batch_norm: bool = False,
+        optimizer: Any = "adam",
+        learning_rate: float = 3e-3,
+        lr_schedule: Any = "cosine",
+        clipvalue: float | None = 1.0,
+        gradient_accumulation_steps: int = 1,
+        batch_size: int = 32,
+        epochs: int = 40,
+        early_stopping: bool = False,
+        patience: int = 10,
+        validation_fraction: float = 0.1,
+        class_weight: Any = None,
+        loss: Any = None,
+        metrics: Any = None,
+        callbacks: Any = None,
+        warm_start: bool = False,
+        op_determinism: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+        **routed: Any,
+    ) -> None:
+        self.network = network
+        self.units = units
+        self.n_layers = n_layers
+        self.bidirectional = bidirectional
+        self.embedding = embedding
+        self.pooling = pooling
+        self.input_noise = input_noise
+        self.dropout = dropout
+        self.l2 = l2
+        self.batch_norm = batch_norm
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.lr_schedule = lr_schedule
+        self.clipvalue = clipvalue
+        self.gradient_accumulation_steps = gradient_accumulation_steps
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.early_stopping = early_stopping
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.class_weight = class_weight
+        self.loss = loss
+        self.metrics = metrics
+        self.callbacks = callbacks
+        self.warm_start = warm_start
+        self.op_determinism = op_determinism
+        self.random_state = random_state
+        self.verbose = verbose
+        self._set_routed(routed)
+
+    @with_callbacks
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+    ) -> LSTMImageClassifier:
+        """Train on sequences or images and their classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_steps, n_features) or (n, height, width, channels)
+            Sequences; images are read by rows, flat rows (n, n_pixels) as square
+            images. uint8 is kept as bytes, all else becomes float32.
+        y : array-like of shape (n,)
+            Classes: numbers or strings.
+        sample_weight : array-like of shape (n,), default=None
+            Weight of each sample's loss, not negative. Samples of weight zero are
+            left out.
+        X_val, y_val : array-like, default=None
+            Samples to watch and, with ``early_stopping``, to stop by. None: with
+            ``early_stopping``, a stratified part of the training data.
+
+        Returns
+        -------
+        self : LSTMImageClassifier
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, X or y cannot be used; the estimator stays as it was.
+        FloatingPointError
+            If the loss becomes NaN or infinite.
+        """
+        self._validate_params()
+        context = self._init_callback_context(max_subtasks=self.epochs)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        continues = self.warm_start and self._is_fitted()
+        with self._all_or_nothing(continues):
+            self._fit(
+                X,
+                y,
+                sample_weight,
+                None if X_val is None and y_val is None else (X_val, y_val),
+                context=context,
+                continues=continues,
+            )
+        context.call_on_fit_task_end(
+            estimator=self, X=X, y=y, reconstruction_attributes=self._snapshot
+        )
+        return self
+
+    @with_callbacks
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> LSTMImageClassifier:
+        """Train one more epoch, at a constant learning rate.
+
+        Parameters
+        ----------
+        X : array-like
+            As in `fit`.
+        y : array-like of shape (n,)
+            Classes; not all need be present.
+        classes : array-like, default=None
+            All classes there will be. Needed at the first call if `y` lacks some.
+        sample_weight : array-like of shape (n,), default=None
+            As in `fit`.
+
+        Returns
+        -------
+        self : LSTMImageClassifier
+            The fitted estimator.
+        """
+        self._validate_params()
+        context = self._init_callback_context(max_subtasks=1)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        continues = self._is_fitted()
+        with self._all_or_nothing(continues):
+            self._fit(
+                X,
+                y,
+                sample_weight,
+                None,
+                context=context,
+                continues=continues,
+                one_epoch=True,
+                classes=classes,
+            )
+        context.call_on_fit_task_end(
+            estimator=self, X=X, y=y, reconstruction_attributes=self._snapshot
+        )
+        return self
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation: tuple | None,
+        *,
+        context: Any,
+        continues: bool,
+        one_epoch: bool = False,
+        classes: Any = None,
+    ) -> None:
+        from sklstm.estimators._training import Data
+
+        x = self._samples(X, reset=not continues)
+        codes = self._classes_of(y, len(x), continues, classes)
+        if one_epoch and self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all samples at once, which partial_fit "
+                "does not have: give a dict of weights."
+            )
+        weights = sample_weights(codes, self.classes_, sample_weight, self.class_weight)
+        used = weights > 0
+        if not used.all():
+            x, codes, weights = x[used], codes[used], weights[used]
+        if not one_epoch and len(np.unique(codes)) < 2:
+            raise ValueError(
+                f"y has one class, {self.classes_.tolist()[codes[0]]!r}, among samples "
+                "of weight above zero: a classifier needs at least two."
+            )
+
+        seeds = self._seed_sequence().spawn(3)
+        if not continues:
+            self._shuffle_seed = int(seeds[1].generate_state(1)[0])
+            self.history_ = {}
+        watched: tuple | None = None
+        if validation is not None:
+            watched = self._given_validation(*validation)
+        elif self.early_stopping and not one_epoch:
+            rows, kept = stratified_split(codes, self.validation_fraction, seeds[2])
+            watched = x[kept], codes[kept]
+            x, codes, weights = x[rows], codes[rows], weights[rows]
+        to_watch = None
+        if watched is not None:
+            x_val, codes_val = watched
+            if x_val.dtype != x.dtype:
+                x, x_val = x.astype("float32"), x_val.astype("float32")
+            ones = np.ones(len(x_val), "float32")
+            to_watch = Data(x_val, self._targets(codes_val), ones)
+
+        self._lease_network(x, len(self.classes_), seeds[0], continues)
+        result = self._train_network(
+            Data(x, self._targets(codes), weights),
+            to_watch,
+            epochs=1 if one_epoch else self.epochs,
+            context=context,
+            constant_rate=one_epoch,
+        )
+        self.n_iter_ = len(self.history_["loss"])
+        self.best_epoch_ = self.n_iter_ - result.n_epochs + result.best_epoch
+
+    def _classes_of(
+        self, y: Any, n_samples: int, continues: bool, classes: Any
+    ) -> np.ndarray:
+        """Set `classes_` and return the place of each label in it."""
+        y = check_labels(y, n_samples)
+        if not continues:
+            self.classes_ = np.unique(y if classes is None else classes)
+            if len(self.classes_) < 2:
+                raise ValueError(
+                    f"{'y' if classes is None else 'classes'} has one class, "
+                    f"{self.classes_.tolist()[0]!r}: a classifier needs at least two."
+                )
+        elif classes is not None and not np.array_equal(
+            np.unique(classes), self.classes_
+        ):
+            raise ValueError(
+                f"classes={classes!r} differ from those of the first call, "
+                f"{self.classes_.tolist()}."
+            )
+        return encode(y, self.classes_)
+
+    def _given_validation(self, X_val: Any, y_val: Any) -> tuple:
+        if X_val is None or y_val is None:
+            given, missing = ("y_val", "X_val") if X_val is None else ("X_val", "y_val")
+            raise ValueError(
+                f"{given} is given without {missing}: give both, or neither."
+            )
+        try:
+            x_val = self._samples(X_val, reset=False)
+        except (TypeError, ValueError) as error:
+            # It speaks of X, as every check of images does.
+            raise type(error)(f"X_val cannot be used: {error}") from None
+        labels = check_labels(y_val, len(x_val), "y_val", "X_val")
+        return x_val, encode(labels, self.classes_, "y_val")
+
+    def _targets(self, codes: np.ndarray) -> np.ndarray:
+        if self._one_hot():
+            return np.eye(len(self.classes_), dtype=np.float32)[codes]
+        return codes
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probability of every class.
+
+        Parameters
+        ----------
+        X : array-like
+            As in `fit`, of the same shape per sample.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), float32
+            In the order of `classes_`; every row sums to one.
+        """
+        check_is_fitted(self)
+        return self._lease.compiled.predict(self._samples(X, reset=False))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the most probable class.
+
+        Parameters
+        ----------
+        X : array-like
+            As in `fit`, of the same shape per sample.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Labels, of the kind seen in `fit`.
+        """
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(axis=1)]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags

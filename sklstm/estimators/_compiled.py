@@ -1,0 +1,277 @@
+"""A compiled network: built once from a recipe, started afresh for every fit."""
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sklstm._keras import keras
+
+import numpy as np
+
+from sklstm.estimators._optimizer import optimizer_class, scheduled
+from sklstm.estimators._scikeras import build_model
+from sklstm.networks import (
+    HyperDropout,
+    HyperNoise,
+    PenaltyStrength,
+    Standardize,
+    get_network,
+)
+from sklstm.networks.initialize import initialize
+
+# Keras draws the seeds of layers that name none from Python's global generator. It is
+# ours for the moment of building a user's network, and put back.
+_PYTHON_RANDOM = threading.RLock()
+
+
+@dataclass
+class Recipe:
+    """All that shapes the graph; it can be pickled where the graph cannot.
+
+    Parameters
+    ----------
+    network : str or callable
+        Name or function of the network.
+    input_shape : tuple
+        Shape of one sample, None where it may vary.
+    n_outputs : int
+        Number of classes.
+    input_dtype : str
+        "uint8" or "float32": how the training samples are held; the network casts.
+    network_params, optimizer_params, compile_params : dict
+        What the network function, the optimizer, and loss and metrics are given.
+    one_hot : bool
+        Targets are rows of zeros and a one, and not class numbers.
+    """
+
+    network: str | Callable[..., keras.Model]
+    input_shape: tuple
+    n_outputs: int
+    input_dtype: str
+    network_params: dict[str, Any]
+    optimizer: Any = "adam"
+    optimizer_params: dict[str, Any] = field(default_factory=dict)
+    compile_params: dict[str, Any] = field(default_factory=dict)
+    one_hot: bool = False
+
+    def key(self) -> tuple:
+        """Return a hashable value, equal where one graph serves both."""
+        return freeze(self._parts())
+
+    def changes(self, before: "Recipe") -> list[str]:
+        """Return the names of what `before` would need another graph for."""
+        old = before._parts()
+        return [
+            name or group
+            for group, new in self._parts().items()
+            for name in {**new, **old[group]}
+            if freeze(new.get(name)) != freeze(old[group].get(name))
+        ]
+
+    def _parts(self) -> dict[str, dict[str, Any]]:
+        params = dict(self.network_params)
+        if isinstance(self.network, str):
+            # Weights of the network, not constants of the graph.
+            for name in ("dropout", "input_noise", "l2"):
+                params[name] = params.get(name, 0) > 0
+        optimizer = self.optimizer
+        if isinstance(optimizer, keras.optimizers.Optimizer):
+            config = optimizer.get_config()
+            del config["name"]  # numbered by Keras
+            if isinstance(config["learning_rate"], float):
+                del config["learning_rate"]  # a variable, as below
+            optimizer = (type(optimizer), config)
+        optimizer_params = dict(self.optimizer_params)
+        schedule = optimizer_params.pop("learning_rate", None)
+        if isinstance(schedule, float):
+            schedule = None  # a variable of the optimizer
+        return {
+            "network": {"": self.network, **params},
+            "optimizer": {"": optimizer, **optimizer_params},
+            "compile": {**self.compile_params, "lr_schedule": schedule},
+            "fixed": {
+                "the Keras backend": keras.backend.backend(),
+                "the dtype policy": keras.config.dtype_policy().name,
+                "the shape of X": self.input_shape,
+                "the dtype of X": self.input_dtype,
+                "the number of classes": self.n_outputs,
+                "the kind of target": self.one_hot,
+            },
+        }
+
+
+def freeze(value: Any) -> Any:
+    """Turn a nested value into an equal hashable one."""
+    if isinstance(value, dict):
+        return tuple((k, freeze(value[k])) for k in sorted(value))
+    if isinstance(value, list | tuple):
+        return (type(value).__name__, *(freeze(v) for v in value))
+    if isinstance(value, np.ndarray):
+        return (value.shape, value.dtype.str, value.tobytes())
+    if hasattr(value, "get_config") and not isinstance(value, type):
+        config = keras.saving.serialize_keras_object(value)
+        return (type(value), repr(config))
+    try:
+        hash(value)
+    except TypeError:
+        return id(value)
+    return (type(value).__name__, value)
+
+
+class CompiledNetwork:
+    """A Keras model, its optimizer and the functions traced from them.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What to build.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.key = recipe.key()
+        self.exposed = False
+        self.model = self._build_seeded(0)
+        optimizer = self.model.optimizer
+        optimizer.build(self.model.trainable_variables)
+        self._optimizer_start = [_numpy(v) for v in optimizer.variables]
+        self.engine = self._make_engine()
+
+    def _make_engine(self) -> Any:
+        if keras.backend.backend() != "tensorflow":
+            return None
+        from sklstm.estimators._tensorflow import GraphEngine
+
+        recipe = self.recipe
+        shape = (recipe.n_outputs,) if recipe.one_hot else ()
+        dtype = "float32" if recipe.one_hot else "int32"
+        return GraphEngine(self.model, recipe.input_dtype, shape, dtype)
+
+    def _build(self) -> keras.Model:
+        recipe = self.recipe
+        network = get_network(recipe.network)
+        params = dict(
+            recipe.network_params,
+            input_shape=recipe.input_shape,
+            n_classes=recipe.n_outputs,
+        )
+        base = optimizer_class(recipe.optimizer)
+        if isinstance(recipe.optimizer, keras.optimizers.Optimizer):
+            config = recipe.optimizer.get_config()
+            optimizer: Any = scheduled(base).from_config(config)  # type: ignore
+            routed = {}
+        else:
+            optimizer = scheduled(base)
+            routed = {f"optimizer__{k}": v for k, v in recipe.optimizer_params.items()}
+        # XLA gains nothing for a recurrent loop on the CPU and compiles for seconds.
+        jit = "auto" if keras.backend.backend() == "jax" else False
+        model = build_model(
+            network.build,
+            params,
+            {"optimizer": optimizer, **routed, **recipe.compile_params},
+            jit,
+        )
+        if len(model.outputs) != 1 or model.outputs[0].shape[1:] != (recipe.n_outputs,):
+            shapes = [tuple(output.shape) for output in model.outputs]
+            raise ValueError(
+                f"The network gives outputs of shape {shapes}: it must give one of "
+                f"shape (None, {recipe.n_outputs}), the probabilities of the classes."
+            )
+        return model
+
+    def start(self, seed: np.random.SeedSequence) -> None:
+        """Put everything where a fresh build would have it, for this seed."""
+        if isinstance(self.recipe.network, str):
+            initialize(self.model, seed)
+        else:
+            fresh = self._build_seeded(int(seed.generate_state(1)[0]))
+            for own, new in zip(self.model.variables, fresh.variables, strict=True):
+                own.assign(_numpy(new))
+        self._assign(self.model.optimizer.variables, self._optimizer_start)
+
+    def _build_seeded(self, seed: int) -> keras.Model:
+        with _PYTHON_RANDOM:
+            before = random.getstate()
+            random.seed(seed)
+            try:
+                return self._build()
+            finally:
+                random.setstate(before)
+
+    def configure(self, dropout: float, input_noise: float, l2: float) -> None:
+        """Set what a search varies and the graph does not hold fixed.
+
+        A user's own network has been given these values when it was built.
+        """
+        if not isinstance(self.recipe.network, str):
+            return
+        for layer in _all_layers(self.model):
+            if isinstance(layer, HyperDropout):
+                layer.rate.assign(dropout)
+            elif isinstance(layer, HyperNoise):
+                layer.stddev.assign(input_noise)
+            elif isinstance(layer, PenaltyStrength):
+                layer.l2.assign(l2)
+
+    def standardize(self, x: np.ndarray) -> None:
+        """Fit the network's own scaling of its input to training data."""
+        layers = [
+            layer for layer in _all_layers(self.model) if isinstance(layer, Standardize)
+        ]
+        if layers:
+            mean = float(x.mean(dtype="float64"))
+            scale = float(x.std(dtype="float64"))
+            for layer in layers:
+                layer.set(mean, scale if scale > 0 else 1.0)
+
+    def get_state(self) -> dict[str, list[np.ndarray]]:
+        """Return everything that training moved."""
+        return {
+            "model": [_numpy(v) for v in self.model.variables],
+            "optimizer": [_numpy(v) for v in self.model.optimizer.variables],
+        }
+
+    def set_state(self, state: dict[str, list[np.ndarray]]) -> None:
+        """Put back what `get_state` returned."""
+        self._assign(self.model.variables, state["model"])
+        self._assign(self.model.optimizer.variables, state["optimizer"])
+
+    def _assign(self, variables: list, values: list[np.ndarray]) -> None:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Return the network's output for every sample."""
+        x = x.astype("float32", copy=False)
+        if self.engine is not None:
+            return self.engine.predict(x)
+        return predict_in_buckets(self.model, x)
+
+
+def predict_in_buckets(
+    model: keras.Model, x: np.ndarray, most: int = 256
+) -> np.ndarray:
+    """Predict in batches of few different sizes: each new size is compiled anew."""
+    outputs = []
+    for first in range(0, len(x), most):
+        part = x[first : first + most]
+        size = min(most, 1 << (len(part) - 1).bit_length())
+        padding = np.repeat(part[-1:], size - len(part), axis=0)
+        padded = np.concatenate([part, padding])
+        outputs.append(np.asarray(model.predict_on_batch(padded))[: len(part)])
+    return np.concatenate(outputs)
+
+
+def _numpy(variable: Any) -> np.ndarray:
+    # asarray first: np.array asks `__array__` for a copy in a way that Keras' variables
+    # do not know, which NumPy 2 warns about.
+    return np.array(np.asarray(variable))
+
+
+def _all_layers(layer: Any) -> list:
+    found = [layer]
+    for inner in getattr(layer, "layers", []):
+        found.extend(_all_layers(inner))
+    return found

@@ -1,0 +1,138 @@
+"""Optimizers that carry their schedule and measure the gradient.
+
+The learning-rate schedule is a handful of optimizer variables, not a constant of the
+graph: another learning rate or another number of epochs needs no new trace, and
+every backend that carries optimizer variables carries it.
+"""
+
+import functools
+import math
+from typing import Any
+
+from sklstm._keras import keras
+
+
+class _Scheduled:
+    """Mixed into a Keras optimizer; see `scheduled`."""
+
+    def build(self: Any, variables: list) -> None:
+        super().build(variables)  # type: ignore[misc]
+        if hasattr(self, "schedule_peak"):
+            return
+        self._n_own_variables = len(self.variables)
+        for name in (
+            "schedule_peak",
+            "schedule_start",
+            "schedule_steps",
+            "gradient_norm_sum",
+            "gradient_norm_count",
+        ):
+            setattr(self, name, self.add_variable((), dtype="float32", name=name))
+
+    def apply(self: Any, grads: list, trainable_variables: Any = None) -> None:
+        # Before clipping, so that a gradient that explodes is seen to.
+        present = [keras.ops.cast(g, "float32") for g in grads if g is not None]
+        norm = keras.ops.sqrt(sum(keras.ops.sum(keras.ops.square(g)) for g in present))
+        self.gradient_norm_sum.assign_add(norm)
+        self.gradient_norm_count.assign_add(1.0)
+
+        if isinstance(self._learning_rate, keras.Variable):
+            done = keras.ops.cast(self.iterations, "float32") - self.schedule_start
+            fraction = keras.ops.minimum(
+                done / keras.ops.maximum(self.schedule_steps, 1.0), 1.0
+            )
+            cosine = (
+                self.schedule_peak * 0.5 * (1.0 + keras.ops.cos(math.pi * fraction))
+            )
+            current = keras.ops.cast(self._learning_rate, "float32")
+            self._learning_rate.assign(
+                keras.ops.where(self.schedule_steps > 0, cosine, current)
+            )
+        super().apply(grads, trainable_variables)  # type: ignore[misc]
+
+    def start_cosine(self: Any, peak: float, n_updates: int) -> None:
+        """Fall from `peak` to 0 along half a cosine over the next `n_updates`."""
+        self.schedule_peak.assign(peak)
+        self.schedule_start.assign(float(self.iterations))
+        self.schedule_steps.assign(float(n_updates))
+        self._learning_rate.assign(peak)
+
+    def keep_constant(self: Any, learning_rate: float) -> None:
+        """Keep one learning rate until told otherwise."""
+        self.schedule_steps.assign(0.0)
+        self._learning_rate.assign(learning_rate)
+
+    def take_gradient_norm(self: Any) -> float:
+        """Return the mean norm of the gradients since the last call."""
+        total, count = float(self.gradient_norm_sum), float(self.gradient_norm_count)
+        self.gradient_norm_sum.assign(0.0)
+        self.gradient_norm_count.assign(0.0)
+        return total / count if count else math.nan
+
+    def save_own_variables(self: Any, store: Any) -> None:
+        # A saved model holds the plain optimizer and opens without this package.
+        for i, variable in enumerate(self.variables[: self._n_own_variables]):
+            store[str(i)] = variable.numpy()
+
+
+@functools.cache
+def scheduled(optimizer_class: type) -> type:
+    """Return a subclass of a Keras optimizer that carries a cosine schedule.
+
+    Parameters
+    ----------
+    optimizer_class : type
+        A subclass of `keras.optimizers.Optimizer`.
+
+    Returns
+    -------
+    type
+        Of the same name, and saved under the original's.
+    """
+    namespace = {"__module__": optimizer_class.__module__}
+    return type(optimizer_class.__name__, (_Scheduled, optimizer_class), namespace)
+
+
+def own_optimizer(model: keras.Model) -> Any:
+    """Return the scheduled optimizer of a compiled model.
+
+    Under the policy "mixed_float16" Keras wraps it, to scale the loss.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Compiled with a `scheduled` optimizer.
+
+    Returns
+    -------
+    keras.optimizers.Optimizer
+        The one that carries schedule and gradient norm.
+    """
+    return getattr(model.optimizer, "inner_optimizer", model.optimizer)
+
+
+def optimizer_class(optimizer: Any) -> type:
+    """Return the Keras class of an optimizer given as name, class or instance."""
+    if isinstance(optimizer, str):
+        # Keras' own `get` does not know all of its classes: Lamb is missing in 3.15.
+        named = {name.lower(): kind for name, kind in vars(keras.optimizers).items()}
+        kind = named.get(optimizer.lower())
+        if isinstance(kind, type) and kind is not keras.optimizers.Optimizer:
+            return kind
+        try:
+            return type(keras.optimizers.get(optimizer))
+        except ValueError:
+            raise ValueError(
+                f"optimizer={optimizer!r} is not known to Keras: use 'adam', 'adamw', "
+                "'sgd', 'rmsprop' or another of keras.optimizers."
+            ) from None
+    if isinstance(optimizer, type) and issubclass(
+        optimizer, keras.optimizers.Optimizer
+    ):
+        return optimizer
+    if isinstance(optimizer, keras.optimizers.Optimizer):
+        return type(optimizer)
+    raise TypeError(
+        f"optimizer={optimizer!r} is no optimizer: give the name of a Keras optimizer, "
+        "its class or an instance."
+    )

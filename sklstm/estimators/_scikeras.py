@@ -1,0 +1,185 @@
+"""All that touches scikeras: routed parameters to Keras objects, and the built model.
+
+scikeras' `BaseWrapper` sits underneath the estimators of this package and does what it
+does well: ``optimizer__beta_1``, ``callbacks__0__patience``, ``loss__gamma``.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sklstm._keras import import_quietly, keras
+
+# scikeras loads TensorFlow, whichever backend Keras has.
+BaseWrapper = import_quietly("scikeras.wrappers").BaseWrapper
+_seeded_ops = import_quietly("scikeras.utils.random_state").tensorflow_random_state
+
+
+def build_model(
+    build: Callable[..., keras.Model],
+    network_params: dict[str, Any],
+    compile_params: dict[str, Any],
+    jit_compile: bool | str,
+) -> keras.Model:
+    """Build a network and compile it with routed optimizer, loss and metrics.
+
+    Parameters
+    ----------
+    build : callable
+        Gives a `keras.Model` from keyword parameters alone.
+    network_params : dict
+        Those parameters.
+    compile_params : dict
+        ``optimizer`` (a class), ``loss``, ``metrics`` and their routed parameters;
+        the accuracy is added to the metrics.
+    jit_compile : bool or str
+        As in `keras.Model.compile`.
+
+    Returns
+    -------
+    keras.Model
+        Compiled.
+
+    Raises
+    ------
+    TypeError
+        If `build` returns something else, or a routed parameter is not known.
+    ValueError
+        If the model comes compiled, or the name of a loss or metric is not known.
+    """
+    _check_network_params(build, network_params)
+    for part in ("optimizer", "loss", "metrics"):
+        _check_part(part, compile_params)
+
+    def compiled(compile_kwargs: dict[str, Any]) -> keras.Model:
+        model = build(**network_params)
+        if not isinstance(model, keras.Model):
+            raise TypeError(
+                f"The network function returned a {type(model).__name__}: it must "
+                "return a keras.Model."
+            )
+        if model.compiled:
+            raise ValueError(
+                "The network function returned a compiled model: return it without "
+                "compile() and set optimizer, loss and metrics on the estimator."
+            )
+        own = compile_kwargs.pop("metrics") or []
+        own = list(own.values()) if isinstance(own, dict) else own
+        metrics = ["accuracy", *own]
+        model.compile(**compile_kwargs, metrics=metrics, jit_compile=jit_compile)
+        return model
+
+    wrapper = BaseWrapper(model=compiled, **compile_params)
+    wrapper._random_state = None  # this package seeds its networks itself
+    return wrapper._build_keras_model()
+
+
+def _check_network_params(build: Callable, network_params: dict[str, Any]) -> None:
+    known = inspect.signature(build).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        return
+    for name in network_params:
+        if name not in known:
+            takes = [p for p in known if p not in ("input_shape", "n_classes")]
+            raise TypeError(
+                f"network__{name} is not a parameter of the network function "
+                f"{getattr(build, '__name__', build)!r}: it takes "
+                f"{', '.join(takes) or 'none'}."
+            )
+
+
+def _check_part(part: str, params: dict[str, Any]) -> None:
+    """Make optimizer, loss or metrics once, to say which of them is to blame."""
+    value = params[part]
+    routed = {k: v for k, v in params.items() if k.startswith(f"{part}__")}
+    try:
+        BaseWrapper(**{part: value, **routed})._get_compile_kwargs()
+    except (TypeError, ValueError) as error:
+        raise _blame(part, value, routed, error) from error
+
+
+def _blame(part: str, value: Any, routed: dict, error: Exception) -> Exception:
+    reason = str(error)
+    if "not a class" in reason:
+        reason = "only a class takes parameters, not a name, function or instance."
+    given = getattr(value, "__name__", None) or repr(value)
+    with_routed = ", ".join(f"{name}={v!r}" for name, v in routed.items())
+    return type(error)(
+        f"{part}={given}{' with ' if routed else ''}{with_routed} cannot be used: "
+        f"{reason}"
+    )
+
+
+def make_callbacks(callbacks: Any, routed: dict[str, Any]) -> list:
+    """Return Keras callbacks from classes, instances, lists or dicts of them.
+
+    Parameters
+    ----------
+    callbacks : Any
+        As scikeras takes them.
+    routed : dict
+        Parameters that begin with ``callbacks__``.
+
+    Returns
+    -------
+    list of keras.callbacks.Callback
+        One flat list.
+
+    Raises
+    ------
+    TypeError
+        If they are something else, or a routed parameter is not known.
+    """
+    try:
+        for callback in _leaves(callbacks):
+            kind = callback if isinstance(callback, type) else type(callback)
+            if not issubclass(kind, keras.callbacks.Callback):
+                raise TypeError(
+                    "give classes or instances of keras.callbacks.Callback, or a list "
+                    "or dict of them."
+                )
+        if routed and callbacks is None:
+            raise TypeError("give callbacks the class that takes them.")
+        wrapper = BaseWrapper(callbacks=callbacks, **routed)
+        wrapper._initialize_callbacks()
+    except (TypeError, ValueError) as error:
+        raise _blame("callbacks", callbacks, routed, error) from error
+    flat: list = []
+    for callback in wrapper._fit_callbacks:
+        flat.extend(callback if isinstance(callback, list) else [callback])
+    return flat
+
+
+def _leaves(nested: Any) -> Iterator:
+    if isinstance(nested, list | tuple | dict):
+        for item in nested.values() if isinstance(nested, dict) else nested:
+            yield from _leaves(item)
+    elif nested is not None:
+        yield nested
+
+
+@contextmanager
+def deterministic_ops(seed: int) -> Iterator[None]:
+    """Let only deterministic kernels run within the block; put everything back after.
+
+    Parameters
+    ----------
+    seed : int
+        Seeds TensorFlow's global generator meanwhile, as its deterministic ops want.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        with _seeded_ops(seed):
+            yield
+    elif backend == "torch":
+        import torch
+
+        before = torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)
+    else:  # XLA's CPU kernels are deterministic; its GPU flags are set before start
+        yield

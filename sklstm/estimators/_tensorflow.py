@@ -1,0 +1,136 @@
+"""All that is TensorFlow's own: epochs, evaluation and prediction inside one graph.
+
+`model.fit` spends most of a small fit's time between the steps. Here an epoch is one
+call of one traced function: batches are gathered by a shuffled index, each goes
+through Keras' own `train_step`, and Python is asked again when the epoch is over.
+"""
+
+from typing import Any
+
+from sklstm._keras import keras
+
+import numpy as np
+import tensorflow as tf
+
+PREDICT_BATCH = 512
+
+
+class GraphEngine:
+    """Runs a compiled model epoch by epoch.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Built and compiled, its optimizer built.
+    input_dtype : str
+        dtype of the samples that will be given.
+    target_shape : tuple
+        Shape of one target: () for class numbers, (n_classes,) for one-hot rows.
+    target_dtype : str
+        dtype of the targets.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        input_dtype: str,
+        target_shape: tuple,
+        target_dtype: str,
+    ) -> None:
+        # Metrics make their variables at first use: a trace in which they did so would
+        # be thrown away and made again.
+        model.compute_metrics(
+            None,
+            tf.zeros((1, *target_shape), target_dtype),
+            tf.zeros((1, *model.outputs[0].shape[1:])),
+            tf.ones(1),
+        )
+        model.reset_metrics()
+
+        # The sample's shape is left open where the network leaves it open.
+        samples = tf.TensorSpec(model.inputs[0].shape, input_dtype)
+        floats = tf.TensorSpec(model.inputs[0].shape, "float32")
+        targets = tf.TensorSpec((None, *target_shape), target_dtype)
+        weights = tf.TensorSpec((None,), "float32")
+        order = tf.TensorSpec((None,), "int32")
+        size = tf.TensorSpec((), "int32")
+
+        @tf.function(
+            input_signature=[samples, targets, weights, order, size], autograph=False
+        )
+        def train_epoch(x: Any, y: Any, w: Any, order: Any, size: Any) -> dict:
+            def step(indices: Any) -> None:
+                model.train_step(_gather(indices, x, y, w))
+
+            model.reset_metrics()
+            _for_each_batch(step, order, size)
+            return model.get_metrics_result()
+
+        @tf.function(input_signature=[samples, targets, weights, size], autograph=False)
+        def evaluate(x: Any, y: Any, w: Any, size: Any) -> dict:
+            def step(indices: Any) -> None:
+                model.test_step(_gather(indices, x, y, w))
+
+            model.reset_metrics()
+            _for_each_batch(step, tf.range(tf.shape(y)[0]), size)
+            return model.get_metrics_result()
+
+        @tf.function(input_signature=[floats], autograph=False)
+        def predict(x: Any) -> Any:
+            return model(x, training=False)
+
+        self._train_epoch = train_epoch
+        self._evaluate = evaluate
+        self._predict = predict
+
+    def load(self, x: np.ndarray, y: np.ndarray, w: np.ndarray) -> tuple:
+        """Copy data to where the graph reads it, once per fit."""
+        return tf.constant(x), tf.constant(y), tf.constant(w)
+
+    def train_epoch(self, data: tuple, order: np.ndarray, batch_size: int) -> dict:
+        """Train on every sample once, in the given order; return the metrics."""
+        order = tf.constant(order, tf.int32)
+        size = tf.constant(batch_size, tf.int32)
+        logs = _call(self._train_epoch, *data, order, size)
+        return {name: float(value) for name, value in logs.items()}
+
+    def evaluate(self, data: tuple, batch_size: int) -> dict:
+        """Return loss and metrics on the data."""
+        logs = _call(self._evaluate, *data, tf.constant(batch_size, tf.int32))
+        return {name: float(value) for name, value in logs.items()}
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Return the network's output, (n, n_outputs)."""
+        if len(x) <= PREDICT_BATCH:
+            return _call(self._predict, tf.constant(x)).numpy()
+        return np.concatenate(
+            [
+                _call(self._predict, tf.constant(x[i : i + PREDICT_BATCH])).numpy()
+                for i in range(0, len(x), PREDICT_BATCH)
+            ]
+        )
+
+
+def _call(function: Any, *args: Any) -> Any:
+    # The concrete function: a second network is not a second trace of the first, but
+    # TensorFlow would take it for one and warn of retracing after the fifth.
+    return function.get_concrete_function()(*args)
+
+
+def _gather(indices: Any, x: Any, y: Any, w: Any) -> tuple:
+    # Bytes stay bytes until they are in a batch: a quarter of the memory.
+    samples = tf.cast(tf.gather(x, indices), tf.float32)
+    return samples, tf.gather(y, indices), tf.gather(w, indices)
+
+
+def _for_each_batch(step: Any, order: Any, size: Any) -> None:
+    n = tf.shape(order)[0]
+
+    def body(start: Any) -> Any:
+        step(order[start : start + size])
+        return start + size
+
+    # One batch after another: they share the weights.
+    tf.while_loop(
+        lambda start: start < n, body, [tf.constant(0)], parallel_iterations=1
+    )

@@ -1,0 +1,239 @@
+"""One training run of one compiled network: the same epochs whoever runs them."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sklstm._keras import keras
+
+import numpy as np
+
+from sklstm.estimators._callbacks import (
+    BestWeights,
+    EpochHooks,
+    EpochRecorder,
+    wants_batches,
+)
+from sklstm.estimators._optimizer import own_optimizer
+
+
+@dataclass
+class Data:
+    """Samples, encoded targets and weights, equally long.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n, ...)
+        Samples as the network takes them.
+    y : ndarray of shape (n,) or (n, n_classes)
+        Encoded targets.
+    w : ndarray of shape (n,), float32
+        Weight of each sample's loss.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    w: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass
+class Plan:
+    """How long and how to train.
+
+    Parameters
+    ----------
+    epochs, batch_size : int
+        As in Keras.
+    shuffle_seed : int
+        With the number of an epoch, determines its order.
+    peak : float
+        Learning rate at the start.
+    cosine : bool
+        Let the learning rate fall to zero by the last update.
+    accumulation : int
+        Batches per update.
+    patience : int or None
+        None trains all epochs and keeps the last weights.
+    """
+
+    epochs: int
+    batch_size: int
+    shuffle_seed: int
+    peak: float
+    cosine: bool
+    accumulation: int = 1
+    patience: int | None = None
+    verbose: int = 0
+    callbacks: list = field(default_factory=list)
+    epoch_begin: Callable[[int], Any] | None = None
+    epoch_end: Callable[[int, dict], bool] | None = None
+
+
+@dataclass
+class Result:
+    """What a training run leaves besides the weights.
+
+    Parameters
+    ----------
+    n_epochs : int
+        Epochs run.
+    best_epoch : int
+        Number of epochs after which the kept weights were reached.
+    """
+
+    n_epochs: int
+    best_epoch: int
+
+
+def train(
+    compiled: Any,
+    data: Data,
+    validation: Data | None,
+    plan: Plan,
+    history: dict[str, list[float]],
+) -> Result:
+    """Train a compiled network as planned.
+
+    Parameters
+    ----------
+    compiled : CompiledNetwork
+        Its weights are changed.
+    data, validation : Data
+        What to learn from and what to watch.
+    plan : Plan
+        How.
+    history : dict of lists
+        Metrics of each epoch are appended.
+
+    Returns
+    -------
+    Result
+        Epochs run, and the one whose weights were kept.
+    """
+    model = compiled.model
+    n_batches = math.ceil(len(data) / plan.batch_size)
+    updates = max(1, plan.epochs * n_batches // plan.accumulation)
+    optimizer = own_optimizer(model)
+    if plan.cosine:
+        optimizer.start_cosine(plan.peak, updates)
+    elif isinstance(optimizer.learning_rate, keras.Variable):
+        optimizer.keep_constant(plan.peak)
+    optimizer.take_gradient_norm()
+
+    recorder = EpochRecorder(history, plan.verbose)
+    callbacks = [recorder, *plan.callbacks]
+    best = None
+    if plan.patience is not None and validation is not None:
+        anneal = math.ceil(plan.patience / 2) if plan.cosine else 0
+        best = BestWeights(plan.patience, anneal, n_batches / plan.accumulation)
+        callbacks.append(best)
+    if plan.epoch_begin is not None and plan.epoch_end is not None:
+        callbacks.append(EpochHooks(plan.epoch_begin, plan.epoch_end))
+
+    first = len(history.get("loss", []))
+    order = _Order(len(data), plan.shuffle_seed, first)
+    if compiled.engine is None or any(map(wants_batches, plan.callbacks)):
+        _fit_with_keras(model, data, validation, plan, order, callbacks)
+    else:
+        _fit_in_graph(compiled, data, validation, plan, order, callbacks)
+    n_epochs = recorder.n_epochs
+    return Result(n_epochs, n_epochs if best is None else best.best_epoch + 1)
+
+
+class _Order:
+    """The order of the samples in each epoch: a function of seed and epoch alone."""
+
+    def __init__(self, n: int, seed: int, first_epoch: int) -> None:
+        self.n = n
+        self.seed = seed
+        self.first_epoch = first_epoch
+
+    def __call__(self, epoch: int) -> np.ndarray:
+        rng = np.random.default_rng([self.seed, self.first_epoch + epoch])
+        return rng.permutation(self.n).astype(np.int32)
+
+
+def _fit_in_graph(
+    compiled: Any,
+    data: Data,
+    validation: Data | None,
+    plan: Plan,
+    order: _Order,
+    callbacks: list,
+) -> None:
+    engine, model = compiled.engine, compiled.model
+    loaded = engine.load(data.x, data.y, data.w)
+    watched = None
+    if validation is not None:
+        watched = engine.load(validation.x, validation.y, validation.w)
+    hooks = keras.callbacks.CallbackList(
+        callbacks, model=model, epochs=plan.epochs, verbose=0
+    )
+    model.stop_training = False
+    hooks.on_train_begin()
+    logs: dict = {}
+    for epoch in range(plan.epochs):
+        hooks.on_epoch_begin(epoch)
+        logs = engine.train_epoch(loaded, order(epoch), plan.batch_size)
+        if watched is not None:
+            hooks.on_test_begin()
+            seen = engine.evaluate(watched, plan.batch_size)
+            hooks.on_test_end(seen)
+            logs.update({f"val_{name}": value for name, value in seen.items()})
+        hooks.on_epoch_end(epoch, logs)
+        if model.stop_training:
+            break
+    # Keras' own last step: with `use_ema`, the averages become the weights.
+    model.optimizer.finalize_variable_values(model.trainable_weights)
+    hooks.on_train_end(logs)
+
+
+class _Batches(keras.utils.PyDataset):
+    """The same batches for `model.fit`."""
+
+    def __init__(self, data: Data, batch_size: int) -> None:
+        super().__init__()
+        self.data = data
+        self.batch_size = batch_size
+        self.order = np.arange(len(data))
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.data) / self.batch_size)
+
+    def __getitem__(self, i: int) -> tuple:
+        rows = self.order[i * self.batch_size : (i + 1) * self.batch_size]
+        return self.data.x[rows], self.data.y[rows], self.data.w[rows]
+
+
+class _Shuffle(keras.callbacks.Callback):
+    def __init__(self, batches: _Batches, order: _Order) -> None:
+        super().__init__()
+        self.batches = batches
+        self.epoch_order = order
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.batches.order = self.epoch_order(epoch)
+
+
+def _fit_with_keras(
+    model: keras.Model,
+    data: Data,
+    validation: Data | None,
+    plan: Plan,
+    order: _Order,
+    callbacks: list,
+) -> None:
+    batches = _Batches(data, plan.batch_size)
+    watched = None if validation is None else _Batches(validation, plan.batch_size)
+    model.fit(
+        batches,
+        validation_data=watched,
+        epochs=plan.epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=[_Shuffle(batches, order), *callbacks],
+    )

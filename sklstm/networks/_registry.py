@@ -1,0 +1,57 @@
+"""The table of networks that can be asked for by name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sklstm._keras import keras
+
+from sklstm.networks._lstm import lstm
+
+
+@dataclass(frozen=True)
+class Network:
+    """A function that builds a network, and what the network reads.
+
+    Parameters
+    ----------
+    build : callable
+        ``build(input_shape, n_classes, **params) -> keras.Model``.
+    takes : {"sequences", "images", "volumes"}
+        What one sample is.
+    """
+
+    build: Callable[..., keras.Model]
+    takes: str
+
+
+NETWORKS = {"lstm": Network(lstm, takes="sequences")}
+
+
+def get_network(network: str | Callable[..., keras.Model]) -> Network:
+    """Return the network of that name, or wrap the user's own function.
+
+    Parameters
+    ----------
+    network : str or callable
+        A key of `NETWORKS`, or a function that builds a network; such a function
+        takes whatever shape of sample it is given.
+
+    Returns
+    -------
+    Network
+        The function and what it takes.
+
+    Raises
+    ------
+    ValueError
+        If the name is not known.
+    """
+    if callable(network):
+        return Network(network, takes=getattr(network, "takes", "sequences"))
+    if network not in NETWORKS:
+        known = ", ".join(repr(name) for name in sorted(NETWORKS))
+        raise ValueError(
+            f"network={network!r} is not known: use {known}, or a function "
+            "(input_shape, n_classes, **params) that returns a Keras model."
+        )
+    return NETWORKS[network]

@@ -1,0 +1,83 @@
+"""Starting values of a network's weights, drawn by NumPy from one seed.
+
+A fresh network and a used one that is trained again must start from the same
+numbers, on every backend, and nobody's global random state may be touched. So the
+networks of this package are always started from here, by the names that Keras gives
+to weights, with the distributions that Keras itself would use.
+"""
+
+from sklstm._keras import keras
+
+import numpy as np
+
+
+def initialize(model: keras.Model, seed: np.random.SeedSequence) -> None:
+    """Set every weight and every seed of a network of this package.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Built network.
+    seed : numpy.random.SeedSequence
+        Determines all the values.
+
+    Raises
+    ------
+    ValueError
+        If the network has a weight whose start is not known here.
+    """
+    rng = np.random.default_rng(seed)
+    for variable in model.weights:
+        value = _start(variable, rng)
+        if value is not None:
+            variable.assign(value.astype("float32", copy=False))
+    reseed(model, rng)
+
+
+def reseed(model: keras.Model, rng: np.random.Generator) -> None:
+    """Start the generators of a network's random layers (dropout) anew."""
+    for variable in model.non_trainable_variables:
+        if variable.name == "seed_generator_state":
+            start = rng.integers(2**31 - 1)
+            variable.assign(np.array([start, 0], dtype=variable.dtype))
+
+
+# Weights that whoever trains sets from the data or from a parameter.
+_SET_BY_TRAINING = {"mean", "scale", "rate", "stddev", "l2"}
+
+
+def _start(variable: keras.Variable, rng: np.random.Generator) -> np.ndarray | None:
+    name, shape = variable.name, tuple(variable.shape)
+    if name in ("kernel", "query"):
+        return _glorot_uniform(shape, rng)
+    if name == "recurrent_kernel":
+        return _orthogonal(shape, rng)
+    if name == "bias":
+        bias = np.zeros(shape)
+        if "lstm_cell" in variable.path:
+            units = shape[0] // 4
+            bias[units : 2 * units] = 1.0
+        return bias
+    if name in ("gamma", "moving_variance"):
+        return np.ones(shape)
+    if name in ("beta", "moving_mean"):
+        return np.zeros(shape)
+    if name in _SET_BY_TRAINING:
+        return None
+    raise ValueError(f"No starting value is known for the weight {variable.path!r}.")
+
+
+def _glorot_uniform(shape: tuple, rng: np.random.Generator) -> np.ndarray:
+    # Glorot and Bengio (2010); of a convolution, the receptive field counts in both.
+    field = int(np.prod(shape[:-2]))
+    limit = np.sqrt(6.0 / (field * (shape[-2] + shape[-1])))
+    return rng.uniform(-limit, limit, size=shape)
+
+
+def _orthogonal(shape: tuple, rng: np.random.Generator) -> np.ndarray:
+    # Saxe et al. (2014): QR of a Gaussian, signs fixed so that it is uniform.
+    rows, columns = int(np.prod(shape[:-1])), shape[-1]
+    gaussian = rng.standard_normal((max(rows, columns), min(rows, columns)))
+    q, r = np.linalg.qr(gaussian)
+    q *= np.sign(np.diag(r))
+    return (q.T if rows < columns else q).reshape(shape)
