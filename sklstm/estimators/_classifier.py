@@ -147,9 +147,9 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
     >>> from sklearn.datasets import load_digits
     >>> from sklstm import LSTMImageClassifier
     >>> digits = load_digits(n_class=3)
-    >>> classifier = LSTMImageClassifier(units=16, epochs=10, random_state=0)
+    >>> classifier = LSTMImageClassifier(units=16, epochs=20, random_state=0)
     >>> classifier.fit(digits.images[:200], digits.target[:200])
-    LSTMImageClassifier(epochs=10, random_state=0, units=16)
+    LSTMImageClassifier(epochs=20, random_state=0, units=16)
     >>> bool(classifier.score(digits.images[200:], digits.target[200:]) > 0.9)
     True
     """

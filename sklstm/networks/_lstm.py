@@ -80,7 +80,9 @@ def lstm(
         regularizer = penalty.regularizer()
     if embedding == "dense":
         x = keras.layers.Dense(
-            embedding_units or units, kernel_regularizer=regularizer, name="embedding"
+            units if embedding_units is None else embedding_units,
+            kernel_regularizer=regularizer,
+            name="embedding",
         )(x)
     for i in range(n_layers):
         last = i == n_layers - 1

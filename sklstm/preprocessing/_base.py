@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from sklstm._compat import CallbackSupportMixin, with_callbacks
 from sklstm.images import (
     all_finite,
     batches,
@@ -32,7 +33,9 @@ class ArrayOutputMixin:
         super().__init_subclass__(**kwargs)
 
 
-class BaseSequencer(ArrayOutputMixin, TransformerMixin, BaseEstimator):
+class BaseSequencer(
+    CallbackSupportMixin, ArrayOutputMixin, TransformerMixin, BaseEstimator
+):
     """Reads images as sequences by an index map.
 
     A subclass gives the map (`_scan`) and the check of its parameters.
@@ -48,6 +51,7 @@ class BaseSequencer(ArrayOutputMixin, TransformerMixin, BaseEstimator):
         `guessed` is True where the shape was made up for flat input.
         """
 
+    @with_callbacks
     def fit(self, X: Any, y: Any = None) -> Self:
         """Check the parameters against the images and work out the index map.
 
@@ -64,6 +68,8 @@ class BaseSequencer(ArrayOutputMixin, TransformerMixin, BaseEstimator):
         self : object
             The fitted sequencer.
         """
+        context = self._init_callback_context()
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         given = getattr(self, self._shape_parameter)
         with unchanged_on_error(self):
             images = validate_images(
@@ -76,6 +82,9 @@ class BaseSequencer(ArrayOutputMixin, TransformerMixin, BaseEstimator):
             )
             self.n_steps_, self.n_pixels_per_step_ = self.index_map_.shape
             self._plan = plan_gather(self.index_map_, self._pixels_and_channels()[0])
+        context.call_on_fit_task_end(
+            estimator=self, X=X, y=y, reconstruction_attributes={}
+        )
         return self
 
     def transform(self, X: Any) -> np.ndarray:

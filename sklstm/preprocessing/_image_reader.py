@@ -13,6 +13,7 @@ import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from sklstm._compat import CallbackSupportMixin, with_callbacks
 from sklstm.preprocessing._base import ArrayOutputMixin
 from sklstm.preprocessing._checks import check_choice, check_sizes
 
@@ -23,7 +24,9 @@ _JPEG_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 
 
-class ImageReader(ArrayOutputMixin, TransformerMixin, BaseEstimator):
+class ImageReader(
+    CallbackSupportMixin, ArrayOutputMixin, TransformerMixin, BaseEstimator
+):
     """Reads image files, so that a Pipeline can start from paths.
 
     Reads what OpenCV reads: JPEG, PNG, TIFF, BMP, WebP, PNM and others; of a file with
@@ -79,6 +82,7 @@ class ImageReader(ArrayOutputMixin, TransformerMixin, BaseEstimator):
         self.size = size
         self.color = color
 
+    @with_callbacks
     def fit(self, X: Any, y: Any = None) -> Self:
         """Check the parameters and that X holds paths; no file is read.
 
@@ -94,8 +98,13 @@ class ImageReader(ArrayOutputMixin, TransformerMixin, BaseEstimator):
         self : object
             The reader.
         """
+        context = self._init_callback_context()
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         self._checked_size()
         _check_paths(X)
+        context.call_on_fit_task_end(
+            estimator=self, X=X, y=y, reconstruction_attributes={}
+        )
         return self
 
     def transform(self, X: Any) -> np.ndarray:

@@ -1,0 +1,78 @@
+"""Sphinx configuration: ``python -m sphinx -W -b html docs docs/_build/html``."""
+
+import re
+
+import sklstm
+
+project = "sklstm"
+author = "sklstm developers"
+copyright = "2026, sklstm developers"
+release = sklstm.__version__
+version = release
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "myst_parser",
+    "sphinx_gallery.gen_gallery",
+]
+# No intersphinx: the build needs no network and does not change with other sites.
+
+exclude_patterns = ["_build", "auto_examples/*.ipynb", "auto_examples/*.py.md5"]
+templates_path = ["_templates"]
+
+autosummary_generate = True
+autodoc_typehints = "none"  # numpydoc states the types
+numpydoc_show_class_members = False  # _templates/autosummary/class.rst does it
+
+# -- Gallery ----------------------------------------------------------------------
+
+# Only what runs in seconds on data that scikit-learn ships is run; the others need
+# `--data FOLDER` and are shown as code.
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"quickstart\.py$",
+    "ignore_pattern": r"__init__\.py|[\\/]_",
+    "abort_on_example_error": True,
+    "capture_repr": ("_repr_html_", "__repr__"),
+    "download_all_examples": False,
+    "matplotlib_animations": False,
+    "remove_config_comments": True,
+    "show_memory": False,
+    "show_signature": False,
+    "write_computation_times": False,
+}
+
+# -- HTML -------------------------------------------------------------------------
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"sklstm {release}"
+html_show_sourcelink = False
+html_theme_options = {
+    "navigation_with_keys": False,
+    "show_prev_next": False,
+}
+
+# -- What the API pages leave out -------------------------------------------------
+
+# scikit-learn generates these on every estimator; their docstrings refer to labels
+# of its own user guide, which do not exist here.
+_GENERATED = re.compile(r"set_\w+_request|get_metadata_routing")
+
+
+def skip_member(app, what, name, obj, skip, options):
+    """Leave out members that scikit-learn and scikeras define."""
+    if _GENERATED.fullmatch(name):
+        return True
+    inner = getattr(obj, "fget", None) or getattr(obj, "__wrapped__", obj)
+    module = getattr(inner, "__module__", None) or ""
+    if what == "class" and module and not module.startswith("sklstm"):
+        return True
+    return None
+
+
+def setup(app):
+    app.connect("autodoc-skip-member", skip_member)

@@ -1,0 +1,37 @@
+"""Fixtures and settings that all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from sklearn.datasets import load_digits
+
+# Derandomized: a run either passes everywhere or fails everywhere. No deadline: the
+# first call of a compiled function is many times slower than the second.
+settings.register_profile("sklstm", derandomize=True, deadline=None)
+settings.load_profile("sklstm")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The 1,797 digits of scikit-learn: images (n, 8, 8), float64 0..16, and labels.
+
+    Shared by all tests, so both arrays are read-only.
+    """
+    bunch = load_digits()
+    images, y = bunch.images, bunch.target
+    images.flags.writeable = False
+    y.flags.writeable = False
+    return images, y
+
+
+@pytest.fixture(scope="session")
+def data_dir():
+    """The folder of real image sets; the test is skipped where there is none."""
+    folder = Path(os.environ.get("SKLSTM_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no data folder at {folder}; SKLSTM_DATA can name one")
+    return folder
