@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
 from sklstm._compat import CallbackSupportMixin
 from sklstm.images import unchanged_on_error, validate_images
@@ -142,10 +141,6 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         compiled = self._lease.compiled
         compiled.exposed = True
         return compiled.model
-
-    def _predict_network(self, x: np.ndarray) -> np.ndarray:
-        check_is_fitted(self)
-        return self._lease.compiled.predict(x)
 
     def _samples(self, X: Any, *, reset: bool) -> np.ndarray:
         """Return sequences (n, n_steps, n_features), uint8 or float32."""
