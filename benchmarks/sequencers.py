@@ -19,6 +19,7 @@ counterpart, against the strided copy of the same number of values.
 """
 
 import argparse
+import itertools
 import platform
 import statistics
 import time
@@ -101,9 +102,9 @@ def cases():
 def medians(candidates, repeats):
     """Median seconds of each candidate, all run in turn in every round."""
     seconds = {name: [] for name in candidates}
-    order = list(candidates)
-    for _ in range(repeats + 1):
-        order.append(order.pop(0))  # none is always the one after the largest
+    # Every order in turn: what runs after the largest finds a colder cache.
+    orders = itertools.cycle(itertools.permutations(candidates))
+    for _, order in zip(range(repeats + 1), orders, strict=False):
         for name in order:
             function, images = candidates[name]
             start = time.perf_counter()
