@@ -5,7 +5,7 @@ image, dropout, a dense layer; Adam at a constant 1e-3, 10 epochs, batches of 32
 Each peer lives in a process of its own, so that none slows another, and they take
 turns within one run. Prints medians, spread, ratios and versions.
 
-    pip install skorch torch
+    pip install -e ".[benchmarks]"
     python benchmarks/small_folds.py [--repeats 5] [--searches]
 """
 
@@ -102,6 +102,7 @@ def with_sklstm():
     def make(rate=1e-3, dropout=0.2):
         return LSTMImageClassifier(
             units=UNITS,
+            input_noise=0,
             dropout=dropout,
             learning_rate=rate,
             lr_schedule="constant",

@@ -64,7 +64,7 @@ _GENERATED = re.compile(r"set_\w+_request|get_metadata_routing")
 
 
 def skip_member(app, what, name, obj, skip, options):
-    """Leave out members that scikit-learn and scikeras define."""
+    """Leave out members that scikit-learn defines."""
     if _GENERATED.fullmatch(name):
         return True
     inner = getattr(obj, "fget", None) or getattr(obj, "__wrapped__", obj)

@@ -19,6 +19,7 @@ from sklstm import PatchSequencer, RowSequencer, VolumeSequencer
 OUTPUT = Path(__file__).parent / "images" / "scans.png"
 SIDE = 8
 COLORS = plt.get_cmap("viridis")
+PLATE = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": "none"}
 
 
 def draw_steps(ax, index_map, *, window, gap=0.0):
@@ -105,28 +106,29 @@ def draw_patches(ax, order, title):
 
 
 def draw_overlap(ax):
-    """Two neighbouring patches and the one aligned to the border."""
+    """Two neighbouring patches and the one aligned to the border, drawn apart."""
     index_map = PatchSequencer(patch_size=4, stride=3).get_index_map((SIDE, SIDE))
     grid = index_map.reshape(3, 3, -1)
-    for number, (pixels, dash) in enumerate(
-        zip(grid[0], ["-", "-", "--"], strict=True), start=1
+    for number, (pixels, hatch) in enumerate(
+        zip(grid[0], ["", "///", "\\\\\\"], strict=True), start=1
     ):
         y, x = np.unravel_index(pixels[[0, -1]], (SIDE, SIDE))
-        color = COLORS(0.35 * number - 0.25)
-        inset = 0.1 + 0.12 * (number - 1)
+        color = COLORS(0.4 * number - 0.4)
+        top = y[0] + 1.1 * (number - 1)
         ax.add_patch(
             Rectangle(
-                (x[0] + 0.06, y[0] + inset),
+                (x[0] + 0.06, top + 0.06),
                 x[1] - x[0] + 0.88,
-                y[1] - y[0] + 1 - 2 * inset,
-                facecolor=(*color[:3], 0.3),
+                y[1] - y[0] + 0.88,
+                facecolor=(*color[:3], 0.25),
                 edgecolor=color,
                 linewidth=1.6,
-                linestyle=dash,
+                hatch=hatch,
             )
         )
-        label(ax, (x[0] + x[1] + 1) / 2, -0.55, number)
-    label(ax, 4, 5.4, "patch 4, stride 3:\nthe third is aligned\nto the border")
+        label(ax, x[1] + 0.5, top + 0.55, number, bbox=PLATE)
+    text = "patch 4, stride 3, drawn apart:\nthe third ends at the border"
+    label(ax, 4, 7.1, text)
     finish(ax, "patches at the border")
 
 

@@ -23,7 +23,7 @@ from sklstm import LSTMImageClassifier, RowSequencer
 parser = argparse.ArgumentParser(description="MNIST, read row by row.")
 parser.add_argument("--data", default=os.environ.get("SKLSTM_DATA"), help="folder")
 parser.add_argument("--seed", type=int, default=0)
-parser.add_argument("--epochs", type=int, default=12)
+parser.add_argument("--epochs", type=int, default=15)
 parser.add_argument("--units", type=int, default=128)
 parser.add_argument(
     "--n-train", type=int, default=60_000, help="fewer for a quick look"

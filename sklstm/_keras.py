@@ -57,7 +57,7 @@ def import_quietly(name: str) -> Any:
     module
         It.
     """
-    if _LEVEL in os.environ or "tensorflow" in sys.modules:
+    if _LEVEL in os.environ or "tensorflow" in sys.modules or sys.stderr is None:
         return import_module(name)
     with _quiet_tensorflow():
         module = import_module(name)

@@ -60,7 +60,7 @@ def validate_images(
         The fewest images accepted.
     check_finite : bool, default=True
         Whether NaN and infinity are refused. False leaves that to the caller, who can
-        use :func:`all_finite` on the part at hand. Flat input is always checked.
+        use :func:`all_finite` on the part at hand.
 
     Returns
     -------
@@ -94,19 +94,25 @@ def validate_images(
         image_shape = check_image_shape(name, image_shape, volumes=volumes)
     if not reset:
         image_shape = getattr(estimator, "image_shape_", image_shape)
-    X = _as_array(X)
-    flat = getattr(X, "ndim", 2) <= 2  # tables of some libraries have no ndim
+    X = as_array(X)
+    flat = is_flat(X)
     with unchanged_on_error(estimator):
+        if not reset and isinstance(X, np.ndarray):
+            _check_not_one_image(estimator, X, volumes)
         if not flat:
             _check_batch(estimator, X, volumes, ensure_min_samples)
             _compare_shapes(estimator, X, image_shape, name, reset=reset)
-            if check_finite and not all_finite(X):
-                raise ValueError(describe_not_finite(X))
             images = X
         else:
+            _check_not_complex(X)
             X = validate_data(
-                estimator, X, reset=reset, ensure_min_samples=ensure_min_samples
+                estimator,
+                X,
+                reset=reset,
+                ensure_min_samples=ensure_min_samples,
+                ensure_all_finite=False,  # its message is several lines
             )
+            _check_dtype(X)
             if image_shape is None:
                 image_shape = _guess_shape(X.shape[1], volumes)
             if math.prod(image_shape) != X.shape[1]:
@@ -115,6 +121,8 @@ def validate_images(
                     f"image, but X has {X.shape[1]} features; their numbers must agree."
                 )
             images = X.reshape(len(X), *image_shape)
+        if check_finite and not all_finite(images):
+            raise ValueError(describe_not_finite(images))
         if reset:
             if not flat:
                 vars(estimator).pop("feature_names_in_", None)
@@ -237,14 +245,10 @@ def _guess_shape(n_features: int, volumes: bool) -> tuple[int, ...]:
     return (side, side) if side * side == n_features else (n_features, 1)
 
 
-def _as_array(X: Any) -> Any:
-    """Make an array of all but tables and sparse matrices, left to validate_data."""
+def as_array(X: Any) -> Any:
+    """Make an array of all but tables, which are left to validate_data."""
     if issparse(X):
-        if X.ndim == 2:
-            return X
-        raise TypeError(
-            "X is a sparse array, but images must be dense: use X.toarray()."
-        )
+        raise TypeError("X is sparse, but images must be dense: use X.toarray().")
     if hasattr(X, "columns"):
         return X
     try:
@@ -263,6 +267,11 @@ def _as_array(X: Any) -> Any:
             "with ImageReader first."
         )
     return array
+
+
+def is_flat(X: Any) -> bool:
+    """Whether the result of `as_array` is a table or an array of two axes."""
+    return getattr(X, "ndim", 2) == 2  # tables of some libraries have no ndim
 
 
 def _holds_arrays(array: np.ndarray) -> bool:
@@ -287,31 +296,58 @@ def _describe_ragged(X: Any) -> str:
 def _check_batch(
     estimator: BaseEstimator, X: np.ndarray, volumes: bool, minimum: int
 ) -> None:
-    """Check rank, dtype and number of images of three axes and more."""
-    if X.ndim not in ((4, 5) if volumes else (3, 4)):
+    """Check rank, dtype and number of images of anything but two axes."""
+    if X.ndim > 0 and len(X) < minimum:
         raise ValueError(
-            f"X must be {'volumes' if volumes else 'images'} of {_LAYOUTS[volumes]}, "
-            f"or flat (n, n_features); got an array of shape {X.shape}."
+            f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of "
+            f"{minimum} is required by {type(estimator).__name__}."
         )
-    if X.dtype.kind == "c":
+    if X.ndim not in ((4, 5) if volumes else (3, 4)):
+        found = f"an array of shape {X.shape}"
+        if X.ndim == 0:
+            found = f"one value of type {type(X[()]).__name__}"
+        raise ValueError(
+            # What scikit-learn says of one axis, and its checks look for.
+            f"{'Reshape your data: ' if X.ndim == 1 else ''}"
+            f"X must be {'volumes' if volumes else 'images'} of {_LAYOUTS[volumes]}, "
+            f"or flat (n, n_features); got {found}."
+        )
+    _check_not_complex(X)
+    _check_dtype(X)
+    if 0 in X.shape[1:]:
+        raise ValueError(
+            f"X has images of {X.shape[1:]}, which hold no pixel; every axis must be "
+            "at least 1 long."
+        )
+
+
+def _check_not_complex(X: Any) -> None:
+    if isinstance(X, np.ndarray) and X.dtype.kind == "c":
         raise ValueError(
             f"Complex data not supported: X is {X.dtype}; pass real values, such as "
             "np.abs(X)."
         )
+
+
+def _check_dtype(X: np.ndarray) -> None:
     if X.dtype.kind not in "buif":
         raise ValueError(
             f"X has dtype {X.dtype}, but pixels must be numbers or bool; convert it "
             "with X.astype(...)."
         )
-    if len(X) < minimum:
+
+
+def _check_not_one_image(
+    estimator: BaseEstimator, X: np.ndarray, volumes: bool
+) -> None:
+    """Refuse an image without a batch around it, which would be read as many."""
+    shape = getattr(estimator, "image_shape_", ())
+    one = X.shape in (shape, shape[: 3 if volumes else 2])
+    # (1, width) is a flat batch as well.
+    if one and X.ndim > 1 and X.shape[-1] != math.prod(shape):
         raise ValueError(
-            f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of "
-            f"{minimum} is required by {type(estimator).__name__}."
-        )
-    if 0 in X.shape[1:]:
-        raise ValueError(
-            f"X has images of {X.shape[1:]}, which hold no pixel; every axis must be "
-            "at least 1 long."
+            f"X is one {'volume' if volumes else 'image'} of {X.shape}: put it into a "
+            "batch, X[None]."
         )
 
 

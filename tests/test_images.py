@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -102,8 +103,14 @@ RAGGED = [np.zeros((4, 6)), np.zeros((4, 6)), np.zeros((4, 7))]
 
 BAD = [
     # rank
-    (np.zeros(5), {}, "Reshape your data"),
-    (np.float64(3), {}, "Reshape your data"),
+    (
+        np.zeros(5),
+        {},
+        r"Reshape your data: X must be images of .*, or flat \(n, n_features\); got an "
+        r"array of shape \(5,\)",
+    ),
+    (np.float64(3), {}, "X must be images of .* got one value of type float64"),
+    (None, {}, "X must be images of .* got one value of type NoneType"),
     (
         np.zeros((1, 2, 3, 4, 5)),
         {},
@@ -145,7 +152,7 @@ BAD = [
     # empty
     (np.zeros((0, 4, 6)), {}, r"0 sample\(s\) \(shape=\(0, 4, 6\)\) while a minimum"),
     (np.zeros((0, 4)), {}, r"0 sample\(s\)"),
-    ([], {}, "Reshape your data"),
+    ([], {}, r"0 sample\(s\) \(shape=\(0,\)\) while a minimum of 1 is required by"),
     (np.zeros((3, 0)), {}, r"0 feature\(s\)"),
     (np.zeros((3, 0, 6)), {}, r"X has images of \(0, 6\), which hold no pixel"),
     (
@@ -161,13 +168,16 @@ BAD = [
     ),
     (with_bad_pixels().astype(np.float16), {}, r"first in X\[4\]"),
     (with_bad_pixels().transpose(0, 2, 1), {}, r"first in X\[4\]"),
-    (np.full((2, 4), np.nan), {}, "Input X contains NaN"),
-    (np.full((2, 4), np.inf), {}, "Input X contains infinity"),
+    (with_bad_pixels().reshape(10, 24), {}, r"3 values in 2 of 10 .* in X\[4\]"),
+    (with_bad_pixels().reshape(10, 24).tolist(), {}, r"2 of 10 images, .* X\[4\]"),
+    (np.full((2, 4), np.inf, np.float16), {}, "contains NaN or infinity: 8 values"),
+    ([[1, None], [2, 3]], {}, r"1 values in 1 of 2 images, first in X\[0\]"),
     # dtypes
     (np.zeros((3, 4, 6), complex), {}, "Complex data not supported: X is complex128"),
-    (np.zeros((3, 4), complex), {}, "Complex data not supported"),
+    (np.zeros((3, 4), complex), {}, "Complex data not supported: X is complex128"),
     (np.zeros((3, 4, 6), object), {}, "X has dtype object, but pixels must be numbers"),
     (np.zeros((3, 4, 6), "M8[s]"), {}, "but pixels must be numbers or bool"),
+    (np.zeros((3, 4), "M8[s]"), {}, "but pixels must be numbers or bool"),
     (["a.png", "b.png"], {}, "X holds strings, not pixels; .* read them with Image"),
     (np.array([["a", "b"]]), {}, "X holds strings"),
     ([Path("a.png")], {}, "X holds strings"),
@@ -180,9 +190,11 @@ def test_bad_input(X, options, message):
     with pytest.raises(ValueError, match=message) as info:
         validate_images(model, X, reset=True, **options)
     assert vars(model) == {}
-    if "sklstm" in info.traceback[-1].path.parts:  # one sentence
-        assert str(info.value).endswith(".")
-        assert "\n" not in str(info.value)
+    text = str(info.value)
+    assert text.endswith(".")
+    assert "\n" not in text
+    assert not re.search(r"[.!?] [A-Z]", text)  # one sentence
+    assert len(text) < 250
     # A fitted one stays as it was.
     model = fitted((3, 3))
     before = dict(vars(model))
@@ -210,16 +222,55 @@ def test_other_size_than_fitted(X, message):
         validate_images(fitted((4, 6)), X, reset=False)
 
 
-def test_sparse():
-    with pytest.raises(TypeError, match=r"[Ss]parse"):
-        validate_images(Model(), sparse.csr_array(np.eye(4)), reset=True)
+@pytest.mark.parametrize(
+    ("shape", "one", "found"),
+    [
+        ((4, 6), (4, 6), r"image of \(4, 6\)"),
+        ((4, 6, 3), (4, 6, 3), r"image of \(4, 6, 3\)"),
+        ((4, 6, 3), (4, 6), r"image of \(4, 6\)"),
+        ((5, 1), (5, 1), r"image of \(5, 1\)"),
+        ((2, 4, 6), (2, 4, 6), r"volume of \(2, 4, 6\)"),
+        ((2, 4, 6, 3), (2, 4, 6, 3), r"volume of \(2, 4, 6, 3\)"),
+    ],
+)
+def test_one_image_is_no_batch(shape, one, found):
+    volumes = {"volumes": "volume" in found}
+    model = fitted(shape, **volumes)
+    before = dict(vars(model))
+    message = rf"^X is one {found}: put it into a batch, X\[None\]\.$"
+    for X in (np.zeros(one), np.zeros(one).tolist()):
+        with pytest.raises(ValueError, match=message):
+            validate_images(model, X, reset=False, **volumes)
+    assert vars(model) == before
+    # What it says helps.
+    if one == shape:
+        validate_images(model, np.zeros(one)[None], reset=False, **volumes)
+
+
+def test_batches_that_look_like_one_image():
+    # Flat, one image of one row.
+    assert validate_images(fitted((1, 6)), np.ones((1, 6)), reset=False).all()
+    # Nothing was fitted, so that there is no shape to be like.
+    with pytest.raises(ValueError, match="got one value of type float64"):
+        validate_images(Model(), np.float64(3), reset=False)
+    # A new fit asks nothing of the old one.
+    model = fitted((8, 8))
+    assert validate_images(model, np.ones((8, 8)), reset=True).shape == (8, 8, 1)
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_array, sparse.coo_matrix])
+def test_sparse(kind):
+    message = r"^X is sparse, but images must be dense: use X\.toarray\(\)\.$"
+    with pytest.raises(TypeError, match=message):
+        validate_images(Model(), kind(np.eye(4)), reset=True)
 
 
 def test_finite_check_can_be_left_to_the_caller():
     X = with_bad_pixels()
     assert validate_images(Model(), X, reset=True, check_finite=False) is X
-    with pytest.raises(ValueError, match="NaN"):
-        validate_images(Model(), X.reshape(10, -1), reset=True, check_finite=False)
+    flat = X.reshape(10, -1)
+    images = validate_images(Model(), flat, reset=True, check_finite=False)
+    assert np.shares_memory(images, X)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])

@@ -59,10 +59,34 @@ def test_working_transformers_load_no_keras():
     assert loaded.isdisjoint({*HEAVY, "matplotlib"})
 
 
-def test_keras_is_loaded_once_the_classifier_is_used():
-    # The control: the tests above could pass because they look for the wrong names.
-    code = "import sklstm._keras"
-    assert "keras" in loaded_after(code)
+CONSTRUCT_THEN_FIT = """
+import json, pickle, sys
+import numpy as np
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklstm import LSTMImageClassifier, RowSequencer
+
+model = LSTMImageClassifier(units=2, epochs=1, random_state=0, optimizer__beta_1=0.8)
+copied = clone(model).set_params(units=3, optimizer__beta_2=0.9)
+pipeline = make_pipeline(RowSequencer(), copied)
+repr(model), str(pipeline), pipeline._repr_html_(), pipeline.get_params()
+pickle.loads(pickle.dumps(pipeline))
+before = sorted(sys.modules)
+X = np.random.default_rng(0).normal(size=(20, 4, 3)).astype("float32")
+copied.fit(X, np.arange(20) % 2)
+print(json.dumps([before, sorted(sys.modules)]))
+"""
+
+
+def test_the_classifier_loads_keras_at_its_first_fit():
+    done = run_python(CONSTRUCT_THEN_FIT)
+    constructed, fitted = (
+        {name.partition(".")[0] for name in modules}
+        for modules in json.loads(done.stdout)
+    )
+    assert constructed.isdisjoint({*HEAVY, "matplotlib"})
+    # Also the control of the tests above, which might look for the wrong names.
+    assert {"keras", "scikeras", "tensorflow"} <= fitted
 
 
 def test_all_and_dir_and_table_agree():

@@ -23,7 +23,7 @@ def test_example_runs(capsys):
     namespace = {"__name__": "readme"}
     exec(compile(example, "README.md", "exec"), namespace)
     assert re.fullmatch(r"accuracy: 0\.\d{3} \+- 0\.\d{3}\n", capsys.readouterr().out)
-    # Measured .973; the example sets no random_state.
+    # Measured .974 to .976; the example sets no random_state.
     assert namespace["scores"].mean() > 0.965
 
 

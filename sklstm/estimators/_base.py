@@ -304,10 +304,10 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         constant_rate: bool = False,
     ) -> Result:
         """Train the leased network; return the result and extend `history_`."""
-        from sklstm.estimators._callbacks import let_go
+        from sklstm.estimators._callbacks import let_go, warn_about_gradients
         from sklstm.estimators._optimizer import own_optimizer
-        from sklstm.estimators._scikeras import deterministic_ops, make_callbacks
-        from sklstm.estimators._training import Plan, train
+        from sklstm.estimators._scikeras import make_callbacks
+        from sklstm.estimators._training import Plan, deterministic_ops, train
 
         compiled = self._lease.compiled
         optimizer = own_optimizer(compiled.model)
@@ -342,9 +342,11 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
             epoch_begin=epoch_begin,
             epoch_end=epoch_end,
         )
-        asked = deterministic_ops(self._shuffle_seed % 2**31)
         try:
-            with asked if self.op_determinism else nullcontext():
-                return train(compiled, data, validation, plan, self.history_)
+            with deterministic_ops() if self.op_determinism else nullcontext():
+                result = train(compiled, data, validation, plan, self.history_)
         finally:
             let_go(plan.callbacks)
+        norms = self.history_["gradient_norm"][-result.n_epochs :]
+        warn_about_gradients(norms, stacklevel=6)  # the line that calls fit
+        return result

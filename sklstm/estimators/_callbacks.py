@@ -65,36 +65,46 @@ class EpochRecorder(keras.callbacks.Callback):
         self.n_epochs += 1
         for name, value in logs.items():
             self.history.setdefault(name, []).append(float(value))
-        if not math.isfinite(logs["loss"]):
-            raise FloatingPointError(
-                f"The training loss became {logs['loss']} in epoch {epoch + 1}: lower "
-                f"learning_rate (now {logs['learning_rate']:.2g}), set clipvalue=1.0, "
-                "or look for extreme values in X and sample_weight."
-            )
+        for name, what in (("loss", "training"), ("val_loss", "validation")):
+            if not math.isfinite(logs.get(name, 0.0)):
+                raise FloatingPointError(
+                    f"The {what} loss became {logs[name]} in epoch {epoch + 1}: lower "
+                    f"learning_rate (now {logs['learning_rate']:.2g}), clip the "
+                    "gradient (clipvalue), or look for extreme values in X and "
+                    "sample_weight."
+                )
         if self.verbose:
             figures = "  ".join(f"{name} {value:.4g}" for name, value in logs.items())
             print(f"epoch {epoch + 1}/{self.params['epochs']}  {figures}")
 
-    def on_train_end(self, logs: dict | None = None) -> None:
-        warn_about_gradients(self.history["gradient_norm"][-self.n_epochs :])
 
+def warn_about_gradients(norms: list[float], stacklevel: int = 2) -> None:
+    """Warn where the mean gradient of an epoch exploded or vanished.
 
-def warn_about_gradients(norms: list[float]) -> None:
-    """Warn where the mean gradient of an epoch exploded or vanished."""
-    if max(norms) > _EXPLODED:
+    Parameters
+    ----------
+    norms : list of float
+        Mean norm of each epoch.
+    stacklevel : int
+        As in `warnings.warn`, counted from this function.
+    """
+    # NaN where every step of an epoch was skipped, as loss scaling does at first.
+    norms = [0.0 if math.isnan(norm) else norm for norm in norms]
+    largest = int(np.argmax(norms))
+    if norms[largest] > _EXPLODED:
         warnings.warn(
-            f"The gradient exploded: its norm reached {max(norms):.2g} in epoch "
-            f"{int(np.argmax(norms)) + 1}. Lower learning_rate or set clipvalue=1.0.",
+            f"The gradient exploded: its norm reached {norms[largest]:.2g} in epoch "
+            f"{largest + 1}. Lower learning_rate, or clip the gradient (clipvalue).",
             ConvergenceWarning,
-            stacklevel=2,
+            stacklevel=stacklevel,
         )
-    elif norms[0] < _VANISHED:
+    elif 0.0 < norms[0] < _VANISHED:
         warnings.warn(
             f"The gradient vanished: its norm was {norms[0]:.2g} in the first epoch, "
             "so nothing was learned. Use fewer steps (sequence_length), "
             "pooling='attention', or batch_norm=True.",
             ConvergenceWarning,
-            stacklevel=2,
+            stacklevel=stacklevel,
         )
 
 
@@ -127,7 +137,7 @@ class BestWeights(keras.callbacks.Callback):
         self.last_epoch: int | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        loss = (logs or {}).get("val_loss", math.nan)
+        loss = (logs or {}).get("val_loss", math.inf)
         if self.best_weights is None or loss < self.best:
             self.best, self.best_epoch = loss, epoch
             self.best_weights = self.model.get_weights()

@@ -71,7 +71,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         Batches whose mean gradient makes one update.
     batch_size : int, default=32
         Samples per batch; the last one of an epoch may be smaller.
-    epochs : int, default=40
+    epochs : int, default=60
         Passes over the training data, at most.
     early_stopping : bool, default=False
         Stop when the validation loss has not fallen for `patience` epochs, on
@@ -96,7 +96,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         that listens to single batches makes training run through Keras' own `fit`,
         which is slower.
     warm_start : bool, default=False
-        Go on from the weights of the last fit instead of from new ones.
+        Go on from the weights of the last fit, and with its standardization, instead
+        of from new ones.
     op_determinism : bool, default=False
         Let only deterministic kernels run while training. Slower, and needed only
         for identical results on a GPU.
@@ -118,15 +119,17 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
     history_ : dict of str to list of float
         A value per epoch of loss, accuracy, gradient_norm (mean over the batches of
         the norm of the whole gradient, before clipping), learning_rate (at the
-        epoch's last update) and, with validation, val_loss and val_accuracy.
+        epoch's last batch) and, in epochs with validation, val_loss and val_accuracy.
     n_iter_ : int
         Epochs run.
     best_epoch_ : int
         Epochs after which the kept weights were reached.
     n_features_in_ : int
         Values per sample.
+    image_shape_ : tuple
+        Shape of one sample.
     feature_names_in_ : ndarray of str
-        Names of the columns, where X was a table of strings-named columns.
+        Names of the columns, where X was a table whose columns have strings as names.
 
     See Also
     --------
@@ -204,7 +207,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         clipvalue: float | None = 1.0,
         gradient_accumulation_steps: int = 1,
         batch_size: int = 32,
-        epochs: int = 40,
+        epochs: int = 60,
         early_stopping: bool = False,
         patience: int = 10,
         validation_fraction: float = 0.1,
@@ -261,9 +264,11 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, n_steps, n_features) or (n, height, width, channels)
-            Sequences; images are read by rows, flat rows (n, n_pixels) as square
-            images. uint8 is kept as bytes, all else becomes float32.
+        X : array-like
+            Sequences (n, n_steps, n_features). Images (n, height, width) or
+            (n, height, width, channels) are read by rows; flat ones (n, n_pixels) too,
+            as square images, or as n_pixels steps where they are not square. uint8 is
+            kept as bytes, all else becomes float32.
         y : array-like of shape (n,)
             Classes: numbers or strings.
         sample_weight : array-like of shape (n,), default=None
@@ -308,6 +313,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
     ) -> LSTMImageClassifier:
         """Train one more epoch, at a constant learning rate.
+
+        The first call settles classes and standardization.
 
         Parameters
         ----------

@@ -110,6 +110,8 @@ def freeze(value: Any) -> Any:
         return (type(value).__name__, *(freeze(v) for v in value))
     if isinstance(value, np.ndarray):
         return (value.shape, value.dtype.str, value.tobytes())
+    if isinstance(value, np.generic):
+        value = value.item()
     if hasattr(value, "get_config") and not isinstance(value, type):
         config = keras.saving.serialize_keras_object(value)
         return (type(value), repr(config))
@@ -221,8 +223,13 @@ class CompiledNetwork:
             layer for layer in _all_layers(self.model) if isinstance(layer, Standardize)
         ]
         if layers:
-            mean = float(x.mean(dtype="float64"))
-            scale = float(x.std(dtype="float64"))
+            # By parts: bytes would make eight times their size in float64.
+            parts = [x[i : i + 1024] for i in range(0, len(x), 1024)]
+            mean = sum(float(part.sum(dtype="float64")) for part in parts) / x.size
+            square = sum(
+                float(np.square(part.astype("float64") - mean).sum()) for part in parts
+            )
+            scale = (square / x.size) ** 0.5
             for layer in layers:
                 layer.set(mean, scale if scale > 0 else 1.0)
 
@@ -244,7 +251,6 @@ class CompiledNetwork:
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the network's output for every sample."""
-        x = x.astype("float32", copy=False)
         if self.engine is not None:
             return self.engine.predict(x)
         return predict_in_buckets(self.model, x)
@@ -256,7 +262,7 @@ def predict_in_buckets(
     """Predict in batches of few different sizes: each new size is compiled anew."""
     outputs = []
     for first in range(0, len(x), most):
-        part = x[first : first + most]
+        part = x[first : first + most].astype("float32", copy=False)
         size = min(most, 1 << (len(part) - 1).bit_length())
         padding = np.repeat(part[-1:], size - len(part), axis=0)
         padded = np.concatenate([part, padding])

@@ -48,6 +48,14 @@ def check_labels(
             f"Input {name} contains NaN or infinity: every class must be known."
         )
     check_classification_targets(y)
+    try:
+        np.unique(y)
+    except TypeError:
+        kinds = sorted({type(label).__name__ for label in y.tolist()})
+        raise ValueError(
+            f"{name} mixes labels of the kinds {', '.join(kinds)}, which have no "
+            "order: give all as strings or all as numbers, and none missing."
+        ) from None
     return y
 
 
@@ -122,6 +130,11 @@ def sample_weights(
         per_class = len(codes) / (n_present * np.maximum(counts, 1))
         weights = weights * per_class[codes]
     elif class_weight is not None:
+        if class_weight and not set(class_weight) & set(classes.tolist()):
+            raise ValueError(
+                f"class_weight names {list(class_weight)}, and none of the classes "
+                f"{classes.tolist()}: use the labels of y as keys."
+            )
         given = [class_weight.get(label, 1.0) for label in classes.tolist()]
         try:
             per_class = np.array(given, dtype=float)

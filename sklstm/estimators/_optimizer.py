@@ -70,7 +70,7 @@ class _Scheduled:
         return total / count if count else math.nan
 
     def save_own_variables(self: Any, store: Any) -> None:
-        # A saved model holds the plain optimizer and opens without this package.
+        # A saved model holds the plain optimizer, and loads with it.
         for i, variable in enumerate(self.variables[: self._n_own_variables]):
             store[str(i)] = variable.numpy()
 

@@ -6,14 +6,12 @@ does well: ``optimizer__beta_1``, ``callbacks__0__patience``, ``loss__gamma``.
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from sklstm._keras import import_quietly, keras
 
 # scikeras loads TensorFlow, whichever backend Keras has.
 BaseWrapper = import_quietly("scikeras.wrappers").BaseWrapper
-_seeded_ops = import_quietly("scikeras.utils.random_state").tensorflow_random_state
 
 
 def build_model(
@@ -157,29 +155,3 @@ def _leaves(nested: Any) -> Iterator:
             yield from _leaves(item)
     elif nested is not None:
         yield nested
-
-
-@contextmanager
-def deterministic_ops(seed: int) -> Iterator[None]:
-    """Let only deterministic kernels run within the block; put everything back after.
-
-    Parameters
-    ----------
-    seed : int
-        Seeds TensorFlow's global generator meanwhile, as its deterministic ops want.
-    """
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        with _seeded_ops(seed):
-            yield
-    elif backend == "torch":
-        import torch
-
-        before = torch.are_deterministic_algorithms_enabled()
-        torch.use_deterministic_algorithms(True)
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(before)
-    else:  # XLA's CPU kernels are deterministic; its GPU flags are set before start
-        yield

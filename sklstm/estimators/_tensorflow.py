@@ -1,10 +1,12 @@
-"""All that is TensorFlow's own: epochs, evaluation and prediction inside one graph.
+"""The engine on TensorFlow: epochs, evaluation and prediction inside one graph.
 
 `model.fit` spends most of a small fit's time between the steps. Here an epoch is one
 call of one traced function: batches are gathered by a shuffled index, each goes
 through Keras' own `train_step`, and Python is asked again when the epoch is over.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sklstm._keras import keras
@@ -12,7 +14,22 @@ from sklstm._keras import keras
 import numpy as np
 import tensorflow as tf
 
+# Private: what is public can turn determinism on and never off.
+from tensorflow.python.framework import config
+
 PREDICT_BATCH = 512
+
+
+@contextmanager
+def deterministic_kernels() -> Iterator[None]:
+    """Let only deterministic kernels run within the block."""
+    before = config.is_op_determinism_enabled()
+    config.enable_op_determinism()
+    try:
+        yield
+    finally:
+        if not before:
+            config.disable_op_determinism()
 
 
 class GraphEngine:
@@ -101,14 +118,12 @@ class GraphEngine:
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the network's output, (n, n_outputs)."""
-        if len(x) <= PREDICT_BATCH:
-            return _call(self._predict, tf.constant(x)).numpy()
-        return np.concatenate(
-            [
-                _call(self._predict, tf.constant(x[i : i + PREDICT_BATCH])).numpy()
-                for i in range(0, len(x), PREDICT_BATCH)
-            ]
-        )
+        parts = [
+            x[i : i + PREDICT_BATCH].astype("float32", copy=False)
+            for i in range(0, len(x), PREDICT_BATCH)
+        ]
+        outputs = [_call(self._predict, tf.constant(part)).numpy() for part in parts]
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
 
 def _call(function: Any, *args: Any) -> Any:

@@ -1,7 +1,8 @@
 """One training run of one compiled network: the same epochs whoever runs them."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,7 +117,12 @@ def train(
     """
     model = compiled.model
     n_batches = math.ceil(len(data) / plan.batch_size)
-    updates = max(1, plan.epochs * n_batches // plan.accumulation)
+    updates = plan.epochs * n_batches // plan.accumulation
+    if updates == 0:
+        raise ValueError(
+            f"gradient_accumulation_steps={plan.accumulation} batches make one update, "
+            f"but training has {plan.epochs * n_batches}: lower it, or batch_size."
+        )
     optimizer = own_optimizer(model)
     if plan.cosine:
         optimizer.start_cosine(plan.peak, updates)
@@ -237,3 +243,25 @@ def _fit_with_keras(
         verbose=0,
         callbacks=[_Shuffle(batches, order), *callbacks],
     )
+
+
+@contextmanager
+def deterministic_ops() -> Iterator[None]:
+    """Let only deterministic kernels run within the block, and all others after it."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        from sklstm.estimators._tensorflow import deterministic_kernels
+
+        with deterministic_kernels():
+            yield
+    elif backend == "torch":
+        import torch
+
+        before = torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)
+    else:  # XLA's CPU kernels are deterministic; its GPU flags are set before start
+        yield

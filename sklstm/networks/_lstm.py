@@ -12,9 +12,6 @@ from sklstm.networks.layers import (
     Standardize,
 )
 
-POOLINGS = ("last", "mean", "max", "attention")
-EMBEDDINGS = (None, "dense")
-
 
 def lstm(
     input_shape: tuple[int | None, ...],

@@ -6,9 +6,12 @@ networks of this package are always started from here, by the names that Keras g
 to weights, with the distributions that Keras itself would use.
 """
 
+import functools
+
 from sklstm._keras import keras
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 
 def initialize(model: keras.Model, seed: np.random.SeedSequence) -> None:
@@ -27,11 +30,19 @@ def initialize(model: keras.Model, seed: np.random.SeedSequence) -> None:
         If the network has a weight whose start is not known here.
     """
     rng = np.random.default_rng(seed)
-    for variable in model.weights:
-        value = _start(variable, rng)
-        if value is not None:
-            variable.assign(value.astype("float32", copy=False))
+    # The matrices are small: BLAS threads would wait for one another, for as long as a
+    # whole epoch takes where Keras' own threads are busy.
+    with _blas().limit(limits=1, user_api="blas"):
+        for variable in model.weights:
+            value = _start(variable, rng)
+            if value is not None:
+                variable.assign(value.astype("float32", copy=False))
     reseed(model, rng)
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def reseed(model: keras.Model, rng: np.random.Generator) -> None:

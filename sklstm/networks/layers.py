@@ -18,7 +18,15 @@ class Standardize(keras.layers.Layer):
     The two numbers are weights that training does not move; `set` fills them. One
     pair serves all pixels: a border that is black in every training image would have
     no spread of its own to divide by.
+
+    Parameters
+    ----------
+    **kwargs
+        Passed on to `keras.layers.Layer`.
     """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
 
     def build(self, input_shape: tuple) -> None:
         self.mean = self.add_weight(
@@ -29,7 +37,15 @@ class Standardize(keras.layers.Layer):
         )
 
     def set(self, mean: float, scale: float) -> None:
-        """Set the mean and the standard deviation, in the input's units."""
+        """Set the two numbers, in the input's units.
+
+        Parameters
+        ----------
+        mean : float
+            Subtracted from the input.
+        scale : float
+            What the rest is divided by, above zero.
+        """
         self.mean.assign(mean)
         self.scale.assign(scale)
 
@@ -172,7 +188,13 @@ class PenaltyStrength(keras.layers.Layer):
         )
 
     def regularizer(self) -> L2:
-        """Return a regularizer that follows this layer's strength."""
+        """Return a regularizer that follows this layer's strength.
+
+        Returns
+        -------
+        L2
+            For the other layers' kernels.
+        """
         return L2(self.l2)
 
     def call(self, inputs: Any) -> Any:
@@ -228,7 +250,18 @@ class AttentionPooling(keras.layers.Layer):
         )
 
     def step_weights(self, inputs: Any) -> Any:
-        """Return the weight of every step, (n, n_steps, 1); they sum to one."""
+        """Return the weight of every step.
+
+        Parameters
+        ----------
+        inputs : tensor of shape (n, n_steps, n_features)
+            The steps.
+
+        Returns
+        -------
+        tensor of shape (n, n_steps, 1)
+            Weights that sum to one over the steps.
+        """
         hidden = keras.ops.tanh(keras.ops.matmul(inputs, self.kernel) + self.bias)
         return keras.ops.softmax(keras.ops.matmul(hidden, self.query), axis=1)
 

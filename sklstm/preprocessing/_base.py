@@ -13,9 +13,11 @@ from sklearn.utils.validation import check_is_fitted
 from sklstm._compat import CallbackSupportMixin, with_callbacks
 from sklstm.images import (
     all_finite,
+    as_array,
     batches,
     check_image_shape,
     describe_not_finite,
+    is_flat,
     unchanged_on_error,
     validate_images,
 )
@@ -72,10 +74,11 @@ class BaseSequencer(
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         given = getattr(self, self._shape_parameter)
         with unchanged_on_error(self):
+            array = as_array(X)
             images = validate_images(
-                self, X, reset=True, image_shape=given, volumes=self._n_axes == 3
+                self, array, reset=True, image_shape=given, volumes=self._n_axes == 3
             )
-            self._fitted_flat = np.asarray(X).ndim == 2
+            self._fitted_flat = is_flat(array)
             self.index_map_ = self._scan(
                 images.shape[1 : 1 + self._n_axes],
                 guessed=self._fitted_flat and given is None,
@@ -211,7 +214,7 @@ class BaseSequencer(
         Parameters
         ----------
         input_features : array-like of str, default=None
-            Only its length is checked.
+            Compared with those seen in fit, and makes no other difference.
 
         Returns
         -------
@@ -220,11 +223,15 @@ class BaseSequencer(
             in the order of ``sequences.reshape(n, -1)``.
         """
         check_is_fitted(self)
-        if input_features is not None and len(input_features) != self.n_features_in_:
-            raise ValueError(
-                "input_features should have length equal to number of features "
-                f"({self.n_features_in_}), got {len(input_features)}."
-            )
+        if input_features is not None:
+            fitted = getattr(self, "feature_names_in_", input_features)
+            if not np.array_equal(input_features, fitted):
+                raise ValueError("input_features is not equal to feature_names_in_")
+            if len(input_features) != self.n_features_in_:
+                raise ValueError(
+                    "input_features should have length equal to number of features "
+                    f"({self.n_features_in_}), got {len(input_features)}."
+                )
         channels = [""]
         if len(self.image_shape_) > self._n_axes:
             channels = [f"_channel{c}" for c in range(self.image_shape_[-1])]

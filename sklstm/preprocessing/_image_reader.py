@@ -4,9 +4,7 @@ import os
 import re
 import threading
 import zlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any, Self
 
 import joblib
@@ -147,7 +145,7 @@ class ImageReader(
         reference = ""
         unreadable = []
         with (
-            _quiet_opencv(),
+            _quiet_opencv,
             ThreadPoolExecutor(min(joblib.cpu_count(), len(paths))) as pool,
         ):
             for start in range(0, len(paths), _AHEAD):
@@ -330,19 +328,34 @@ def _png_is_whole(data: bytes) -> bool:
     return False
 
 
-_log_level_lock = threading.Lock()
+class _QuietOpenCV:
+    """Keeps OpenCV from logging what is about to be raised as an error.
+
+    The level is global, and readers may run at the same time: the first to come
+    silences, the last to go puts the level back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_inside = 0
+        self._level = 0
+
+    def __enter__(self) -> None:
+        from cv2.utils import logging
+
+        with self._lock:
+            if self._n_inside == 0:
+                self._level = logging.getLogLevel()
+                logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+            self._n_inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        from cv2.utils import logging
+
+        with self._lock:
+            self._n_inside -= 1
+            if self._n_inside == 0:
+                logging.setLogLevel(self._level)
 
 
-@contextmanager
-def _quiet_opencv() -> Iterator[None]:
-    """Keep OpenCV from logging what is about to be raised as an error."""
-    from cv2.utils import logging
-
-    # The level is global: two readers must not take each other's for the user's.
-    with _log_level_lock:
-        level = logging.getLogLevel()
-        logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-        try:
-            yield
-        finally:
-            logging.setLogLevel(level)
+_quiet_opencv = _QuietOpenCV()

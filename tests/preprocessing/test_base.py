@@ -39,7 +39,16 @@ def sequencers():
     ]
 
 
-@parametrize_with_checks(sequencers())
+def checked_sequencers():
+    """For flat rows of few values: no patch that would be larger."""
+    return [
+        *(s for s in sequencers() if not isinstance(s, PatchSequencer)),
+        PatchSequencer(),
+        *(PatchSequencer(1, 1, order) for order in ("raster", "snake", "hilbert")),
+    ]
+
+
+@parametrize_with_checks(checked_sequencers())
 def test_common_checks(estimator, check):
     check(estimator)
 
@@ -189,6 +198,16 @@ def test_feature_names():
         sequencer.get_feature_names_out(["a"] * 3)
 
 
+def test_feature_names_of_a_table():
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame(np.zeros((2, 4)), columns=list("abcd"))
+    sequencer = RowSequencer().fit(table)
+    assert len(sequencer.get_feature_names_out(table.columns)) == 4
+    for other in (list("abdc"), list("abc")):
+        with pytest.raises(ValueError, match="not equal to feature_names_in_"):
+            sequencer.get_feature_names_out(other)
+
+
 def test_no_table_output():
     for sequencer in default_sequencers():
         assert not hasattr(sequencer, "set_output")
@@ -198,7 +217,7 @@ def test_no_table_output():
 
 @pytest.mark.parametrize("sequencer", sequencers(), ids=str)
 def test_pickle_keeps_everything(sequencer):
-    X = random_images((3, 8), np.float32)
+    X = random_images((3, 1024), np.float32)
     sequences = sequencer.fit_transform(X)
     copy = pickle.loads(pickle.dumps(sequencer))
     np.testing.assert_array_equal(copy.transform(X), sequences)
@@ -245,6 +264,42 @@ def test_containers(kind, tmp_path):
         X = images.view()
         X.flags.writeable = False
     np.testing.assert_array_equal(RowSequencer().fit_transform(X), images)
+
+
+class Counted:
+    """Counts how often it is made an array."""
+
+    def __init__(self, array):
+        self.array, self.n_times = array, 0
+
+    def __array__(self, dtype=None, copy=None):
+        self.n_times += 1
+        return np.array(self.array, dtype)
+
+
+@pytest.mark.parametrize("shape", [(3, 6, 4), (3, 16)])
+def test_fit_makes_one_array_of_its_input(shape):
+    X = Counted(random_images(shape, np.uint8))
+    sequencer = RowSequencer().fit(X)
+    assert X.n_times == 1
+    back = sequencer.inverse_transform(sequencer.transform(X))
+    np.testing.assert_array_equal(back, X.array)
+
+
+def test_fit_makes_one_array_of_a_table(monkeypatch):
+    pd = pytest.importorskip("pandas")
+    X = pd.DataFrame(np.zeros((3, 16)))
+    n_times = []
+    whole = pd.DataFrame.__array__
+
+    def count(table, *args, **kwargs):
+        n_times.append(1)
+        return whole(table, *args, **kwargs)
+
+    monkeypatch.setattr(pd.DataFrame, "__array__", count)
+    sequencer = RowSequencer().fit(X)
+    assert len(n_times) == 1
+    assert sequencer.inverse_transform(np.zeros((2, 4, 4))).shape == (2, 16)
 
 
 def test_steps_to_image():
@@ -297,6 +352,14 @@ def test_bad_calls(call, message):
     sequencer = RowSequencer().fit(np.zeros((2, 6, 4)))
     with pytest.raises(ValueError, match=message):
         call(sequencer)
+
+
+def test_not_finite_in_transform_of_flat_input():
+    sequencer = RowSequencer().fit(np.zeros((1, 16)))
+    X = np.zeros((20, 16))
+    X[12, 3] = np.inf
+    with pytest.raises(ValueError, match=r"1 values in 1 of 20 .* first in X\[12\]"):
+        sequencer.transform(X)
 
 
 def test_not_finite_in_transform():

@@ -2,6 +2,8 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -12,7 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import get_tags
 
 from sklstm import ImageReader, RowSequencer
-from sklstm.preprocessing._image_reader import _is_whole
+from sklstm.preprocessing import _image_reader
+from sklstm.preprocessing._image_reader import _is_whole, _read
 
 
 def picture(height=40, width=50, seed=0):
@@ -262,6 +265,31 @@ def test_log_level_of_opencv_is_put_back(paths, tmp_path):
         assert logging.getLogLevel() == logging.LOG_LEVEL_FATAL
     finally:
         logging.setLogLevel(before)
+
+
+def test_two_readers_run_at_the_same_time(paths, monkeypatch):
+    logging = cv2.utils.logging
+    before = logging.getLogLevel()
+    both, first_is_out = threading.Barrier(2, timeout=20), threading.Event()
+    levels = []
+
+    def read_slowly(path, *args):
+        # Passed only if the other reader is reading too.
+        both.wait()
+        if path.endswith("001.png"):
+            assert first_is_out.wait(20)
+            levels.append(logging.getLogLevel())
+        return _read(path, *args)
+
+    monkeypatch.setattr(_image_reader, "_read", read_slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first, last = (pool.submit(ImageReader().transform, [p]) for p in paths[:2])
+        assert first.result(20).shape == (1, 40, 50)
+        first_is_out.set()
+        assert last.result(20).shape == (1, 40, 50)
+    # Silent until the last is out.
+    assert levels == [logging.LOG_LEVEL_SILENT]
+    assert logging.getLogLevel() == before != logging.LOG_LEVEL_SILENT
 
 
 # -- bad X and parameters ----------------------------------------------------------

@@ -49,13 +49,29 @@ def test_patch_as_large_as_the_image():
     assert PatchSequencer((3, 4), 1).fit_transform(image).shape == (1, 1, 12)
 
 
-def test_patch_is_cut_down_to_a_guessed_shape_only():
-    sequencer = PatchSequencer()
-    assert sequencer.fit_transform(np.zeros((2, 9))).shape == (2, 1, 9)
-    assert sequencer.fit_transform(np.zeros((2, 20))).shape == (2, 2, 16)
-    sequencer = PatchSequencer(image_shape=(3, 3))
-    with pytest.raises(ValueError, match="larger than the images"):
-        sequencer.fit(np.zeros((2, 9)))
+def test_default_patch_takes_rows_of_a_few_values_whole():
+    # What scikit-learn's checks of default parameters need, and no more than that.
+    for n_features in (1, 9, 10, 15):
+        sequences = PatchSequencer().fit_transform(np.zeros((2, n_features)))
+        assert sequences.shape == (2, 1, n_features)
+
+
+@pytest.mark.parametrize(
+    ("params", "n_features", "shape"),
+    [
+        ({"patch_size": 32}, 64, r"\(8, 8\)"),
+        ({}, 64, r"\(8, 8\)"),
+        ({}, 16, r"\(4, 4\)"),
+        ({}, 20, r"\(20, 1\)"),
+        ({"patch_size": 4, "stride": 2}, 9, r"\(3, 3\)"),
+        ({"image_shape": (3, 3)}, 9, r"\(3, 3\)"),
+    ],
+)
+def test_patch_larger_than_the_guessed_image(params, n_features, shape):
+    sequencer = PatchSequencer(**params)
+    message = rf"larger than the images, which are {shape}; it must fit into them"
+    with pytest.raises(ValueError, match=message):
+        sequencer.fit(np.zeros((6, n_features)))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,201 @@
+"""What single parameters of LSTMImageClassifier do; one graph serves them all."""
+
+import os
+import random
+
+from sklstm._keras import keras
+
+import numpy as np
+import pytest
+
+from sklstm import LSTMImageClassifier
+from sklstm.estimators._labels import stratified_split
+
+
+def make(**params):
+    """The network of test_sklearn.py, on the same four digits."""
+    settings = {
+        "units": 16,
+        "epochs": 2,
+        "learning_rate": 0.02,
+        "batch_size": 16,
+        "random_state": 0,
+    }
+    return LSTMImageClassifier(**{**settings, **params})
+
+
+@pytest.fixture(scope="module")
+def four(digits):
+    """The digits 0 to 3: 120 to train on, 120 to test on."""
+    images, y = digits
+    images, y = images[y < 4], y[y < 4]
+    return images[:120], y[:120], images[240:360], y[240:360]
+
+
+# --- class_weight -------------------------------------------------------------------
+
+
+def test_class_weight_moves_predictions(four):
+    X, y, X_test, _ = four
+
+    def share_of_threes(class_weight):
+        model = make(epochs=1, class_weight=class_weight).fit(X, y)
+        return model.predict_proba(X_test)[:, 3].mean(), np.mean(
+            model.predict(X_test) == 3
+        )
+
+    light, even, heavy = map(share_of_threes, [{3: 0.05}, None, {3: 20}])
+    assert light[0] < even[0] - 0.05 < even[0] + 0.05 < heavy[0]
+    assert light[1] < even[1] < heavy[1]
+
+
+def test_balanced_weights_find_a_rare_class(four):
+    X, y, X_test, y_test = four
+    rare = np.flatnonzero(y == 3)[5:]
+    X, y = np.delete(X, rare, axis=0), np.delete(y, rare)
+    found = [
+        np.mean(
+            make(epochs=4, class_weight=weights).fit(X, y).predict(X_test[y_test == 3])
+            == 3
+        )
+        for weights in (None, "balanced")
+    ]
+    assert found[1] > found[0] + 0.3
+
+
+# --- standardization ----------------------------------------------------------------
+
+
+def standardization(model):
+    """Mean and standard deviation that the network holds."""
+    # Not by `model_`: a network that was looked at would not serve the next test.
+    layer = model._lease.compiled.model.get_layer("standardize")
+    return float(layer.mean), float(layer.scale)
+
+
+def test_standardization_is_of_the_training_rows_alone(four):
+    X, y = four[:2]
+    X = X.copy()
+    seed = np.random.SeedSequence(0).spawn(3)[2]
+    rows, kept = stratified_split(y, 0.25, seed)
+    X[kept] += 1000  # what is held out lies far away
+    model = make(early_stopping=True, validation_fraction=0.25, epochs=1).fit(X, y)
+    mean, scale = standardization(model)
+    assert mean == pytest.approx(X[rows].mean(), rel=1e-6)
+    assert scale == pytest.approx(X[rows].std(), rel=1e-6)
+    # The control: the same fit without a part held out takes all rows.
+    mean, _ = standardization(model.set_params(early_stopping=False).fit(X, y))
+    assert mean == pytest.approx(X.mean(), rel=1e-6)
+    assert mean > 200
+
+
+# --- warm_start ---------------------------------------------------------------------
+
+
+def test_warm_start_goes_on(four):
+    X, y, X_test, _ = four
+    model = make(lr_schedule="constant", learning_rate=0.01, epochs=6).fit(X, y)
+    at_once = model.history_, model.predict_proba(X_test)
+    model.set_params(epochs=3).fit(X, y)
+    first = {name: list(values) for name, values in model.history_.items()}
+    assert model.n_iter_ == 3
+    model.set_params(warm_start=True).fit(X, y)
+    assert model.n_iter_ == model.best_epoch_ == 6
+    for name, values in model.history_.items():
+        assert len(values) == 6
+        assert values[:3] == first[name]
+    assert model.history_["loss"][3] < min(first["loss"])
+    # At a constant rate, twice three epochs are six.
+    np.testing.assert_allclose(model.history_["loss"], at_once[0]["loss"], rtol=1e-5)
+    np.testing.assert_allclose(model.predict_proba(X_test), at_once[1], atol=1e-5)
+    # The control: without it the second fit starts over.
+    model.set_params(warm_start=False).fit(X, y)
+    assert model.n_iter_ == 3
+    assert model.history_ == first
+
+
+# --- op_determinism -----------------------------------------------------------------
+
+
+class Watch(keras.callbacks.Callback):
+    """Notes whether TensorFlow runs deterministic kernels alone; fails if asked to."""
+
+    def __init__(self, fail=False):
+        super().__init__()
+        self.fail = fail
+        self.seen = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.seen.append(deterministic())
+        if self.fail:
+            raise RuntimeError("enough")
+
+
+def deterministic():
+    from tensorflow.python.framework import config
+
+    return config.is_op_determinism_enabled()
+
+
+def surroundings():
+    """All that a fit with op_determinism must leave as it was."""
+    from tensorflow.python.eager import context
+
+    return {
+        "deterministic": deterministic(),
+        "environment": dict(os.environ),
+        "python": random.getstate(),
+        "numpy": repr(np.random.get_state()),  # noqa: NPY002
+        "tensorflow": context.global_seed(),
+    }
+
+
+@pytest.mark.parametrize("variable", [None, "0"])
+def test_op_determinism_leaves_no_trace(four, monkeypatch, variable):
+    X, y, X_test, _ = four
+    monkeypatch.delenv("TF_DETERMINISTIC_OPS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("TF_DETERMINISTIC_OPS", variable)
+    before = surroundings()
+    assert not before["deterministic"]
+    watch = Watch()
+    model = make(op_determinism=True, callbacks=[watch])
+    once, history = model.fit(X, y).predict_proba(X_test), model.history_
+    assert watch.seen == [True, True]
+    assert surroundings() == before
+    np.testing.assert_array_equal(model.fit(X, y).predict_proba(X_test), once)
+    assert model.history_ == history
+    # Nor when training fails.
+    with pytest.raises(RuntimeError, match="enough"):
+        model.set_params(callbacks=[Watch(fail=True)]).fit(X, y)
+    assert surroundings() == before
+
+
+def test_op_determinism_that_was_on_stays_on(four):
+    import tensorflow as tf
+    from tensorflow.python.framework import config
+
+    before = deterministic()
+    tf.config.experimental.enable_op_determinism()
+    try:
+        make(epochs=1, op_determinism=True).fit(*four[:2])
+        assert deterministic()
+    finally:
+        if not before:
+            config.disable_op_determinism()
+
+
+# --- verbose ------------------------------------------------------------------------
+
+
+def test_verbose(four, capfd):
+    X, y = four[:2]
+    make().fit(X, y)
+    assert capfd.readouterr() == ("", "")
+    make(verbose=1).fit(X, y)
+    out, err = capfd.readouterr()
+    assert err == ""
+    lines = out.splitlines()
+    assert [line.partition("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    for line in lines:
+        assert {"loss", "accuracy", "learning_rate"} <= set(line.split())

@@ -1,0 +1,54 @@
+"""The examples that need a data folder; the docs build runs the others."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def run(name, *arguments):
+    env = {key: value for key, value in os.environ.items() if key != "SKLSTM_DATA"}
+    return subprocess.run(
+        [sys.executable, EXAMPLES / name, *map(str, arguments)],
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.data
+def test_mnist(data_dir):
+    if not (data_dir / "mnist.npz").is_file():
+        pytest.skip(f"no mnist.npz in {data_dir}")
+    done = run("mnist.py", "--data", data_dir, "--n-train", 500, "--epochs", 1)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("epoch 1/1  ")
+    accuracy = re.search(
+        r"^test accuracy (0\.\d{4}) on 10000 images", done.stdout, re.M
+    )
+    assert accuracy is not None, done.stdout
+    assert float(accuracy[1]) > 0.2
+    assert re.search(r"^seed 0, \d+ cores, Python 3.*, sklstm ", done.stdout, re.M)
+
+
+def test_mnist_that_is_missing_is_named_in_one_line(tmp_path):
+    done = run("mnist.py", "--data", tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    usage, error, message = done.stderr.partition("mnist.py: error: ")
+    assert usage.startswith("usage: ")
+    assert error
+    assert message == f"looked for {tmp_path / 'mnist.npz'}, which is not there\n"
+
+
+def test_mnist_asks_for_the_folder():
+    done = run("mnist.py")
+    assert done.returncode == 2
+    assert done.stderr.endswith(
+        "error: give --data FOLDER, the folder that holds mnist.npz\n"
+    )
