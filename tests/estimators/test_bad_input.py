@@ -492,7 +492,7 @@ DIVERGES = {
 def test_learning_rate_too_high(three, fitted):
     message = (
         r"^The training loss became (nan|inf) in epoch \d: lower learning_rate "
-        r"\(now 1e\+38\).* clipvalue.*, or look for extreme values in X and"
+        r"\(now 1e\+38\).*clipvalue.*, or look for extreme values in X and"
     )
     text = refuse(three, fitted, message, DIVERGES, *three, error=FloatingPointError)
     assert one_sentence(text)
