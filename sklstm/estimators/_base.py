@@ -206,6 +206,8 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
             self._lease = Lease(POOL.take(recipe))
             self._lease.compiled.start(seed)
             self._lease.compiled.standardize(x)
+            if callable(self.network):
+                _check_probabilities(self._lease.compiled.predict(x[:1])[0])
         self._lease.compiled.configure(self.dropout, self.input_noise, self.l2)
 
     def _snapshot(self) -> dict[str, Any]:
@@ -350,3 +352,12 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         norms = self.history_["gradient_norm"][-result.n_epochs :]
         warn_about_gradients(norms, stacklevel=6)  # the line that calls fit
         return result
+
+
+def _check_probabilities(outputs: np.ndarray) -> None:
+    """Refuse a user's network that gives anything but probabilities."""
+    if outputs.min() < 0 or abs(float(outputs.sum()) - 1) > 1e-3:
+        raise ValueError(
+            f"The network's outputs for one sample sum to {outputs.sum():.3g}, but "
+            "they must be probabilities: end it with activation='softmax'."
+        )

@@ -444,7 +444,10 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             x_val = self._samples(X_val, reset=False)
         except (TypeError, ValueError) as error:
             # It speaks of X, as every check of images does.
-            raise type(error)(f"X_val cannot be used: {error}") from None
+            hint = ""
+            if "was fitted on" in str(error):
+                hint = " (in a Pipeline, transform_input=['X_val'] leads it along)"
+            raise type(error)(f"X_val cannot be used{hint}: {error}") from None
         labels = check_labels(y_val, len(x_val), "y_val", "X_val")
         return x_val, encode(labels, self.classes_, "y_val")
 

@@ -101,7 +101,8 @@ class PatchSequencer(BaseSequencer):
         if any(s > p for s, p in zip(stride, patch, strict=True)):
             raise ValueError(
                 f"stride={self.stride!r} is larger than patch_size={self.patch_size!r} "
-                "and would leave pixels unread; it must be at most the patch size."
+                "and would leave pixels unread; it must be at most the patch size, and "
+                "is 8 unless set."
             )
         # scikit-learn's checks fit the default parameters to rows of a few values.
         if guessed and patch == (16, 16) and math.prod(shape) < 16:

@@ -276,7 +276,8 @@ BAD_VALIDATION = {
     ),
     "other size": (
         lambda X, y: (X[:, :5], y),
-        r"^X_val cannot be used: X holds images of \(5, 8\), .* of \(8, 8\)",
+        r"^X_val cannot be used \(in a Pipeline, .*\): X holds images of \(5, 8\), "
+        r".* of \(8, 8\)",
     ),
 }
 
@@ -682,3 +683,19 @@ def test_the_fixture_is_as_it_was(three, fitted):
     np.testing.assert_array_equal(
         clone(model).fit(*three).predict_proba(three[0]), expected
     )
+
+
+def test_network_that_gives_logits(three, fitted):
+    def logits(input_shape, n_classes):
+        import keras
+
+        return keras.Sequential(
+            [
+                keras.Input(input_shape),
+                keras.layers.GlobalAveragePooling1D(),
+                keras.layers.Dense(n_classes),
+            ]
+        )
+
+    message = r"sum to .*must be probabilities: end it with activation='softmax'\.$"
+    refuse(three, fitted, message, {"network": logits}, *three)
