@@ -3,6 +3,7 @@
 A network is one file and one function. Importing this package loads Keras.
 """
 
+from sklstm.networks._fused_lstm import FusedLSTM
 from sklstm.networks._lstm import lstm
 from sklstm.networks._registry import NETWORKS, Network, get_network
 from sklstm.networks.layers import (
@@ -16,6 +17,7 @@ from sklstm.networks.layers import (
 __all__ = [
     "NETWORKS",
     "AttentionPooling",
+    "FusedLSTM",
     "HyperDropout",
     "HyperNoise",
     "Network",

@@ -4,6 +4,7 @@ from typing import Any
 
 from sklstm._keras import keras
 
+from sklstm.networks._fused_lstm import FusedLSTM
 from sklstm.networks.layers import (
     AttentionPooling,
     HyperDropout,
@@ -83,8 +84,9 @@ def lstm(
         )(x)
     for i in range(n_layers):
         last = i == n_layers - 1
-        layer: Any = keras.layers.LSTM(
+        layer: Any = FusedLSTM(
             units,
+            halves=not bidirectional,
             return_sequences=not (last and pooling == "last"),
             kernel_regularizer=regularizer,
             recurrent_regularizer=regularizer,
