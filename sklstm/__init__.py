@@ -13,6 +13,7 @@ from sklstm._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from sklstm.estimators import LSTMImageClassifier
+    from sklstm.model_selection import OptunaSearchCV
     from sklstm.preprocessing import (
         ImageReader,
         PatchSequencer,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _HOME = {
     "ImageReader": "sklstm.preprocessing",
     "LSTMImageClassifier": "sklstm.estimators",
+    "OptunaSearchCV": "sklstm.model_selection",
     "PatchSequencer": "sklstm.preprocessing",
     "RowSequencer": "sklstm.preprocessing",
     "VolumeSequencer": "sklstm.preprocessing",
@@ -34,6 +36,7 @@ _HOME = {
 __all__ = [
     "ImageReader",
     "LSTMImageClassifier",
+    "OptunaSearchCV",
     "PatchSequencer",
     "RowSequencer",
     "VolumeSequencer",

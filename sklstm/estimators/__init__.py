@@ -2,5 +2,6 @@
 
 from sklstm.estimators._classifier import LSTMImageClassifier
 from sklstm.estimators._pool import clear_pool, set_pool_size
+from sklstm.estimators._watch import watch_epochs
 
-__all__ = ["LSTMImageClassifier", "clear_pool", "set_pool_size"]
+__all__ = ["LSTMImageClassifier", "clear_pool", "set_pool_size", "watch_epochs"]

@@ -310,6 +310,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         from sklstm.estimators._optimizer import own_optimizer
         from sklstm.estimators._scikeras import make_callbacks
         from sklstm.estimators._training import Plan, deterministic_ops, train
+        from sklstm.estimators._watch import tell_watcher
 
         compiled = self._lease.compiled
         optimizer = own_optimizer(compiled.model)
@@ -325,11 +326,12 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
             running[0].call_on_fit_task_begin(estimator=self, **seen)
 
         def epoch_end(epoch: int, logs: dict) -> bool:
-            return running[0].call_on_fit_task_end(
+            stop = running[0].call_on_fit_task_end(
                 estimator=self,
                 **seen,
                 reconstruction_attributes=self._snapshot,
             )
+            return tell_watcher(self, epoch, logs) or stop
 
         plan = Plan(
             epochs=epochs,

@@ -25,7 +25,7 @@ class FusedLSTM(keras.layers.LSTM):
 
     Parameters
     ----------
-    *args, **kwargs
+    *args
         As for `keras.layers.LSTM`.
     halves : bool
         Compute the two halves of every batch side by side. A layer that has the
@@ -33,6 +33,8 @@ class FusedLSTM(keras.layers.LSTM):
         side by side already, and beyond 40,000 weights they are Keras' own.
     fused : bool
         False always runs Keras' own code.
+    **kwargs
+        As for `keras.layers.LSTM`.
     """
 
     def __init__(

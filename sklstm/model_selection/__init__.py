@@ -1,0 +1,6 @@
+"""Searching hyperparameters with Optuna, as scikit-learn searches."""
+
+from sklstm.model_selection._optuna_search import OptunaSearchCV
+from sklstm.model_selection._space import suggest_space
+
+__all__ = ["OptunaSearchCV", "suggest_space"]

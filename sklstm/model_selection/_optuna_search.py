@@ -1,0 +1,553 @@
+from __future__ import annotations
+
+import numbers
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import FitFailedWarning
+from sklearn.model_selection import check_cv
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_method_params, indexable
+
+from sklstm._compat import (
+    CallbackSupportMixin,
+    Interval,
+    StrOptions,
+    with_callbacks,
+)
+from sklstm.model_selection._space import check_space, suggest
+
+if TYPE_CHECKING:
+    import optuna
+
+    from sklstm.model_selection._study import Workers
+    from sklstm.model_selection._trial import Job, Outcome
+
+
+class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
+    """Search hyperparameters by cross-validation, Optuna choosing what to try next.
+
+    A drop-in for `sklearn.model_selection.RandomizedSearchCV`, for any estimator. With
+    an `LSTMImageClassifier`, alone or at the end of a Pipeline, trials that fall behind
+    are pruned in the middle of a fit.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What is searched. It is cloned, not changed.
+    param_distributions : dict or callable
+        Parameter names to Optuna distributions, frozen scipy.stats distributions or
+        lists of values; `suggest_space` makes one. Or a function ``trial -> params``
+        for spaces in which one choice depends on another.
+    n_trials : int, default=20
+        Trials to finish: completed, pruned or failed.
+    timeout : float, default=None
+        Seconds after which no trial is begun.
+    sampler : optuna.samplers.BaseSampler, default=None
+        None for a `TPESampler` seeded with `random_state`.
+    pruner : optuna.pruners.BasePruner, default=None
+        Asked after every epoch about the score on the fold's test part, compared with
+        the same epoch of the same fold of earlier trials; and after every fold about
+        the mean so far. None for a `MedianPruner` after 5 trials and 5 epochs;
+        `optuna.pruners.NopPruner` for none.
+    storage : str or optuna.storages.BaseStorage, default=None
+        Where Optuna keeps the trials; None for memory.
+    study_name : str, default=None
+        With a storage, a study of that name is continued. None begins a new study with
+        every fit.
+    scoring : str, callable, list, tuple or dict, default=None
+        As in `GridSearchCV`. Of several metrics, the study and the pruner look at the
+        one that `refit` names, else at the first.
+    n_jobs : int, default=None
+        Trials at a time. Threads, unless `joblib.parallel_config` names a backend.
+    refit : bool, str or callable, default=True
+        As in `GridSearchCV`.
+    refit_epochs : {"median_best"}, default=None
+        "median_best" trains `best_estimator_` on all data, without early stopping, for
+        the median of the best epochs over the folds of the best trial. None leaves the
+        parameters as found.
+    cv : int, splitter or iterable, default=None
+        As in `GridSearchCV`. The splits are drawn once for all trials.
+    error_score : "raise" or float, default=nan
+        Score of a fold whose fit or scoring failed.
+    return_train_score : bool, default=False
+        Score the training parts too.
+    random_state : int, RandomState or None, default=None
+        Seeds the sampler. With one job, the whole search can be repeated.
+    verbose : int, default=0
+        1 shows a progress bar.
+    callbacks : list of callable, default=None
+        ``callback(study, trial)`` after every finished trial, as Optuna's; one that
+        returns True ends the search.
+
+    Attributes
+    ----------
+    cv_results_ : dict of ndarray
+        As in `GridSearchCV`, one row per finished trial in the order of their numbers;
+        folds that were not run are NaN. Besides: ``trial_number``, ``trial_state``
+        ("COMPLETE", "PRUNED", "FAIL"), ``n_epochs`` over all folds, ``failure``.
+    best_estimator_, best_score_, best_params_, best_index_ : object
+        As in `GridSearchCV`. A pruned trial is never the best.
+    study_ : optuna.Study
+        For Optuna's own plots.
+    n_splits_ : int
+        Folds.
+    scorer_ : callable or dict
+        As in `GridSearchCV`.
+    multimetric_ : bool
+        Whether there are several metrics.
+    refit_time_ : float
+        Seconds the last fit took.
+    classes_, n_features_in_, feature_names_in_ : ndarray or int
+        Of the best estimator.
+
+    See Also
+    --------
+    suggest_space : A space for an estimator of this package.
+
+    Notes
+    -----
+    The folds of a trial run one after another, so that a trial that is pruned in the
+    first never begins the second; `n_jobs` runs trials side by side.
+
+    A study that is continued goes on where it was left, also after its process was
+    killed: what was running then is begun again. Several processes and machines can
+    work on one study at a time; each trial is done once.
+
+    Examples
+    --------
+    >>> from scipy.stats import loguniform
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.svm import SVC
+    >>> from sklstm import OptunaSearchCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> search = OptunaSearchCV(
+    ...     SVC(), {"C": loguniform(0.01, 100)}, n_trials=10, random_state=0
+    ... ).fit(X, y)
+    >>> print(f"{search.best_score_:.1f}")
+    1.0
+    """
+
+    _parameter_constraints: dict = {
+        **BaseSearchCV._parameter_constraints,
+        "param_distributions": [dict, callable],
+        "n_trials": [Interval(numbers.Integral, 1, None, closed="left")],
+        "timeout": [Interval(numbers.Real, 0, None, closed="left"), None],
+        "sampler": "no_validation",
+        "pruner": "no_validation",
+        "storage": "no_validation",
+        "study_name": [str, None],
+        "refit_epochs": [StrOptions({"median_best"}), None],
+        "random_state": ["random_state"],
+        "callbacks": [list, tuple, None],
+    }
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_distributions: Any,
+        *,
+        n_trials: int = 20,
+        timeout: float | None = None,
+        sampler: Any = None,
+        pruner: Any = None,
+        storage: Any = None,
+        study_name: str | None = None,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: Any = True,
+        refit_epochs: str | None = None,
+        cv: Any = None,
+        error_score: Any = np.nan,
+        return_train_score: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+        callbacks: Any = None,
+    ) -> None:
+        super().__init__(
+            estimator=estimator,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.param_distributions = param_distributions
+        self.n_trials = n_trials
+        self.timeout = timeout
+        self.sampler = sampler
+        self.pruner = pruner
+        self.storage = storage
+        self.study_name = study_name
+        self.refit_epochs = refit_epochs
+        self.random_state = random_state
+        self.callbacks = callbacks
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any = None, **params: Any) -> OptunaSearchCV:
+        """Search, then fit the best on all data.
+
+        Parameters
+        ----------
+        X : array-like of length n_samples
+            What the estimator takes.
+        y : array-like of length n_samples, default=None
+            Targets.
+        **params : dict
+            ``groups`` for the splitter; all else for the estimator's `fit`, cut to the
+            folds where it is as long as X. With metadata routing, to whoever asks.
+
+        Returns
+        -------
+        self : OptunaSearchCV
+            The fitted search.
+
+        Raises
+        ------
+        ValueError
+            If a parameter cannot be used, or every trial failed.
+        """
+        from sklstm.model_selection._study import Workers, open_study, quiet_optuna
+        from sklstm.model_selection._trial import Job
+
+        self._validate_params()
+        check_space(self.param_distributions)
+        if self.refit_epochs is not None:
+            _epochs_prefix(self.estimator)  # raises where there are none
+        context = self._init_callback_context(max_subtasks=1)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        scorers, refit_metric = self._get_scorers()
+        several = getattr(scorers, "_scorers", None)
+        if several is not None and not isinstance(self.refit, str):
+            watched = next(iter(several))
+        else:
+            watched = self.refit if isinstance(self.refit, str) else "score"
+        X, y = indexable(X, y)
+        params = _check_method_params(X, params=params)
+        routed = self._get_routed_params_for_fit(params)
+        splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        splits = list(splitter.split(X, y, **routed.splitter.split))
+        if not splits:
+            raise ValueError(f"cv={self.cv!r} gave no split.")
+        self.n_splits_ = len(splits)
+
+        with quiet_optuna():
+            study = open_study(
+                self.storage,
+                self.study_name,
+                self._make_sampler(),
+                self._make_pruner(),
+                (X, y, len(splits), watched),
+            )
+            job = Job(
+                estimator=clone(self.estimator),
+                X=X,
+                y=y,
+                splits=splits,
+                scorer=scorers,
+                refit_metric=watched,
+                fit_params=routed.estimator.fit,
+                score_params=routed.scorer.score,
+                error_score=self.error_score,
+                return_train_score=self.return_train_score,
+                pruner=study.pruner,
+            )
+            with Workers(study, shared=self.storage is not None) as workers:
+                self._search(study, workers, job)
+        self.study_ = study
+        self._gather(study, refit_metric)
+        if self.refit:
+            self._refit_best(X, y, routed.estimator.fit, context)
+        self.scorer_ = scorers if several is None else several
+        context.call_on_fit_task_end(estimator=self, X=X, y=y)
+        return self
+
+    def _make_sampler(self) -> Any:
+        import optuna
+
+        if self.sampler is not None:
+            return self.sampler
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        return optuna.samplers.TPESampler(
+            seed=seed, constant_liar=effective_n_jobs(self.n_jobs) > 1
+        )
+
+    def _make_pruner(self) -> Any:
+        import optuna
+
+        if self.pruner is not None:
+            return self.pruner
+        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=5)
+
+    def _search(self, study: optuna.Study, workers: Workers, job: Job) -> None:
+        """Run trials until there are enough, time is up or a callback says so."""
+        end = time.monotonic() + (np.inf if self.timeout is None else self.timeout)
+        stopped = False
+
+        def jobs() -> Iterator[tuple]:
+            while not stopped and time.monotonic() < end:
+                trial = workers.ask(self.n_trials)
+                if trial is None:
+                    return
+                try:
+                    params = suggest(self.param_distributions, trial)
+                except BaseException:
+                    workers.give_up(trial)
+                    raise
+                yield trial, params, _earlier(study)
+
+        with self._progress(study) as bar:
+            n_jobs = effective_n_jobs(self.n_jobs)
+            results: Any
+            if n_jobs == 1:
+                results = _in_turn(job, jobs())
+            else:
+                results = _in_parallel(job, jobs(), n_jobs)
+            for trial, outcome in results:
+                self._tell(study, trial, outcome)
+                workers.done(trial)
+                frozen = study.trials[trial.number]
+                for callback in self.callbacks or ():
+                    stopped |= callback(study, frozen) is True
+                bar(frozen)
+
+    def _tell(self, study: Any, trial: Any, outcome: Outcome) -> None:
+        from optuna.trial import TrialState
+
+        from sklstm.model_selection._study import FAILURE, FOLDS
+
+        trial.set_user_attr(FOLDS, {"folds": outcome.folds, "ends": outcome.ends})
+        if outcome.failure:
+            trial.set_user_attr(FAILURE, outcome.failure)
+        means = outcome.ends.get("values", [])
+        for step, mean in enumerate(means):
+            trial.report(mean, step)
+        if outcome.state == "COMPLETE":
+            study.tell(trial, means[-1])
+        else:
+            study.tell(trial, state=TrialState[outcome.state])
+
+    def _progress(self, study: Any) -> Any:
+        return _Bar(self.n_trials, study) if self.verbose else nullcontext(lambda _: 0)
+
+    def _gather(self, study: optuna.Study, refit_metric: str) -> None:
+        """Make `cv_results_` and the best of it from the study's finished trials."""
+        from optuna.trial import FixedTrial
+
+        from sklstm.model_selection._study import FAILURE, FINISHED, FOLDS, counts
+
+        trials = [
+            trial
+            for trial in study.get_trials(deepcopy=False, states=FINISHED)
+            if counts(trial) and FOLDS in trial.user_attrs
+        ]
+        if not trials:
+            raise ValueError(
+                f"No trial was finished: timeout={self.timeout} was over before."
+            )
+        states = [trial.state.name for trial in trials]
+        failures = [trial.user_attrs.get(FAILURE, "") for trial in trials]
+        self._report_failures(states, failures)
+        folds = [trial.user_attrs[FOLDS]["folds"] for trial in trials]
+        names = next(
+            fold["test"] for trial in folds for fold in trial if "test" in fold
+        )
+        self.multimetric_ = set(names) != {"score"}
+        if self.multimetric_ and callable(self.scoring):
+            self._check_refit_for_multimetric(names)
+            refit_metric = self.refit
+        missing = np.nan if self.error_score == "raise" else self.error_score
+        rows = []
+        for trial, state in zip(folds, states, strict=True):
+            for k in range(self.n_splits_):
+                fold = trial[k] if k < len(trial) else {}
+                # What was not run has no score; what failed has the error's.
+                empty = missing if state == "FAIL" else np.nan
+                rows.append(_row(fold, dict.fromkeys(names, empty), self))
+        space = self.param_distributions
+        candidates = [suggest(space, FixedTrial(trial.params)) for trial in trials]
+        with warnings.catch_warnings():
+            if "PRUNED" in states or "FAIL" in states:
+                # Told in trial_state; scikit-learn would warn of every NaN again.
+                warnings.filterwarnings("ignore", "One or more of the .* scores are")
+            results = self._format_results(candidates, self.n_splits_, rows)
+        results["trial_number"] = np.array([trial.number for trial in trials])
+        results["trial_state"] = np.array(states)
+        results["n_epochs"] = np.array(
+            [sum(fold.get("n_epochs", 0) for fold in trial) for trial in folds]
+        )
+        results["failure"] = np.array(failures, dtype=object)
+        self.cv_results_ = results
+        self._folds = folds
+        if self.refit or not self.multimetric_:
+            metric = refit_metric if isinstance(refit_metric, str) else "score"
+            self.best_index_ = self._select_best_index(self.refit, metric, results)
+            if not callable(self.refit):
+                self.best_score_ = results[f"mean_test_{metric}"][self.best_index_]
+            self.best_params_ = results["params"][self.best_index_]
+
+    def _report_failures(self, states: list[str], failures: list[str]) -> None:
+        failed = [why for why in failures if why]
+        if "COMPLETE" not in states:
+            if not failed:
+                raise ValueError(
+                    f"All {len(states)} trials were pruned: use a pruner that starts "
+                    "later, or optuna.pruners.NopPruner()."
+                )
+            raise ValueError(
+                f"All {len(failed)} trials that were not pruned failed, the first with "
+                f"{failed[0]}"
+            )
+        if not failed:
+            return
+        warnings.warn(
+            f"{len(failed)} of {len(states)} trials failed (see "
+            f"cv_results_['failure']), the first with {failed[0]}",
+            FitFailedWarning,
+            stacklevel=4,
+        )
+
+    def _refit_best(self, X: Any, y: Any, fit_params: dict, context: Any) -> None:
+        best = clone(self.best_params_, safe=False)
+        self.best_estimator_ = clone(self.estimator).set_params(**best)
+        if self.refit_epochs is not None:
+            prefix = _epochs_prefix(self.estimator)
+            epochs = [fold["best_epoch"] for fold in self._folds[self.best_index_]]
+            self.best_estimator_.set_params(
+                **{
+                    f"{prefix}epochs": max(1, int(np.median(epochs))),
+                    f"{prefix}early_stopping": False,
+                }
+            )
+        start = time.perf_counter()
+        args = (X,) if y is None else (X, y)
+        self.best_estimator_.fit(*args, **fit_params)
+        self.refit_time_ = time.perf_counter() - start
+        if hasattr(self.best_estimator_, "feature_names_in_"):
+            self.feature_names_in_ = self.best_estimator_.feature_names_in_
+
+
+def _epochs_prefix(estimator: Any) -> str:
+    """Return where `epochs` of the final estimator is set, or raise."""
+    prefix = ""
+    while hasattr(estimator, "steps"):
+        name, estimator = estimator.steps[-1]
+        prefix += f"{name}__"
+    if not {"epochs", "early_stopping"} <= set(estimator.get_params(deep=False)):
+        raise ValueError(
+            f"refit_epochs='median_best' needs an estimator that trains by epochs, "
+            f"which {type(estimator).__name__} does not: set refit_epochs=None."
+        )
+    return prefix
+
+
+def _earlier(study: optuna.Study) -> list[dict]:
+    """Return the finished trials' stretches, for a trial to be compared with."""
+    from optuna.pruners import NopPruner
+    from optuna.trial import TrialState
+
+    from sklstm.model_selection._study import FOLDS
+
+    if isinstance(study.pruner, NopPruner):
+        return []
+    states = (TrialState.COMPLETE, TrialState.PRUNED)
+    return [
+        {**trial.user_attrs[FOLDS], "pruned": trial.state is TrialState.PRUNED}
+        for trial in study.get_trials(deepcopy=False, states=states)
+        if FOLDS in trial.user_attrs
+    ]
+
+
+def _run(job: Job, number: int, params: dict, earlier: list) -> tuple:
+    from sklstm.model_selection._study import quiet_optuna
+    from sklstm.model_selection._trial import run_trial
+
+    with quiet_optuna():
+        return number, run_trial(job, params, number, earlier)
+
+
+def _in_turn(job: Job, jobs: Iterator[tuple]) -> Iterator[tuple]:
+    for trial, params, earlier in jobs:
+        yield trial, _run(job, trial.number, params, earlier)[1]
+
+
+def _in_parallel(job: Job, jobs: Iterator[tuple], n_jobs: int) -> Iterator[tuple]:
+    """Run trials side by side; only what can be pickled goes to the workers."""
+    trials = {}
+
+    def calls() -> Iterator[Any]:
+        for trial, params, earlier in jobs:
+            trials[trial.number] = trial
+            yield delayed(_run)(job, trial.number, params, earlier)
+
+    try:
+        parallel = Parallel(
+            n_jobs=n_jobs,
+            prefer="threads",
+            return_as="generator_unordered",
+            pre_dispatch=n_jobs,
+        )
+    except ValueError:  # joblib's dask backend returns lists only
+        batch = []
+        for call in calls():
+            batch.append(call)
+            if len(batch) == n_jobs:
+                for number, outcome in Parallel(n_jobs=n_jobs)(batch):
+                    yield trials.pop(number), outcome
+                batch = []
+        for number, outcome in Parallel(n_jobs=n_jobs)(batch):
+            yield trials.pop(number), outcome
+        return
+    for number, outcome in parallel(calls()):
+        yield trials.pop(number), outcome
+
+
+def _row(fold: dict, empty: dict, search: OptunaSearchCV) -> dict:
+    row = {
+        "test_scores": fold.get("test", empty),
+        "n_test_samples": fold.get("n_test", 0),
+        "fit_time": fold.get("fit_time", np.nan),
+        "score_time": fold.get("score_time", np.nan),
+        "fit_error": None,
+    }
+    if search.return_train_score:
+        row["train_scores"] = fold.get("train", empty)
+    if not search.multimetric_:
+        for key in ("test_scores", "train_scores"):
+            if key in row:
+                row[key] = row[key]["score"]
+    return row
+
+
+class _Bar:
+    """A bar on stderr: trials done, the best score, time left."""
+
+    def __init__(self, n_trials: int, study: Any) -> None:
+        from tqdm.auto import tqdm
+
+        from sklstm.model_selection._study import FINISHED, counts
+
+        done = study.get_trials(deepcopy=False, states=FINISHED)
+        self.bar = tqdm(total=n_trials, initial=sum(map(counts, done)), unit="trial")
+        self.best = -np.inf
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.bar.close()
+
+    def __call__(self, trial: Any) -> None:
+        if trial.state.name == "COMPLETE":
+            self.best = max(self.best, trial.value)
+        self.bar.set_postfix(best=f"{self.best:.4f}", refresh=False)
+        self.bar.update()

@@ -1,0 +1,199 @@
+"""What is searched over: distributions, or a function of the trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import optuna
+
+    Space = dict[str, Any] | Callable[[optuna.trial.Trial], dict[str, Any]]
+
+_PLAIN = (bool, int, float, str, type(None))
+
+
+def suggest(space: Space, trial: Any) -> dict[str, Any]:
+    """Ask a trial for one set of parameters.
+
+    Parameters
+    ----------
+    space : dict or callable
+        As `OptunaSearchCV` takes it, checked.
+    trial : optuna.trial.Trial or optuna.trial.FixedTrial
+        Who is asked. A fixed one gives what a finished trial was given.
+
+    Returns
+    -------
+    dict
+        Parameter names to values.
+    """
+    if callable(space):
+        params = space(trial)
+        if not isinstance(params, dict):
+            raise TypeError(
+                f"param_distributions returned {params!r}: it must return a dict of "
+                "parameter names and values."
+            )
+        return params
+    return {name: _suggest_one(trial, name, space[name]) for name in space}
+
+
+def check_space(space: Any) -> None:
+    """Raise if a search space holds what cannot be searched over."""
+    if callable(space):
+        return
+    if not isinstance(space, dict) or not space:
+        raise TypeError(
+            f"param_distributions={space!r} must be a dict of parameter names and "
+            "distributions, or a function trial -> params."
+        )
+    from optuna.distributions import BaseDistribution
+
+    for name, choice in space.items():
+        if isinstance(choice, BaseDistribution) or hasattr(choice, "ppf"):
+            continue
+        if isinstance(choice, str) or not hasattr(choice, "__len__"):
+            raise TypeError(
+                f"param_distributions[{name!r}]={choice!r} must be a list of values, "
+                "an Optuna distribution or a frozen scipy.stats distribution."
+            )
+        if len(choice) == 0:
+            raise ValueError(f"param_distributions[{name!r}] is empty.")
+
+
+def _suggest_one(trial: Any, name: str, choice: Any) -> Any:
+    from optuna import distributions as kinds
+
+    if isinstance(choice, kinds.FloatDistribution):
+        return trial.suggest_float(
+            name, choice.low, choice.high, step=choice.step, log=choice.log
+        )
+    if isinstance(choice, kinds.IntDistribution):
+        return trial.suggest_int(
+            name, choice.low, choice.high, step=choice.step, log=choice.log
+        )
+    if isinstance(choice, kinds.CategoricalDistribution):
+        choice = choice.choices
+    if hasattr(choice, "ppf"):
+        return _suggest_scipy(trial, name, choice)
+    values = list(choice)
+    if all(isinstance(value, np.generic) for value in values):
+        values = [value.item() for value in values]
+    if all(isinstance(value, _PLAIN) for value in values):
+        return trial.suggest_categorical(name, values)
+    # Optuna stores plain values only: of anything else, the place in the list.
+    labels = [f"{i}: {value!r:.60}" for i, value in enumerate(values)]
+    return values[labels.index(trial.suggest_categorical(name, labels))]
+
+
+def _suggest_scipy(trial: Any, name: str, frozen: Any) -> Any:
+    """Ask for a value of a frozen scipy.stats distribution.
+
+    Uniform ones become Optuna's, which samplers know how to model; of any other, the
+    quantile is asked for, so that what scipy finds likely is tried more often.
+    """
+    kind = frozen.dist.name
+    if kind in ("uniform", "loguniform", "reciprocal", "randint"):
+        low, high = (value.item() for value in np.asarray(frozen.support()))
+        if kind == "randint":
+            return trial.suggest_int(name, int(low), int(high))
+        return trial.suggest_float(name, low, high, log=kind != "uniform")
+    value = frozen.ppf(trial.suggest_float(f"quantile of {name}", 1e-6, 1 - 1e-6))
+    return int(value) if hasattr(frozen.dist, "pmf") else float(value)
+
+
+def suggest_space(
+    estimator: Any, level: str = "basic", image_shape: tuple[int, ...] | None = None
+) -> dict[str, Any]:
+    """Return a search space for an estimator, by the types of its steps.
+
+    Parameters
+    ----------
+    estimator : estimator or Pipeline
+        With an `LSTMImageClassifier` in it, alone or as a step; sequencers before it
+        are searched too.
+    level : {"basic", "architecture"}, default="basic"
+        "basic": sequence length, dropout and learning rate. "architecture": also the
+        structure of the network (layers, units, directions, pooling, embedding) and
+        axis and order of the scan.
+    image_shape : tuple, default=None
+        Height and width of the images, to which the sequence length is scaled. None
+        for what the sequencer's own `image_shape` says, else 28 by 28.
+
+    Returns
+    -------
+    dict
+        Parameter names to Optuna distributions, for `OptunaSearchCV`; change it freely.
+
+    Raises
+    ------
+    ValueError
+        If `level` is not known, or nothing of this package is in the estimator.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklstm import LSTMImageClassifier, RowSequencer
+    >>> from sklstm.model_selection import suggest_space
+    >>> pipeline = make_pipeline(RowSequencer(), LSTMImageClassifier())
+    >>> for name in suggest_space(pipeline, image_shape=(28, 28)):
+    ...     print(name)
+    rowsequencer__sequence_length
+    lstmimageclassifier__dropout
+    lstmimageclassifier__learning_rate
+    """
+    if level not in ("basic", "architecture"):
+        raise ValueError(
+            f"level={level!r} is not known: use 'basic' or 'architecture'."
+        )
+    steps = getattr(estimator, "steps", None)
+    named = [("", estimator)] if steps is None else [(f"{n}__", s) for n, s in steps]
+    space: dict[str, Any] = {}
+    for prefix, step in named:
+        found = _space_of(step, level == "architecture", image_shape)
+        space.update({prefix + name: choice for name, choice in found.items()})
+    if not space:
+        raise ValueError(
+            f"No step of {type(estimator).__name__} is a sequencer or an "
+            "LSTMImageClassifier: write param_distributions yourself."
+        )
+    return space
+
+
+def _space_of(step: Any, architecture: bool, image_shape: tuple | None) -> dict:
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    from sklstm.estimators import LSTMImageClassifier
+    from sklstm.preprocessing import PatchSequencer, RowSequencer
+
+    space: dict[str, Any] = {}
+    if isinstance(step, RowSequencer):
+        shape = image_shape or step.image_shape or (28, 28)
+        extent = max(shape[:2]) if architecture else shape[step.axis == "columns"]
+        low, high = (max(1, round(part * extent / 28)) for part in (16, 32))
+        space["sequence_length"] = IntDistribution(low, high)
+        if architecture:
+            space["axis"] = CategoricalDistribution(("rows", "columns"))
+    elif isinstance(step, PatchSequencer):
+        size = int(np.max(step.patch_size))
+        strides = sorted({max(1, size // 4), max(1, size // 2), size})
+        space["stride"] = CategoricalDistribution(tuple(strides))
+        if architecture:
+            space["order"] = CategoricalDistribution(("raster", "snake", "hilbert"))
+    elif isinstance(step, LSTMImageClassifier):
+        space["dropout"] = FloatDistribution(0.0, 0.6)
+        space["learning_rate"] = FloatDistribution(5e-4, 2e-2, log=True)
+        if architecture:
+            space["n_layers"] = IntDistribution(1, 2)
+            space["units"] = CategoricalDistribution((32, 64, 128))
+            space["bidirectional"] = CategoricalDistribution((True, False))
+            space["pooling"] = CategoricalDistribution(("last", "mean", "attention"))
+            space["embedding"] = CategoricalDistribution((None, "dense"))
+    return space

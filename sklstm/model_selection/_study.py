@@ -1,0 +1,278 @@
+"""The Optuna side: opening a study, taking over from killed processes, pruning."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import joblib
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+# Keys of what a trial carries in the study besides Optuna's own.
+FOLDS = "sklstm_folds"
+FAILURE = "sklstm_failure"
+WORKER = "sklstm_worker"
+BEAT = "sklstm_beat"
+LOST = "sklstm_lost"  # its process died, or it was one too many: it does not count
+DATA = "sklstm_data"
+
+# A process on another machine is taken for dead after so many seconds of silence.
+_SILENCE = 600.0
+_BEAT_EVERY = 60.0
+
+
+def open_study(
+    storage: Any, name: str | None, sampler: Any, pruner: Any, data: tuple
+) -> optuna.Study:
+    """Return a new study, or go on with the one of that name in the storage.
+
+    Parameters
+    ----------
+    storage : str, optuna.storages.BaseStorage or None
+        None for memory.
+    name : str or None
+        None for a new study under a name of Optuna's.
+    sampler, pruner : optuna objects
+        Copied: one search does not move another's.
+    data : tuple
+        What the trials are about; a study made on other data is refused.
+
+    Returns
+    -------
+    optuna.Study
+        Maximizes.
+    """
+    study = optuna.create_study(
+        storage=_connect(storage),
+        study_name=name,
+        sampler=copy.deepcopy(sampler),
+        pruner=copy.deepcopy(pruner),
+        direction="maximize",
+        load_if_exists=True,
+    )
+    if storage is not None:
+        fingerprint = joblib.hash(data)
+        known = study.user_attrs.get(DATA)
+        if known is None:
+            study.set_user_attr(DATA, fingerprint)
+        elif known != fingerprint:
+            raise ValueError(
+                f"The study {name!r} was made on other data, other folds or another "
+                "scoring, so its scores say nothing here: give another study_name "
+                "(None for a new study every time, as nested cross-validation needs)."
+            )
+    return study
+
+
+def _connect(storage: Any) -> Any:
+    """Open a storage, also while another process is making its tables."""
+    if not isinstance(storage, str):
+        return storage
+    from sqlalchemy.exc import DBAPIError
+
+    for attempt in range(6):
+        try:
+            return optuna.storages.get_storage(storage)
+        except DBAPIError:
+            if attempt == 5:
+                raise
+            time.sleep(0.1 * 2**attempt)
+
+
+class Workers:
+    """The running trials of this process, kept known as alive to all others.
+
+    Parameters
+    ----------
+    study : optuna.Study
+        Where they run.
+    shared : bool
+        Other processes may see the study.
+    """
+
+    def __init__(self, study: optuna.Study, shared: bool) -> None:
+        self.study = study
+        self.shared = shared
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self._running: dict[int, optuna.trial.Trial] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> Workers:
+        if self.shared:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stop.set()
+        for trial in list(self._running.values()):  # an interrupt: others may retry
+            self.give_up(trial)
+
+    def _beat(self) -> None:
+        while not self._stop.wait(_BEAT_EVERY):
+            for trial in list(self._running.values()):
+                trial.set_user_attr(BEAT, time.time())
+
+    def ask(self, n_trials: int) -> optuna.trial.Trial | None:
+        """Return a new trial, or None once the study has all it needs."""
+        if self.shared:
+            self._retry_lost()
+        if sum(counts(trial) for trial in self._trials()) >= n_trials:
+            return None
+        trial = self.study.ask()
+        if self.shared:
+            trial.set_user_attr(WORKER, self.name)
+            trial.set_user_attr(BEAT, time.time())
+        self._running[trial.number] = trial
+        # Two processes may both have asked for the last one. Numbers are unique: of
+        # those that count, the first n_trials stay.
+        earlier = [other for other in self._trials() if other.number < trial.number]
+        if sum(map(counts, earlier)) >= n_trials:
+            self.give_up(trial)
+            return None
+        return trial
+
+    def _trials(self) -> list[FrozenTrial]:
+        states = (*FINISHED, TrialState.RUNNING)
+        return self.study.get_trials(deepcopy=False, states=states)
+
+    def done(self, trial: optuna.trial.Trial) -> None:
+        """Forget a trial that the study was told about."""
+        self._running.pop(trial.number, None)
+
+    def give_up(self, trial: optuna.trial.Trial) -> None:
+        """End a trial as one that never counted."""
+        trial.set_user_attr(LOST, True)
+        self.study.tell(trial, state=TrialState.FAIL)
+        self.done(trial)
+
+    def _retry_lost(self) -> None:
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        for frozen in running:
+            if frozen.number not in self._running and self._is_lost(frozen):
+                try:
+                    self.study._storage.set_trial_user_attr(
+                        frozen._trial_id, LOST, True
+                    )
+                    self.study.tell(frozen.number, state=TrialState.FAIL)
+                except (RuntimeError, ValueError):
+                    continue  # another process was quicker
+                self.study.enqueue_trial(frozen.params)
+
+    def _is_lost(self, frozen: FrozenTrial) -> bool:
+        worker = frozen.user_attrs.get(WORKER)
+        if worker is None:
+            # Killed between Optuna's asking and the name; or asked a moment ago.
+            started = frozen.datetime_start
+            return started is not None and time.time() - started.timestamp() > 60
+        host, _, pid = worker.rpartition(":")
+        if host == socket.gethostname():
+            return worker == self.name or not _is_alive(int(pid))
+        return time.time() - frozen.user_attrs.get(BEAT, 0.0) > _SILENCE
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def counts(trial: FrozenTrial) -> bool:
+    """Tell whether a trial is one of the n_trials."""
+    return LOST not in trial.user_attrs
+
+
+class Judge:
+    """Asks a pruner about one stretch of a trial: the epochs of a fold, or the folds.
+
+    Each stretch is compared with the same stretch of earlier trials, in a small study
+    of its own in memory, so that the start of one fold is not held against the end of
+    the last, and any pruner of Optuna's serves, in any process.
+
+    Parameters
+    ----------
+    pruner : optuna.pruners.BasePruner
+        Who decides.
+    earlier : list of dict
+        The same stretch of finished trials: "values", "rungs" and "pruned".
+    number : int
+        Number of the trial, which some pruners hash.
+    """
+
+    def __init__(self, pruner: Any, earlier: list[dict], number: int) -> None:
+        self.never = isinstance(pruner, optuna.pruners.NopPruner)
+        self.values: list[float] = []
+        self.trial: Any = None
+        if self.never:
+            return
+        with quiet_optuna():
+            study = optuna.create_study(
+                direction="maximize",
+                pruner=copy.deepcopy(pruner),
+                sampler=optuna.samplers.RandomSampler(seed=number),
+            )
+            study.add_trials([_as_trial(stretch) for stretch in earlier])
+            self.study = study
+            self.trial = study.ask()
+
+    def prunes(self, value: float) -> bool:
+        """Report the next value of the stretch; tell whether to stop."""
+        self.values.append(value)
+        if self.never:
+            return False
+        self.trial.report(value, len(self.values) - 1)
+        return self.trial.should_prune()
+
+    def stretch(self) -> dict:
+        """Return what later trials are compared with."""
+        rungs = {}
+        if not self.never:
+            rungs = dict(self.study.trials[self.trial.number].system_attrs)
+        return {"values": self.values, "rungs": rungs}
+
+
+def _as_trial(stretch: dict) -> FrozenTrial:
+    values = stretch["values"]
+    complete = not stretch.get("pruned", False)
+    return optuna.trial.create_trial(
+        state=TrialState.COMPLETE if complete else TrialState.PRUNED,
+        value=0.0,  # pruners read the intermediate ones
+        intermediate_values=dict(enumerate(values)),
+        system_attrs=stretch.get("rungs", {}),
+    )
+
+
+_quiet_lock = threading.Lock()
+_quiet: dict[str, int] = {"depth": 0, "before": logging.NOTSET}
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Keep Optuna's lines about every study and trial off the user's terminal."""
+    logger = logging.getLogger("optuna")
+    with _quiet_lock:
+        if _quiet["depth"] == 0:
+            _quiet["before"] = logger.level
+            logger.setLevel(max(logger.level, logging.WARNING))
+        _quiet["depth"] += 1
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet["depth"] -= 1
+            if _quiet["depth"] == 0:
+                logger.setLevel(_quiet["before"])

@@ -1,0 +1,243 @@
+"""One trial: its folds, one after another, each watched epoch by epoch."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils.validation import _check_method_params
+
+from sklstm.estimators import clear_pool, watch_epochs
+from sklstm.model_selection._study import Judge
+
+
+@dataclass
+class Job:
+    """What every trial of a search shares; it can be pickled.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Cloned for every fold.
+    splits : list of (train, test)
+        Indices.
+    scorer : callable or dict of callables
+        As scikit-learn makes them.
+    refit_metric : str
+        What pruning and the study look at, of several.
+    fit_params, score_params : dict
+        Routed metadata.
+    """
+
+    estimator: Any
+    X: Any
+    y: Any
+    splits: list
+    scorer: Any
+    refit_metric: str
+    fit_params: dict
+    score_params: dict
+    error_score: Any
+    return_train_score: bool
+    pruner: Any
+
+
+@dataclass
+class Outcome:
+    """What came of a trial.
+
+    Parameters
+    ----------
+    state : {"COMPLETE", "PRUNED", "FAIL"}
+        As Optuna names them.
+    folds : list of dict
+        One for each fold begun.
+    ends : dict
+        The running mean after each fold, as `Judge.stretch` gives it.
+    failure : str
+        Why it failed.
+    """
+
+    state: str = "COMPLETE"
+    folds: list[dict] = field(default_factory=list)
+    ends: dict = field(default_factory=dict)
+    failure: str = ""
+
+
+def run_trial(job: Job, params: dict, number: int, earlier: list[dict]) -> Outcome:
+    """Cross-validate one set of parameters, until a pruner or an error ends it.
+
+    Parameters
+    ----------
+    job : Job
+        What is cross-validated.
+    params : dict
+        Parameters of the estimator.
+    number : int
+        The trial's number.
+    earlier : list of dict
+        Finished trials: "pruned", and the stretches "folds" and "ends".
+
+    Returns
+    -------
+    Outcome
+        Folds that were not started are missing.
+    """
+    outcome = Outcome()
+    ends = Judge(job.pruner, _stretches(earlier, None), number)
+    scores = []
+    for k, (train, test) in enumerate(job.splits):
+        judge = Judge(job.pruner, _stretches(earlier, k), number)
+        fold: dict = {"fit_time": 0.0, "score_time": 0.0, "n_test": len(test)}
+        outcome.folds.append(fold)
+        try:
+            pruned = _run_fold(job, params, train, test, judge, fold)
+        except Exception as error:
+            if job.error_score == "raise":
+                raise
+            outcome.state = "FAIL"
+            outcome.failure = f"{type(error).__name__}: {error}"
+            if isinstance(error, MemoryError) or "Exhausted" in type(error).__name__:
+                clear_pool()
+            break
+        finally:
+            fold["stretch"] = judge.stretch()
+        if pruned:
+            outcome.state = "PRUNED"
+            break
+        scores.append(fold["test"][job.refit_metric])
+        if not np.isfinite(scores[-1]):
+            outcome.state = "FAIL"
+            outcome.failure = f"the score of fold {k} is {scores[-1]}"
+            break
+        last = k == len(job.splits) - 1
+        if ends.prunes(float(np.mean(scores))) and not last:
+            outcome.state = "PRUNED"
+            break
+    outcome.ends = ends.stretch()
+    return outcome
+
+
+def _stretches(earlier: list[dict], fold: int | None) -> list[dict]:
+    """Return the same stretch of earlier trials, of those that got there."""
+    found = []
+    for trial in earlier:
+        if fold is None:
+            stretch = trial["ends"]
+            pruned = trial["pruned"]
+        elif fold < len(trial["folds"]):
+            stretch = trial["folds"][fold].get("stretch", {})
+            # Of a pruned trial, the folds before the last ran to their end.
+            pruned = trial["pruned"] and fold == len(trial["folds"]) - 1
+        else:
+            continue
+        if stretch.get("values"):
+            found.append({**stretch, "pruned": pruned})
+    return found
+
+
+def _run_fold(
+    job: Job, params: dict, train: Any, test: Any, judge: Judge, fold: dict
+) -> bool:
+    """Fit and score one fold; return whether it was pruned."""
+    # Parameters may be estimators themselves, which a fit would change.
+    estimator = clone(job.estimator).set_params(**clone(params, safe=False))
+    X_train, y_train = _safe_split(estimator, job.X, job.y, train)
+    X_test, y_test = _safe_split(estimator, job.X, job.y, test, train)
+    fit_params = _check_method_params(job.X, params=job.fit_params, indices=train)
+    score_params = _check_method_params(job.X, params=job.score_params, indices=test)
+    watcher = _Watcher(job, estimator, X_test, y_test, score_params, judge)
+
+    start = time.perf_counter()
+    # Also with a pruner that never prunes: who watches counts the epochs.
+    with watch_epochs(watcher) if _has_epochs(estimator) else nullcontext():
+        if y_train is None:
+            estimator.fit(X_train, **fit_params)
+        else:
+            estimator.fit(X_train, y_train, **fit_params)
+    fold["fit_time"] = time.perf_counter() - start
+    fold["n_epochs"] = watcher.n_epochs
+    if watcher.pruned:
+        return True
+    best = getattr(_final(estimator), "best_epoch_", None)
+    if best is not None:
+        fold["best_epoch"] = int(best)
+    start = time.perf_counter()
+    fold["test"] = _scores(job, estimator, X_test, y_test, score_params)
+    fold["score_time"] = time.perf_counter() - start
+    if job.return_train_score:
+        score_params = _check_method_params(job.X, job.score_params, indices=train)
+        fold["train"] = _scores(job, estimator, X_train, y_train, score_params)
+    return False
+
+
+def _scores(job: Job, estimator: Any, X: Any, y: Any, score_params: dict) -> dict:
+    args = (X,) if y is None else (X, y)
+    scores = job.scorer(estimator, *args, **score_params)
+    if not isinstance(scores, dict):
+        scores = {"score": scores}
+    for name, score in scores.items():
+        if isinstance(score, str):  # what scikit-learn makes of a scorer's error
+            raise ValueError(f"scoring failed: {score.strip().splitlines()[-1]}")
+        try:
+            scores[name] = float(score)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"scoring returned {score!r} for {name}: it must return a number."
+            ) from None
+    return scores
+
+
+def _final(estimator: Any) -> Any:
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[-1][1]
+    return estimator
+
+
+def _has_epochs(estimator: Any) -> bool:
+    from sklstm.estimators._base import KerasEstimator
+
+    return isinstance(_final(estimator), KerasEstimator)
+
+
+class _Watcher:
+    """Scores the fold's test part after each epoch and asks the judge.
+
+    The final estimator of a Pipeline is seen while it trains; the steps before it are
+    fitted by then, so they transform the test part once.
+    """
+
+    def __init__(
+        self, job: Job, estimator: Any, X: Any, y: Any, params: dict, judge: Judge
+    ) -> None:
+        self.job = job
+        self.estimator = estimator
+        self.X = X
+        self.y = y
+        self.params = params
+        self.judge = judge
+        self.n_epochs = 0
+        self.pruned = False
+        self._transformed: Any = None
+
+    def __call__(self, fitted: Any, epoch: int, logs: dict) -> bool:
+        if fitted is not _final(self.estimator):
+            return False
+        self.n_epochs += 1
+        if self.judge.never:
+            return False
+        if self._transformed is None:
+            X, estimator = self.X, self.estimator
+            while isinstance(estimator, Pipeline):
+                X = estimator[:-1].transform(X) if len(estimator) > 1 else X
+                estimator = estimator.steps[-1][1]
+            self._transformed = X
+        scores = _scores(self.job, fitted, self._transformed, self.y, self.params)
+        self.pruned = self.judge.prunes(scores[self.job.refit_metric])
+        return self.pruned

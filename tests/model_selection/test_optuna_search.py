@@ -1,0 +1,641 @@
+"""OptunaSearchCV: what a GridSearchCV user counts on, and what Optuna adds."""
+
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import joblib
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from scipy.stats import loguniform, norm, randint, uniform
+from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier
+from sklearn.datasets import load_digits, load_iris
+from sklearn.exceptions import FitFailedWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import make_scorer, recall_score
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    StratifiedKFold,
+    cross_val_score,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from sklstm import LSTMImageClassifier, OptunaSearchCV, PatchSequencer, RowSequencer
+from sklstm.model_selection import _study as study_module
+from sklstm.model_selection import suggest_space
+
+X_IRIS, Y_IRIS = load_iris(return_X_y=True)
+NEVER = optuna.pruners.NopPruner()
+
+
+def svc_search(**params):
+    settings = {"n_trials": 6, "random_state": 0, "cv": 3, **params}
+    space = settings.pop("space", {"C": loguniform(1e-2, 1e2)})
+    return OptunaSearchCV(settings.pop("estimator", SVC()), space, **settings)
+
+
+class Choosy(ClassifierMixin, BaseEstimator):
+    """Scores what it is told to, fails where it is told to; counts its fits."""
+
+    fits: list = []
+
+    def __init__(self, quality=0.5, fail=False):
+        self.quality = quality
+        self.fail = fail
+
+    def fit(self, X, y, sample_weight=None):
+        Choosy.fits.append(self.quality)
+        if self.fail:
+            raise MemoryError("no room for this one")
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):
+        return np.repeat(self.classes_[:1], len(X))
+
+    def score(self, X, y, sample_weight=None):
+        return self.quality
+
+
+@pytest.fixture(autouse=True)
+def _no_fits_yet():
+    Choosy.fits.clear()
+
+
+# What a GridSearchCV user counts on
+
+
+def test_scores_are_those_of_cross_val_score():
+    search = svc_search(pruner=NEVER).fit(X_IRIS, Y_IRIS)
+    results = search.cv_results_
+    for i, params in enumerate(results["params"]):
+        expected = cross_val_score(SVC(**params), X_IRIS, Y_IRIS, cv=3)
+        got = [results[f"split{k}_test_score"][i] for k in range(3)]
+        np.testing.assert_array_equal(got, expected)
+        assert results["mean_test_score"][i] == pytest.approx(expected.mean())
+    assert search.best_score_ == results["mean_test_score"].max()
+    assert search.best_params_ == results["params"][search.best_index_]
+
+
+def test_results_have_all_that_grid_search_has():
+    grid = GridSearchCV(SVC(), {"C": [1, 2]}, cv=3, return_train_score=True)
+    grid.fit(X_IRIS, Y_IRIS)
+    search = svc_search(return_train_score=True).fit(X_IRIS, Y_IRIS)
+    assert set(grid.cv_results_) <= set(search.cv_results_)
+    assert all(len(column) == 6 for column in search.cv_results_.values())
+    for name in ("best_estimator_", "classes_", "n_features_in_", "refit_time_"):
+        assert hasattr(search, name), name
+
+
+def test_repeats_from_random_state_and_keeps_the_callers_state():
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    level = logging.getLogger("optuna").level
+    first, second = (svc_search().fit(X_IRIS, Y_IRIS) for _ in range(2))
+    assert first.cv_results_["params"] == second.cv_results_["params"]
+    assert len(first.study_.trials) == 6
+    assert svc_search(random_state=1).fit(X_IRIS, Y_IRIS).best_params_ != (
+        first.best_params_
+    )
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    assert logging.getLogger("optuna").level == level
+
+
+def test_a_given_sampler_is_not_moved_on():
+    sampler = optuna.samplers.RandomSampler(seed=3)
+    search = svc_search(sampler=sampler)
+    first = search.fit(X_IRIS, Y_IRIS).cv_results_["params"]
+    assert search.fit(X_IRIS, Y_IRIS).cv_results_["params"] == first
+
+
+def test_clone_pickle_repr_and_tags():
+    search = svc_search().fit(X_IRIS, Y_IRIS)
+    assert clone(search).get_params()["n_trials"] == 6
+    again = pickle.loads(pickle.dumps(search))
+    np.testing.assert_array_equal(again.predict(X_IRIS), search.predict(X_IRIS))
+    assert len(again.study_.trials) == 6
+    assert "OptunaSearchCV" in search._repr_html_()
+    assert is_classifier(search)
+
+
+def test_nested_cross_validation_is_stratified_and_shares_nothing():
+    # Sorted by class: unstratified folds would score 0.
+    scores = cross_val_score(svc_search(), X_IRIS, Y_IRIS, cv=3, n_jobs=1)
+    assert scores.min() > 0.9
+
+
+def test_several_metrics():
+    scoring = {
+        "accuracy": "accuracy",
+        "recall": make_scorer(recall_score, average="macro"),
+    }
+    search = svc_search(scoring=scoring, refit="recall").fit(X_IRIS, Y_IRIS)
+    assert search.multimetric_
+    assert {"rank_test_accuracy", "rank_test_recall"} <= set(search.cv_results_)
+    assert search.best_score_ == search.cv_results_["mean_test_recall"].max()
+    assert search.study_.best_value == pytest.approx(search.best_score_)
+    last = svc_search(scoring=scoring, refit=lambda results: 5).fit(X_IRIS, Y_IRIS)
+    assert last.best_index_ == 5
+    none = svc_search(scoring=scoring, refit=False).fit(X_IRIS, Y_IRIS)
+    assert not hasattr(none, "best_index_")
+
+    def both(estimator, X, y):
+        accuracy = estimator.score(X, y)
+        return {"accuracy": accuracy, "error": 1 - accuracy}
+
+    search = svc_search(scoring=both, refit="accuracy").fit(X_IRIS, Y_IRIS)
+    assert "mean_test_error" in search.cv_results_
+    with pytest.raises(ValueError, match="refit"):
+        svc_search(scoring=["accuracy", "f1_macro"]).fit(X_IRIS, Y_IRIS)
+
+
+def test_groups_and_sample_weights_reach_splitter_and_fit():
+    seen = []
+
+    class Weighted(Choosy):
+        def fit(self, X, y, sample_weight=None):
+            seen.append(sample_weight)
+            return super().fit(X, y)
+
+    groups = np.arange(150) // 10
+    search = svc_search(
+        estimator=Weighted(),
+        space={"quality": [0.1, 0.2]},
+        n_trials=1,
+        cv=GroupKFold(3),
+        scoring="accuracy",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn's, about the scorer
+        search.fit(X_IRIS, Y_IRIS, groups=groups, sample_weight=groups * 1.0)
+    assert [len(weights) for weights in seen] == [100, 100, 100, 150]
+    train, _ = next(GroupKFold(3).split(X_IRIS, Y_IRIS, groups))
+    np.testing.assert_array_equal(seen[0], groups[train])
+    with pytest.raises(ValueError, match="groups"):
+        search.fit(X_IRIS, Y_IRIS)
+
+
+# Spaces
+
+
+def test_every_kind_of_distribution():
+    scaler = StandardScaler()
+    space = {
+        "logisticregression__C": FloatDistribution(0.1, 10, log=True),
+        "logisticregression__max_iter": randint(200, 300),
+        "logisticregression__tol": uniform(1e-4, 1e-3),
+        "logisticregression__intercept_scaling": norm(10, 1),
+        "logisticregression__fit_intercept": CategoricalDistribution((True, False)),
+        "standardscaler": [scaler, "passthrough"],
+    }
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression())
+    search = OptunaSearchCV(pipeline, space, n_trials=8, cv=3, random_state=0)
+    search.fit(X_IRIS, Y_IRIS)
+    for params in search.cv_results_["params"]:
+        assert set(params) == set(space)
+        assert 0.1 <= params["logisticregression__C"] <= 10
+        assert 200 <= params["logisticregression__max_iter"] < 300
+        assert 1e-4 <= params["logisticregression__tol"] <= 1.1e-3
+        assert abs(params["logisticregression__intercept_scaling"] - 10) < 5
+        assert params["standardscaler"] in (scaler, "passthrough")
+    assert not hasattr(scaler, "mean_")  # a value in the space is not fitted
+
+
+def test_a_function_makes_conditional_spaces():
+    def space(trial):
+        kernel = trial.suggest_categorical("kernel", ["linear", "rbf"])
+        params = {"kernel": kernel, "C": trial.suggest_float("C", 0.1, 10, log=True)}
+        if kernel == "rbf":
+            params["gamma"] = trial.suggest_float("gamma", 0.01, 1, log=True)
+        return params
+
+    search = svc_search(space=space, n_trials=10).fit(X_IRIS, Y_IRIS)
+    kinds = {
+        params["kernel"]: "gamma" in params for params in search.cv_results_["params"]
+    }
+    assert kinds == {"linear": False, "rbf": True}
+    assert "param_gamma" in search.cv_results_
+
+
+def test_ready_spaces():
+    rows = make_pipeline(RowSequencer(), LSTMImageClassifier())
+    basic = suggest_space(rows, image_shape=(56, 28))
+    length = basic["rowsequencer__sequence_length"]
+    assert (length.low, length.high) == (32, 64)
+    assert set(basic) == {
+        "rowsequencer__sequence_length",
+        "lstmimageclassifier__dropout",
+        "lstmimageclassifier__learning_rate",
+    }
+    columns = make_pipeline(RowSequencer(axis="columns"), LSTMImageClassifier())
+    length = suggest_space(columns, image_shape=(56, 28))[
+        "rowsequencer__sequence_length"
+    ]
+    assert (length.low, length.high) == (16, 32)
+    patches = make_pipeline(PatchSequencer(patch_size=8), LSTMImageClassifier())
+    deep = suggest_space(patches, "architecture")
+    assert deep["patchsequencer__stride"].choices == (2, 4, 8)
+    for pipeline in (rows, patches):
+        names = set(suggest_space(pipeline, "architecture"))
+        assert names <= set(pipeline.get_params())
+        assert {"lstmimageclassifier__units", "lstmimageclassifier__n_layers"} <= names
+    with pytest.raises(ValueError, match="level='all' is not known"):
+        suggest_space(rows, "all")
+    with pytest.raises(ValueError, match="No step of SVC"):
+        suggest_space(SVC())
+
+
+# Failures and bad input
+
+
+def test_a_failed_trial_is_told_and_the_search_goes_on():
+    search = svc_search(
+        estimator=Choosy(),
+        space={"quality": uniform(0, 1), "fail": [True, False]},
+        n_trials=10,
+        pruner=NEVER,
+    )
+    with pytest.warns(FitFailedWarning, match="trials failed .*no room for this one"):
+        search.fit(X_IRIS, Y_IRIS)
+    states = search.cv_results_["trial_state"]
+    for params, state, why in zip(
+        search.cv_results_["params"], states, search.cv_results_["failure"], strict=True
+    ):
+        assert state == ("FAIL" if params["fail"] else "COMPLETE")
+        assert why == ("MemoryError: no room for this one" if params["fail"] else "")
+    assert not search.best_params_["fail"]
+    assert np.isnan(search.cv_results_["mean_test_score"][states == "FAIL"]).all()
+
+
+def test_all_failed_or_raise():
+    failing = {"estimator": Choosy(), "space": {"fail": [True]}}
+    with pytest.raises(
+        ValueError, match=r"All 6 trials .* failed.*MemoryError: no room"
+    ):
+        svc_search(**failing).fit(X_IRIS, Y_IRIS)
+    with pytest.raises(MemoryError, match="no room"):
+        svc_search(**failing, error_score="raise").fit(X_IRIS, Y_IRIS)
+
+
+@pytest.mark.parametrize(("params", "error", "match"), [
+    ({"space": {}}, TypeError, "must be a dict of parameter names"),
+    ({"space": {"C": "abc"}}, TypeError, r"param_distributions\['C'\]='abc'"),
+    ({"space": {"C": []}}, ValueError, r"param_distributions\['C'\] is empty"),
+    ({"space": lambda trial: None}, TypeError, "must return a dict"),
+    ({"n_trials": 0}, ValueError, "n_trials"),
+    ({"refit_epochs": "median_best"}, ValueError, "SVC does not"),
+    ({"refit_epochs": "mean"}, ValueError, "refit_epochs"),
+    ({"timeout": 0}, ValueError, "timeout=0 was over"),
+])  # fmt: skip
+def test_bad_input(params, error, match):
+    with pytest.raises(error, match=match):
+        svc_search(**params).fit(X_IRIS, Y_IRIS)
+
+
+def test_a_callback_can_end_the_search():
+    seen = []
+
+    def stop(study, trial):
+        seen.append(trial.state.name)
+        return len(seen) == 3
+
+    search = svc_search(callbacks=[stop]).fit(X_IRIS, Y_IRIS)
+    assert seen == ["COMPLETE"] * 3
+    assert len(search.cv_results_["params"]) == 3
+
+
+# Pruning
+
+
+class Fixed(optuna.pruners.BasePruner):
+    """Prunes at a given step of every stretch that has as many earlier trials."""
+
+    def __init__(self, step, after):
+        self.step = step
+        self.after = after
+
+    def prune(self, study, trial):
+        finished = study.get_trials(
+            deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)
+        )
+        return len(finished) >= self.after and trial.last_step == self.step
+
+
+def test_folds_after_a_pruned_one_are_not_started():
+    search = svc_search(
+        estimator=Choosy(),
+        space={"quality": uniform(0, 1)},
+        pruner=optuna.pruners.ThresholdPruner(lower=0.5),
+        n_trials=8,
+        cv=4,
+        refit=False,
+    ).fit(X_IRIS, Y_IRIS)
+    qualities = [params["quality"] for params in search.cv_results_["params"]]
+    expected = [
+        quality for quality in qualities for _ in range(1 if quality < 0.5 else 4)
+    ]
+    assert Choosy.fits == expected
+    states = search.cv_results_["trial_state"]
+    assert set(states) == {"COMPLETE", "PRUNED"}
+    assert np.isnan(search.cv_results_["mean_test_score"][states == "PRUNED"]).all()
+    assert search.best_params_["quality"] == max(qualities)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    data = load_digits()
+    return data.images[:120].astype("uint8"), data.target[:120]
+
+
+def lstm_search(**params):
+    pipeline = make_pipeline(
+        RowSequencer(),
+        LSTMImageClassifier(
+            units=8, epochs=6, batch_size=16, random_state=0, **params.pop("own", {})
+        ),
+    )
+    space = {"lstmimageclassifier__learning_rate": loguniform(1e-3, 1e-1)}
+    settings = {"n_trials": 4, "cv": 2, "random_state": 0, "refit": False, **params}
+    return OptunaSearchCV(pipeline, space, **settings)
+
+
+def test_pruned_by_epoch_through_a_pipeline(digits):
+    # The third epoch is step 2; two trials are let through.
+    search = lstm_search(pruner=Fixed(step=2, after=2)).fit(*digits)
+    results = search.cv_results_
+    assert list(results["trial_state"]) == ["COMPLETE"] * 2 + ["PRUNED"] * 2
+    assert list(results["n_epochs"]) == [12, 12, 3, 3]
+    assert np.isnan(results["split0_test_score"][2])
+    assert search.best_index_ in (0, 1)
+    states = [trial.state.name for trial in search.study_.trials]
+    assert states == ["COMPLETE"] * 2 + ["PRUNED"] * 2
+
+
+def test_an_epoch_is_compared_with_the_same_epoch_of_the_same_fold(digits):
+    search = lstm_search(n_trials=2).fit(*digits)
+    folds = search.study_.trials[0].user_attrs[study_module.FOLDS]["folds"]
+    for k, fold in enumerate(folds):
+        curve = fold["stretch"]["values"]
+        assert len(curve) == 6
+        # The last epoch's score is the score of the fold.
+        assert curve[-1] == search.cv_results_[f"split{k}_test_score"][0]
+
+
+def test_watching_changes_no_score(digits):
+    watched = lstm_search(n_trials=2).fit(*digits)
+    plain = lstm_search(n_trials=2, pruner=NEVER).fit(*digits)
+    np.testing.assert_array_equal(
+        watched.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"]
+    )
+
+
+@pytest.mark.parametrize("pruner", [
+    optuna.pruners.MedianPruner(n_startup_trials=1),
+    optuna.pruners.SuccessiveHalvingPruner(),
+    optuna.pruners.HyperbandPruner(max_resource=6),
+    optuna.pruners.PercentilePruner(25.0, n_startup_trials=1),
+])  # fmt: skip
+def test_pruners_of_optuna(digits, pruner):
+    search = lstm_search(n_trials=5, pruner=pruner).fit(*digits)
+    assert set(search.cv_results_["trial_state"]) <= {"COMPLETE", "PRUNED"}
+    assert search.cv_results_["trial_state"][search.best_index_] == "COMPLETE"
+
+
+def test_refit_for_the_median_best_epoch(digits):
+    search = lstm_search(
+        n_trials=2,
+        refit=True,
+        refit_epochs="median_best",
+        own={"early_stopping": True, "patience": 2, "validation_fraction": 0.2},
+    ).fit(*digits)
+    folds = search.study_.trials[search.best_index_].user_attrs[study_module.FOLDS]
+    best = np.median([fold["best_epoch"] for fold in folds["folds"]])
+    classifier = search.best_estimator_[-1]
+    assert classifier.epochs == classifier.n_iter_ == int(best)
+    assert not classifier.early_stopping
+    assert "val_loss" not in classifier.history_
+
+
+# Storage
+
+
+def test_goes_on_with_a_named_study_and_counts_what_is_there(tmp_path):
+    storage = f"sqlite:///{tmp_path}/study.db"
+    first = svc_search(storage=storage, study_name="iris", n_trials=3)
+    first.fit(X_IRIS, Y_IRIS)
+    second = svc_search(storage=storage, study_name="iris", n_trials=5)
+    second.fit(X_IRIS, Y_IRIS)
+    assert second.cv_results_["params"][:3] == first.cv_results_["params"]
+    np.testing.assert_array_equal(
+        second.cv_results_["mean_test_score"][:3], first.cv_results_["mean_test_score"]
+    )
+    assert len(second.study_.trials) == 5
+    unnamed = svc_search(storage=storage, n_trials=2).fit(X_IRIS, Y_IRIS)
+    assert len(unnamed.study_.trials) == 2
+    with pytest.raises(ValueError, match="made on other data"):
+        svc_search(storage=storage, study_name="iris").fit(X_IRIS[1:], Y_IRIS[1:])
+
+
+SLEEPER = """
+import sys, time, optuna
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.datasets import load_iris
+from scipy.stats import uniform
+from sklstm import OptunaSearchCV
+
+class Slow(ClassifierMixin, BaseEstimator):
+    def __init__(self, quality=0.0): self.quality = quality
+    def fit(self, X, y):
+        self.classes_ = [0, 1, 2]
+        print("fit", flush=True)
+        time.sleep(float(sys.argv[3]))
+        return self
+    def predict(self, X): return [0] * len(X)
+    def score(self, X, y): return self.quality
+
+storage = sys.argv[1]
+if storage.endswith(".log"):
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+    storage = JournalStorage(JournalFileBackend(storage))
+search = OptunaSearchCV(
+    Slow(), {"quality": uniform(0, 1)}, n_trials=int(sys.argv[2]), cv=2,
+    storage=storage, study_name="s", refit=False, pruner=optuna.pruners.NopPruner(),
+).fit(*load_iris(return_X_y=True))
+print(len(search.cv_results_["params"]), flush=True)
+"""
+
+
+def start(storage, n_trials, seconds):
+    return subprocess.Popen(
+        [sys.executable, "-c", SLEEPER, storage, str(n_trials), str(seconds)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def trials_of(storage):
+    if storage.endswith(".log"):
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        storage = JournalStorage(JournalFileBackend(storage))
+    study = optuna.load_study(study_name="s", storage=storage)
+    trials = study.trials
+    study._storage.remove_session()
+    engine = getattr(getattr(study._storage, "_backend", None), "engine", None)
+    if engine is not None:
+        engine.dispose()
+    return trials
+
+
+@pytest.fixture(params=["sqlite", "journal", "postgresql"])
+def storage(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/s.db"
+    if request.param == "journal":
+        return str(tmp_path / "s.log")
+    return request.getfixturevalue("postgresql")
+
+
+def test_a_killed_process_loses_nothing_that_was_finished(tmp_path):
+    storage = f"sqlite:///{tmp_path}/s.db"
+    process = start(storage, 6, 0.3)
+    for _ in range(6):  # two trials of two folds, and into the third
+        assert process.stdout.readline() == "fit\n"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    before = trials_of(storage)
+    done = [t for t in before if t.state.name == "COMPLETE"]
+    running = [t for t in before if t.state.name == "RUNNING"]
+    assert len(done) >= 2
+    assert len(running) == 1
+
+    process = start(storage, 6, 0.0)
+    assert process.communicate(timeout=60)[0].splitlines()[-1] == "6"
+    after = trials_of(storage)
+    complete = {t.number: t.value for t in after if t.state.name == "COMPLETE"}
+    assert len(complete) == 6
+    assert all(complete[t.number] == t.value for t in done)
+    lost = after[running[0].number]
+    assert lost.state.name == "FAIL"
+    retried = [t.number for t in after if t.params == lost.params]
+    assert len(retried) == 2  # the same parameters were tried again
+
+
+def test_two_processes_work_on_one_study(storage):
+    processes = [start(storage, 9, 0.05) for _ in range(2)]
+    fits = [process.communicate(timeout=60)[0].count("fit") for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    trials = trials_of(storage)
+    counted = [t for t in trials if study_module.counts(t)]
+    assert len(counted) == 9
+    assert {t.state.name for t in counted} == {"COMPLETE"}
+    assert sum(fits) == 18  # each trial of two folds was run once
+    assert min(fits) > 0
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory):
+    """A server of its own, on loopback, in a temporary folder."""
+    import glob
+    import shutil
+    import socket
+
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    places = [os.environ.get("PATH", ""), *glob.glob("/usr/lib/postgresql/*/bin")]
+    initdb = shutil.which("initdb", path=os.pathsep.join(places))
+    if initdb is None:
+        pytest.skip("no PostgreSQL server is installed")
+    folder = tmp_path_factory.mktemp("postgresql")
+    as_user = []
+    if os.geteuid() == 0:  # the server refuses to run as root
+        as_user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        place = folder
+        while place != place.parent and place.stat().st_uid == 0:
+            if place.stat().st_mode & 0o005 != 0o005 and str(place) != "/tmp":
+                place.chmod(0o755)
+            place = place.parent
+        os.chown(folder, 65534, 65534)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data = str(folder / "data")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "cwd": folder}
+    made = subprocess.run(
+        [*as_user, initdb, "-D", data, "-U", "sklstm", "--auth=trust"], **quiet
+    )
+    assert made.returncode == 0, made.stderr
+    server = subprocess.Popen(
+        [*as_user, initdb.replace("initdb", "postgres"), "-D", data, "-p", str(port),
+         "-h", "127.0.0.1", "-k", str(folder)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder,
+    )  # fmt: skip
+    import psycopg
+
+    for _ in range(100):
+        try:
+            psycopg.connect(
+                host="127.0.0.1", port=port, user="sklstm", dbname="postgres"
+            ).close()
+            break
+        except psycopg.OperationalError:
+            time.sleep(0.1)
+    yield f"postgresql+psycopg://sklstm@127.0.0.1:{port}/postgres"
+    server.send_signal(signal.SIGINT)  # does not wait for clients to leave
+    server.wait(timeout=30)
+
+
+# Many at a time
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_trials_side_by_side_score_the_same(backend):
+    with joblib.parallel_config(backend=backend):
+        search = svc_search(n_jobs=2).fit(X_IRIS, Y_IRIS)
+    assert list(search.cv_results_["trial_number"]) == list(range(6))
+    for i, params in enumerate(search.cv_results_["params"]):
+        if search.cv_results_["trial_state"][i] == "COMPLETE":
+            score = cross_val_score(SVC(**params), X_IRIS, Y_IRIS, cv=3).mean()
+            assert search.cv_results_["mean_test_score"][i] == pytest.approx(score)
+
+
+def test_networks_in_two_threads(digits):
+    search = lstm_search(n_jobs=2, pruner=NEVER).fit(*digits)
+    for i, params in enumerate(search.cv_results_["params"]):
+        estimator = clone(search.estimator).set_params(**params)
+        expected = cross_val_score(estimator, *digits, cv=StratifiedKFold(2)).mean()
+        assert search.cv_results_["mean_test_score"][i] == pytest.approx(expected)
+
+
+@pytest.mark.slow
+def test_dask_runs_trials_in_worker_processes():
+    distributed = pytest.importorskip("distributed", reason="dask is not installed")
+    with (
+        warnings.catch_warnings(),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster),
+        joblib.parallel_config(backend="dask"),
+    ):
+        warnings.simplefilter("ignore")
+        search = svc_search(n_jobs=2).fit(X_IRIS, Y_IRIS)
+    assert len(search.cv_results_["params"]) == 6
+
+
+def test_bar(capsys):
+    svc_search(verbose=1).fit(X_IRIS, Y_IRIS)
+    shown = capsys.readouterr().err
+    assert "6/6" in shown
+    assert "best=0.9" in shown
