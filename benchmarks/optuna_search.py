@@ -144,7 +144,7 @@ def overhead(seeds, data):
 
 def jobs(seeds, data):
     print(
-        "\n16 trials on 300 digits, 3 folds, no pruning: seconds, second search of two"
+        "\n8 trials on 300 digits, 3 folds, no pruning: seconds, second search of two"
     )
     X, y = digits(0)
     for name, n_jobs, backend in (
@@ -152,7 +152,7 @@ def jobs(seeds, data):
         ("two threads", 2, "threading"),
         ("two processes", 2, "loky"),
     ):
-        search = searched(0, 16, (8, 8), NEVER).set_params(refit=False, n_jobs=n_jobs)
+        search = searched(0, 8, (8, 8), NEVER).set_params(refit=False, n_jobs=n_jobs)
         with joblib.parallel_config(backend=backend):
             first, second = time.perf_counter(), None
             search.fit(X, y)

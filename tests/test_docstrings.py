@@ -32,7 +32,10 @@ def is_layer(value):
 OTHERS = [
     "sklstm.estimators.clear_pool",
     "sklstm.estimators.set_pool_size",
+    "sklstm.estimators.watch_epochs",
     "sklstm.images.validate_images",
+    "sklstm.inspection.SearchDisplay",
+    "sklstm.model_selection.suggest_space",
 ]
 # Parts for a network: the networks are where they are seen at work.
 LAYERS = [

@@ -23,6 +23,11 @@ def watch_epochs(watcher: Callable[[Any, int, dict], bool]) -> Iterator[None]:
         ``watcher(estimator, epoch, logs) -> bool`` after each epoch, counted from 0.
         The estimator can already predict. True ends the training, without an error.
 
+    Yields
+    ------
+    None
+        Nothing: the watcher is called.
+
     Examples
     --------
     >>> from sklstm.estimators import watch_epochs

@@ -53,9 +53,10 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
     sampler : optuna.samplers.BaseSampler, default=None
         None for a `TPESampler` seeded with `random_state`.
     pruner : optuna.pruners.BasePruner, default=None
-        Asked after every epoch about the score on the fold's test part, compared with
-        the same epoch of the same fold of earlier trials; and after every fold about
-        the mean so far. None for a `MedianPruner` after 5 trials and 5 epochs;
+        Asked in every fold, after every epoch up to ten of them and else ten times
+        evenly, about the score on the fold's test part, compared with the same epoch of
+        the same fold of earlier trials; and after every fold about the mean so far.
+        None for a `MedianPruner` after 5 trials and 5 epochs;
         `optuna.pruners.NopPruner` for none.
     storage : str or optuna.storages.BaseStorage, default=None
         Where Optuna keeps the trials; None for memory.
@@ -237,8 +238,17 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
         splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         splits = list(splitter.split(X, y, **routed.splitter.split))
         if not splits:
-            raise ValueError(f"cv={self.cv!r} gave no split.")
+            raise ValueError(
+                "No fits were performed. Was the CV iterator empty? Were there no "
+                "candidates?"
+            )
         self.n_splits_ = len(splits)
+        expected = splitter.get_n_splits(X, y, **routed.splitter.split)
+        if expected != len(splits):
+            raise ValueError(
+                "cv.split and cv.get_n_splits return inconsistent results. Expected "
+                f"{expected} splits, got {len(splits)}"
+            )
 
         with quiet_optuna():
             study = open_study(
@@ -515,8 +525,8 @@ def _row(fold: dict, empty: dict, search: OptunaSearchCV) -> dict:
     row = {
         "test_scores": fold.get("test", empty),
         "n_test_samples": fold.get("n_test", 0),
-        "fit_time": fold.get("fit_time", np.nan),
-        "score_time": fold.get("score_time", np.nan),
+        "fit_time": fold.get("fit_time", 0.0),
+        "score_time": fold.get("score_time", 0.0),
         "fit_error": None,
     }
     if search.return_train_score:

@@ -208,13 +208,15 @@ class Judge:
     pruner : optuna.pruners.BasePruner
         Who decides.
     earlier : list of dict
-        The same stretch of finished trials: "values", "rungs" and "pruned".
+        The same stretch of finished trials: "steps", "values", "rungs"
+        and "pruned".
     number : int
         Number of the trial, which some pruners hash.
     """
 
     def __init__(self, pruner: Any, earlier: list[dict], number: int) -> None:
         self.never = isinstance(pruner, optuna.pruners.NopPruner)
+        self.steps: list[int] = []
         self.values: list[float] = []
         self.trial: Any = None
         if self.never:
@@ -229,12 +231,13 @@ class Judge:
             self.study = study
             self.trial = study.ask()
 
-    def prunes(self, value: float) -> bool:
-        """Report the next value of the stretch; tell whether to stop."""
+    def prunes(self, value: float, step: int) -> bool:
+        """Report a value of the stretch; tell whether to stop."""
+        self.steps.append(step)
         self.values.append(value)
         if self.never:
             return False
-        self.trial.report(value, len(self.values) - 1)
+        self.trial.report(value, step)
         return self.trial.should_prune()
 
     def stretch(self) -> dict:
@@ -242,16 +245,15 @@ class Judge:
         rungs = {}
         if not self.never:
             rungs = dict(self.study.trials[self.trial.number].system_attrs)
-        return {"values": self.values, "rungs": rungs}
+        return {"steps": self.steps, "values": self.values, "rungs": rungs}
 
 
 def _as_trial(stretch: dict) -> FrozenTrial:
-    values = stretch["values"]
     complete = not stretch.get("pruned", False)
     return optuna.trial.create_trial(
         state=TrialState.COMPLETE if complete else TrialState.PRUNED,
         value=0.0,  # pruners read the intermediate ones
-        intermediate_values=dict(enumerate(values)),
+        intermediate_values=dict(zip(stretch["steps"], stretch["values"], strict=True)),
         system_attrs=stretch.get("rungs", {}),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -15,6 +16,10 @@ from sklearn.utils.validation import _check_method_params
 
 from sklstm.estimators import clear_pool, watch_epochs
 from sklstm.model_selection._study import Judge
+
+# How often at most a pruner is asked in a fold: to score the test part takes a fifth of
+# a small epoch (benchmarks/optuna_search.py overhead).
+_QUESTIONS = 10
 
 
 @dataclass
@@ -111,13 +116,13 @@ def run_trial(job: Job, params: dict, number: int, earlier: list[dict]) -> Outco
         if pruned:
             outcome.state = "PRUNED"
             break
-        scores.append(fold["test"][job.refit_metric])
+        scores.append(_watched(job, fold["test"]))
         if not np.isfinite(scores[-1]):
             outcome.state = "FAIL"
             outcome.failure = f"the score of fold {k} is {scores[-1]}"
             break
         last = k == len(job.splits) - 1
-        if ends.prunes(float(np.mean(scores))) and not last:
+        if ends.prunes(float(np.mean(scores)), k) and not last:
             outcome.state = "PRUNED"
             break
     outcome.ends = ends.stretch()
@@ -194,6 +199,11 @@ def _scores(job: Job, estimator: Any, X: Any, y: Any, score_params: dict) -> dic
     return scores
 
 
+def _watched(job: Job, scores: dict) -> float:
+    # A single metric has no name, whatever `refit` says.
+    return scores["score"] if set(scores) == {"score"} else scores[job.refit_metric]
+
+
 def _final(estimator: Any) -> Any:
     while isinstance(estimator, Pipeline):
         estimator = estimator.steps[-1][1]
@@ -207,7 +217,7 @@ def _has_epochs(estimator: Any) -> bool:
 
 
 class _Watcher:
-    """Scores the fold's test part after each epoch and asks the judge.
+    """Scores the fold's test part every few epochs and asks the judge.
 
     The final estimator of a Pipeline is seen while it trains; the steps before it are
     fitted by then, so they transform the test part once.
@@ -225,12 +235,14 @@ class _Watcher:
         self.n_epochs = 0
         self.pruned = False
         self._transformed: Any = None
+        epochs = getattr(_final(estimator), "epochs", 1)
+        self._every = math.ceil(epochs / _QUESTIONS)
 
     def __call__(self, fitted: Any, epoch: int, logs: dict) -> bool:
         if fitted is not _final(self.estimator):
             return False
         self.n_epochs += 1
-        if self.judge.never:
+        if self.judge.never or self.n_epochs % self._every:
             return False
         if self._transformed is None:
             X, estimator = self.X, self.estimator
@@ -239,5 +251,5 @@ class _Watcher:
                 estimator = estimator.steps[-1][1]
             self._transformed = X
         scores = _scores(self.job, fitted, self._transformed, self.y, self.params)
-        self.pruned = self.judge.prunes(scores[self.job.refit_metric])
+        self.pruned = self.judge.prunes(_watched(self.job, scores), epoch)
         return self.pruned

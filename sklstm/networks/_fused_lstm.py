@@ -97,9 +97,11 @@ class FusedLSTM(keras.layers.LSTM):
 
         scan = _with_own_gradient if self._few_weights() else _with_collected_gradient
         cell = self.cell
-        weights = (cell.kernel, cell.recurrent_kernel, cell.bias)
-        tensors = map(tf.convert_to_tensor, weights)
-        return scan(x, *tensors, self.return_sequences)
+        kernel, recurrent, bias = (
+            tf.convert_to_tensor(weight)
+            for weight in (cell.kernel, cell.recurrent_kernel, cell.bias)
+        )
+        return scan(x, kernel, recurrent, bias, self.return_sequences)
 
     def _in_halves(self, x: Any) -> Any:
         import tensorflow as tf
@@ -120,7 +122,7 @@ class FusedLSTM(keras.layers.LSTM):
         return {**super().get_config(), "halves": self.halves, "fused": self.fused}
 
 
-def _block_lstm(x: Any, weights: Any, bias: Any) -> tuple:
+def _block_lstm(x: Any, weights: Any, bias: Any) -> Any:
     """Run the operator; `x` is (n_steps, n, n_features).
 
     The first version of it: in TensorFlow 2.21 the second one's gradient mistakes the

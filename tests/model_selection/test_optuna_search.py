@@ -385,9 +385,17 @@ def test_an_epoch_is_compared_with_the_same_epoch_of_the_same_fold(digits):
     folds = search.study_.trials[0].user_attrs[study_module.FOLDS]["folds"]
     for k, fold in enumerate(folds):
         curve = fold["stretch"]["values"]
-        assert len(curve) == 6
+        assert fold["stretch"]["steps"] == list(range(6))
         # The last epoch's score is the score of the fold.
         assert curve[-1] == search.cv_results_[f"split{k}_test_score"][0]
+
+
+def test_of_many_epochs_ten_are_asked_about(digits):
+    search = lstm_search(n_trials=1)
+    search.estimator.set_params(lstmimageclassifier__epochs=25)
+    search.fit(*digits)
+    fold = search.study_.trials[0].user_attrs[study_module.FOLDS]["folds"][0]
+    assert fold["stretch"]["steps"] == [2, 5, 8, 11, 14, 17, 20, 23]
 
 
 def test_watching_changes_no_score(digits):

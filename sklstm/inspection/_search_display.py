@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class SearchDisplay:
+    """The history of a search, and which parameters mattered.
+
+    Made by `from_estimator`.
+
+    Parameters
+    ----------
+    numbers : ndarray of shape (n_trials,)
+        Numbers of the trials.
+    scores : ndarray of shape (n_trials,)
+        Mean test score, NaN where a trial was pruned or failed.
+    states : ndarray of str, shape (n_trials,)
+        "COMPLETE", "PRUNED" or "FAIL".
+    importances : dict of str to float
+        Share of the scores' variance that each parameter explains; empty with fewer
+        than four completed trials, or where all scored the same.
+
+    Attributes
+    ----------
+    ax_ : ndarray of shape (2,) of matplotlib.axes.Axes
+        History and importances.
+    figure_ : matplotlib.figure.Figure
+        The figure that holds them.
+
+    See Also
+    --------
+    sklstm.OptunaSearchCV : The search.
+
+    Examples
+    --------
+    >>> from scipy.stats import loguniform
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.svm import SVC
+    >>> from sklstm import OptunaSearchCV
+    >>> from sklstm.inspection import SearchDisplay
+    >>> search = OptunaSearchCV(
+    ...     SVC(),
+    ...     {"C": loguniform(0.01, 100), "gamma": loguniform(0.01, 1)},
+    ...     n_trials=10,
+    ...     random_state=0,
+    ... ).fit(*load_iris(return_X_y=True))
+    >>> display = SearchDisplay.from_estimator(search)
+    >>> sorted(display.importances)
+    ['C', 'gamma']
+    """
+
+    def __init__(
+        self,
+        *,
+        numbers: np.ndarray,
+        scores: np.ndarray,
+        states: np.ndarray,
+        importances: dict[str, float],
+    ) -> None:
+        self.numbers = numbers
+        self.scores = scores
+        self.states = states
+        self.importances = importances
+
+    @classmethod
+    def from_estimator(
+        cls, search: Any, *, metric: str | None = None, ax: Any = None
+    ) -> SearchDisplay:
+        """Draw a fitted search.
+
+        Parameters
+        ----------
+        search : OptunaSearchCV
+            Fitted.
+        metric : str, default=None
+            One of several metrics; None for the one that `refit` names.
+        ax : array-like of two matplotlib.axes.Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        SearchDisplay
+            Drawn.
+        """
+        import optuna
+
+        check_is_fitted(search, "cv_results_")
+        results = search.cv_results_
+        if metric is None:
+            metric = search.refit if isinstance(search.refit, str) else "score"
+        if f"mean_test_{metric}" not in results:
+            known = [k[10:] for k in results if k.startswith("mean_test_")]
+            raise ValueError(f"metric={metric!r} is not one of the search's: {known}.")
+        scores = results[f"mean_test_{metric}"]
+        complete = np.isfinite(scores)
+        importances: dict[str, float] = {}
+        if complete.sum() >= 4 and np.ptp(scores[complete]) > 0:
+            importances = optuna.importance.get_param_importances(
+                search.study_,
+                evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
+            )
+        display = cls(
+            numbers=results["trial_number"],
+            scores=scores,
+            states=results["trial_state"],
+            importances=importances,
+        )
+        return display.plot(ax=ax)
+
+    def plot(self, ax: Any = None) -> SearchDisplay:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : array-like of two matplotlib.axes.Axes, default=None
+            Where; None makes a figure.
+
+        Returns
+        -------
+        SearchDisplay
+            This object.
+        """
+        import matplotlib.pyplot as plt
+
+        axes: np.ndarray
+        if ax is None:
+            figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+        else:
+            axes = np.asarray(ax).ravel()
+            figure = axes[0].figure
+        self._plot_history(axes[0])
+        self._plot_importances(axes[1])
+        self.ax_: np.ndarray = axes
+        self.figure_: Figure = figure
+        return self
+
+    def _plot_history(self, ax: Axes) -> None:
+        complete = self.states == "COMPLETE"
+        ax.plot(
+            self.numbers[complete], self.scores[complete], "o", label="completed trial"
+        )
+        if complete.any():
+            best = np.maximum.accumulate(self.scores[complete])
+            ax.step(self.numbers[complete], best, where="post", label="best so far")
+        for state, mark, label in (("PRUNED", "|", "pruned"), ("FAIL", "x", "failed")):
+            chosen = self.numbers[self.states == state]
+            if len(chosen):
+                # They have no score: marks along the lower edge.
+                bottom = np.full(len(chosen), 0.03)
+                across = ax.get_xaxis_transform()
+                ax.plot(
+                    chosen, bottom, mark, color="0.4", transform=across, label=label
+                )
+        ax.set(xlabel="trial", ylabel="mean test score", title="Optimization history")
+        ax.grid(alpha=0.3)
+        ax.legend(loc="center right")
+
+    def _plot_importances(self, ax: Axes) -> None:
+        names = list(self.importances)[::-1]
+        ax.barh(names, [self.importances[name] for name in names])
+        ax.set(xlabel="share of the variance (fANOVA)", title="Parameter importance")
+        if not names:
+            ax.text(0.5, 0.5, "too few trials", ha="center", transform=ax.transAxes)

@@ -1,0 +1,46 @@
+import matplotlib
+import numpy as np
+import pytest
+from scipy.stats import loguniform
+from sklearn.datasets import load_iris
+from sklearn.exceptions import NotFittedError
+from sklearn.svm import SVC
+
+from sklstm import OptunaSearchCV
+from sklstm.inspection import SearchDisplay
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(scope="module")
+def search():
+    space = {"C": loguniform(1e-3, 1e2), "tol": loguniform(1e-5, 1e-4)}
+    search = OptunaSearchCV(SVC(), space, n_trials=12, cv=3, random_state=0)
+    return search.fit(*load_iris(return_X_y=True))
+
+
+def test_draws_history_and_importances(search):
+    display = SearchDisplay.from_estimator(search)
+    history, importances = display.ax_
+    points, best = history.get_lines()[:2]
+    complete = search.cv_results_["trial_state"] == "COMPLETE"
+    np.testing.assert_array_equal(
+        points.get_ydata(), search.cv_results_["mean_test_score"][complete]
+    )
+    assert best.get_ydata()[-1] == search.best_score_
+    assert (np.diff(best.get_ydata()) >= 0).all()
+    # C decides, the tolerance does not.
+    assert display.importances["C"] > 0.6
+    assert [label.get_text() for label in importances.get_yticklabels()] == ["tol", "C"]
+
+
+def test_draws_where_it_is_told_to(search):
+    _, axes = matplotlib.pyplot.subplots(2, 1)
+    assert SearchDisplay.from_estimator(search, ax=axes).ax_[0] is axes[0]
+
+
+def test_bad_input(search):
+    with pytest.raises(ValueError, match=r"metric='f1' is not one .*\['score'\]"):
+        SearchDisplay.from_estimator(search, metric="f1")
+    with pytest.raises(NotFittedError):
+        SearchDisplay.from_estimator(OptunaSearchCV(SVC(), {"C": [1]}))
