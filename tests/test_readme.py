@@ -17,7 +17,7 @@ def fenced(language, text=README):
 
 
 def test_example_runs(capsys):
-    (example,) = fenced("python")
+    example, search = fenced("python")
     lines = [line for line in example.splitlines() if line.strip()]
     assert len(lines) <= 10
     namespace = {"__name__": "readme"}
@@ -25,6 +25,12 @@ def test_example_runs(capsys):
     assert re.fullmatch(r"accuracy: 0\.\d{3} \+- 0\.\d{3}\n", capsys.readouterr().out)
     # Measured .974 to .976; the example sets no random_state.
     assert namespace["scores"].mean() > 0.965
+    # The second goes on from the first; here with less of everything.
+    namespace["model"].set_params(clf__epochs=2)
+    assert "n_trials=30" in search
+    search = search.replace("n_trials=30", "n_trials=2, cv=2")
+    exec(compile(search, "README.md", "exec"), namespace)
+    assert len(namespace["search"].cv_results_["params"]) == 2
 
 
 @pytest.mark.parametrize("name", COMMANDS)
