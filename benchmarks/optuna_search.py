@@ -120,7 +120,7 @@ def overhead(seeds, data):
     times = {"by hand": [], "search": [], "search, asking a pruner": []}
     never_prunes = optuna.pruners.ThresholdPruner(lower=-1.0)
     for _ in range(1 + seeds):
-        search = searched(0, 10, (8, 8), NEVER).set_params(refit=False)
+        search = searched(0, 5, (8, 8), NEVER).set_params(refit=False)
         start = time.perf_counter()
         search.fit(X, y)
         seconds = {"search": time.perf_counter() - start}
@@ -129,13 +129,13 @@ def overhead(seeds, data):
             estimator = clone(search.estimator).set_params(**params)
             cross_val_score(estimator, X, y, cv=search.cv)
         seconds["by hand"] = time.perf_counter() - start
-        search = searched(0, 10, (8, 8), never_prunes).set_params(refit=False)
+        search = searched(0, 5, (8, 8), never_prunes).set_params(refit=False)
         start = time.perf_counter()
         search.fit(X, y)
         seconds["search, asking a pruner"] = time.perf_counter() - start
         for name, value in seconds.items():
             times[name].append(value)
-    print(f"\n10 trials on 300 digits, 3 folds, 60 epochs; medians of {seeds}")
+    print(f"\n5 trials on 300 digits, 3 folds, 60 epochs; medians of {seeds}")
     by_hand = statistics.median(times["by hand"][1:])
     for name, values in times.items():
         median = statistics.median(values[1:])

@@ -52,3 +52,11 @@ def test_mnist_asks_for_the_folder():
     assert done.stderr.endswith(
         "error: give --data FOLDER, the folder that holds mnist.npz\n"
     )
+
+
+def test_dask_example_on_two_workers(tmp_path):
+    done = run(
+        "optuna_dask.py", "--n-trials", 2, "--storage", f"sqlite:///{tmp_path}/d.db"
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"2 trials on 2 workers in \d+ s, best 0\.\d{3} with", done.stdout)
