@@ -8,12 +8,14 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import effective_n_jobs
+from scipy.stats import rankdata
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import check_random_state
+from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, indexable
 
 from sklstm._compat import (
@@ -92,8 +94,9 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
     ----------
     cv_results_ : dict of ndarray
         As in `GridSearchCV`, one row per finished trial in the order of their numbers;
-        folds that were not run are NaN. Besides: ``trial_number``, ``trial_state``
-        ("COMPLETE", "PRUNED", "FAIL"), ``n_epochs`` over all folds, ``failure``.
+        folds that were not run score NaN and took 0 s. Besides: ``trial_number``,
+        ``trial_state`` ("COMPLETE", "PRUNED", "FAIL"), ``n_epochs`` over all folds, and
+        ``failure``.
     best_estimator_, best_score_, best_params_, best_index_ : object
         As in `GridSearchCV`. A pruned trial is never the best.
     study_ : optuna.Study
@@ -254,10 +257,12 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
             study = open_study(
                 self.storage,
                 self.study_name,
-                self._make_sampler(),
-                self._make_pruner(),
-                (X, y, len(splits), watched),
+                self.sampler,
+                self._make_pruner(5),
+                (X, y, splits, str(self.scoring), watched),
             )
+            if self.sampler is not None and study.trials:
+                study.sampler.reseed_rng()  # not the same trials once more
             job = Job(
                 estimator=clone(self.estimator),
                 X=X,
@@ -270,6 +275,7 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
                 error_score=self.error_score,
                 return_train_score=self.return_train_score,
                 pruner=study.pruner,
+                ends_pruner=self._make_pruner(0),
             )
             with Workers(study, shared=self.storage is not None) as workers:
                 self._search(study, workers, job)
@@ -281,54 +287,59 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
-    def _make_sampler(self) -> Any:
-        import optuna
-
-        if self.sampler is not None:
-            return self.sampler
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
-        return optuna.samplers.TPESampler(
-            seed=seed, constant_liar=effective_n_jobs(self.n_jobs) > 1
-        )
-
-    def _make_pruner(self) -> Any:
+    def _make_pruner(self, n_warmup_steps: int) -> Any:
         import optuna
 
         if self.pruner is not None:
             return self.pruner
-        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=5)
+        return optuna.pruners.MedianPruner(
+            n_startup_trials=5, n_warmup_steps=n_warmup_steps
+        )
 
     def _search(self, study: optuna.Study, workers: Workers, job: Job) -> None:
         """Run trials until there are enough, time is up or a callback says so."""
         end = time.monotonic() + (np.inf if self.timeout is None else self.timeout)
         stopped = False
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        errors: list[BaseException] = []
 
         def jobs() -> Iterator[tuple]:
             while not stopped and time.monotonic() < end:
-                trial = workers.ask(self.n_trials)
-                if trial is None:
-                    return
                 try:
-                    params = suggest(self.param_distributions, trial)
-                except BaseException:
-                    workers.give_up(trial)
-                    raise
-                yield trial, params, _earlier(study)
+                    trial = workers.ask(self.n_trials)
+                    if trial is None:
+                        return
+                    if self.sampler is None:
+                        # By the trial's number: a search that goes on, or a second
+                        # process, does not draw what was drawn before.
+                        study.sampler = _sampler(seed, trial.number, n_jobs)
+                    parts = suggest(self.param_distributions, trial), _earlier(study)
+                except BaseException as error:
+                    # joblib may be the caller, in a thread that must not end by it.
+                    errors.append(error)
+                    return
+                yield trial, *parts
 
+        n_jobs = effective_n_jobs(self.n_jobs)
+        make = _in_turn if n_jobs == 1 else _in_parallel
         with self._progress(study) as bar:
-            n_jobs = effective_n_jobs(self.n_jobs)
-            results: Any
-            if n_jobs == 1:
-                results = _in_turn(job, jobs())
-            else:
-                results = _in_parallel(job, jobs(), n_jobs)
-            for trial, outcome in results:
-                self._tell(study, trial, outcome)
-                workers.done(trial)
-                frozen = study.trials[trial.number]
-                for callback in self.callbacks or ():
-                    stopped |= callback(study, frozen) is True
-                bar(frozen)
+            try:
+                for trial, outcome in make(job, jobs(), n_jobs):
+                    try:
+                        self._tell(study, trial, outcome)
+                    except (RuntimeError, ValueError):
+                        # Another machine took this one for dead: the trial is its.
+                        if not study.trials[trial.number].state.is_finished():
+                            raise
+                    workers.done(trial)
+                    frozen = study.trials[trial.number]
+                    for callback in self.callbacks or ():
+                        stopped |= callback(study, frozen) is True
+                    bar(frozen)
+            finally:
+                stopped = True
+        if errors:
+            raise errors[0]
 
     def _tell(self, study: Any, trial: Any, outcome: Outcome) -> None:
         from optuna.trial import TrialState
@@ -396,11 +407,22 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
             [sum(fold.get("n_epochs", 0) for fold in trial) for trial in folds]
         )
         results["failure"] = np.array(failures, dtype=object)
+        complete = results["trial_state"] == "COMPLETE"
+        for name in names if self.multimetric_ else ("score",):
+            # What failed or was pruned comes last, whatever error_score says.
+            means = np.where(complete, results[f"mean_test_{name}"], -np.inf)
+            ranks = rankdata(-means, method="min").astype(np.int32)
+            results[f"rank_test_{name}"] = ranks
         self.cv_results_ = results
         self._folds = folds
         if self.refit or not self.multimetric_:
             metric = refit_metric if isinstance(refit_metric, str) else "score"
             self.best_index_ = self._select_best_index(self.refit, metric, results)
+            if not complete[self.best_index_]:
+                raise ValueError(
+                    f"refit chose trial {self.best_index_}, which was not completed: "
+                    "let it look at cv_results_['trial_state']."
+                )
             if not callable(self.refit):
                 self.best_score_ = results[f"mean_test_{metric}"][self.best_index_]
             self.best_params_ = results["params"][self.best_index_]
@@ -485,7 +507,16 @@ def _run(job: Job, number: int, params: dict, earlier: list) -> tuple:
         return number, run_trial(job, params, number, earlier)
 
 
-def _in_turn(job: Job, jobs: Iterator[tuple]) -> Iterator[tuple]:
+def _sampler(seed: int, number: int, n_jobs: int) -> Any:
+    import optuna
+
+    mixed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(seed=mixed, constant_liar=n_jobs > 1)
+
+
+def _in_turn(job: Job, jobs: Iterator[tuple], n_jobs: int) -> Iterator[tuple]:
     for trial, params, earlier in jobs:
         yield trial, _run(job, trial.number, params, earlier)[1]
 

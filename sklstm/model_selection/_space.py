@@ -53,7 +53,7 @@ def check_space(space: Any) -> None:
     from optuna.distributions import BaseDistribution
 
     for name, choice in space.items():
-        if isinstance(choice, BaseDistribution) or hasattr(choice, "ppf"):
+        if isinstance(choice, BaseDistribution) or hasattr(choice, "dist"):
             continue
         if isinstance(choice, str) or not hasattr(choice, "__len__"):
             raise TypeError(
@@ -85,7 +85,9 @@ def _suggest_one(trial: Any, name: str, choice: Any) -> Any:
     if all(isinstance(value, _PLAIN) for value in values):
         return trial.suggest_categorical(name, values)
     # Optuna stores plain values only: of anything else, the place in the list.
-    labels = [f"{i}: {value!r:.60}" for i, value in enumerate(values)]
+    # Without addresses, so that another process reads the same.
+    kinds_of = [getattr(v, "__name__", type(v).__name__) for v in values]
+    labels = [f"{i}: {kind}" for i, kind in enumerate(kinds_of)]
     return values[labels.index(trial.suggest_categorical(name, labels))]
 
 

@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -69,7 +70,8 @@ def open_study(
             raise ValueError(
                 f"The study {name!r} was made on other data, other folds or another "
                 "scoring, so its scores say nothing here: give another study_name "
-                "(None for a new study every time, as nested cross-validation needs)."
+                "(None for a new study every time, as nested cross-validation needs), "
+                "and a splitter that shuffles a random_state."
             )
     return study
 
@@ -103,7 +105,8 @@ class Workers:
     def __init__(self, study: optuna.Study, shared: bool) -> None:
         self.study = study
         self.shared = shared
-        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        # Two searches of one process are two workers.
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._running: dict[int, optuna.trial.Trial] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
@@ -115,13 +118,21 @@ class Workers:
 
     def __exit__(self, *error: Any) -> None:
         self._stop.set()
-        for trial in list(self._running.values()):  # an interrupt: others may retry
-            self.give_up(trial)
+        for trial in list(self._running.values()):  # an error or an interrupt
+            try:
+                self.give_up(trial)
+                if self.shared:
+                    self.study.enqueue_trial(trial.params)
+            except (RuntimeError, ValueError):
+                continue  # it was told in the last moment
 
     def _beat(self) -> None:
         while not self._stop.wait(_BEAT_EVERY):
             for trial in list(self._running.values()):
-                trial.set_user_attr(BEAT, time.time())
+                try:
+                    trial.set_user_attr(BEAT, time.time())
+                except Exception:  # told meanwhile, or the storage hiccups
+                    continue
 
     def ask(self, n_trials: int) -> optuna.trial.Trial | None:
         """Return a new trial, or None once the study has all it needs."""
@@ -167,18 +178,20 @@ class Workers:
                     self.study.tell(frozen.number, state=TrialState.FAIL)
                 except (RuntimeError, ValueError):
                     continue  # another process was quicker
-                self.study.enqueue_trial(frozen.params)
+                given = frozen.system_attrs.get("fixed_params", {})
+                self.study.enqueue_trial({**given, **frozen.params})
 
     def _is_lost(self, frozen: FrozenTrial) -> bool:
+        started = frozen.datetime_start
+        began = time.time() if started is None else started.timestamp()
         worker = frozen.user_attrs.get(WORKER)
         if worker is None:
             # Killed between Optuna's asking and the name; or asked a moment ago.
-            started = frozen.datetime_start
-            return started is not None and time.time() - started.timestamp() > 60
-        host, _, pid = worker.rpartition(":")
-        if host == socket.gethostname():
-            return worker == self.name or not _is_alive(int(pid))
-        return time.time() - frozen.user_attrs.get(BEAT, 0.0) > _SILENCE
+            return time.time() - began > 60
+        host, pid, _ = worker.rsplit(":", 2)
+        if host == socket.gethostname() and not _is_alive(int(pid)):
+            return True
+        return time.time() - frozen.user_attrs.get(BEAT, began) > _SILENCE
 
 
 def _is_alive(pid: int) -> bool:
@@ -223,6 +236,7 @@ class Judge:
             return
         with quiet_optuna():
             study = optuna.create_study(
+                study_name="stretch",  # Hyperband hashes it
                 direction="maximize",
                 pruner=copy.deepcopy(pruner),
                 sampler=optuna.samplers.RandomSampler(seed=number),

@@ -51,6 +51,7 @@ class Job:
     error_score: Any
     return_train_score: bool
     pruner: Any
+    ends_pruner: Any
 
 
 @dataclass
@@ -95,7 +96,7 @@ def run_trial(job: Job, params: dict, number: int, earlier: list[dict]) -> Outco
         Folds that were not started are missing.
     """
     outcome = Outcome()
-    ends = Judge(job.pruner, _stretches(earlier, None), number)
+    ends = Judge(job.ends_pruner, _stretches(earlier, None), number)
     scores = []
     for k, (train, test) in enumerate(job.splits):
         judge = Judge(job.pruner, _stretches(earlier, k), number)
@@ -201,7 +202,7 @@ def _scores(job: Job, estimator: Any, X: Any, y: Any, score_params: dict) -> dic
 
 def _watched(job: Job, scores: dict) -> float:
     # A single metric has no name, whatever `refit` says.
-    return scores["score"] if set(scores) == {"score"} else scores[job.refit_metric]
+    return scores.get(job.refit_metric, next(iter(scores.values())))
 
 
 def _final(estimator: Any) -> Any:

@@ -13,13 +13,14 @@ import joblib
 import numpy as np
 import optuna
 import pytest
+import sklearn
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from scipy.stats import loguniform, norm, randint, uniform
 from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier
 from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import make_scorer, recall_score
+from sklearn.metrics import get_scorer, make_scorer, recall_score
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -313,6 +314,66 @@ def test_a_callback_can_end_the_search():
     assert len(search.cv_results_["params"]) == 3
 
 
+def test_a_failed_trial_never_wins():
+    # With a score below zero an error_score of 0 would be the best.
+    search = svc_search(
+        estimator=Choosy(),
+        space={"quality": uniform(-2, 1), "fail": [True, False]},
+        n_trials=8,
+        error_score=0.0,
+    )
+    with pytest.warns(FitFailedWarning):
+        search.fit(X_IRIS, Y_IRIS)
+    assert search.best_score_ < 0
+    assert not search.best_params_["fail"]
+    last = search.cv_results_["trial_state"] == "FAIL"
+    search.set_params(refit=lambda results: int(np.flatnonzero(last)[0]))
+    with (
+        pytest.warns(FitFailedWarning),
+        pytest.raises(ValueError, match="not completed"),
+    ):
+        search.fit(X_IRIS, Y_IRIS)
+
+
+def test_a_scorer_that_returns_a_dict_without_refit():
+    def both(estimator, X, y):
+        return {"accuracy": estimator.score(X, y), "zero": 0.0}
+
+    search = svc_search(scoring=both, refit=False).fit(X_IRIS, Y_IRIS)
+    assert search.study_.best_value == search.cv_results_["mean_test_accuracy"].max()
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_error_in_the_space_ends_the_search(n_jobs):
+    def space(trial):
+        if trial.number == 4:
+            raise KeyError("the fifth is too much")
+        return {"C": trial.suggest_float("C", 0.1, 1)}
+
+    with pytest.raises(KeyError, match="the fifth"):
+        svc_search(space=space, n_trials=8, n_jobs=n_jobs).fit(X_IRIS, Y_IRIS)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_metadata_routing(n_jobs):
+    weights = np.where(Y_IRIS == 0, 0.0, 1.0)  # the first class is not to be learned
+    with sklearn.config_context(enable_metadata_routing=True):
+        svc = SVC().set_fit_request(sample_weight=True)
+        scorer = get_scorer("accuracy").set_score_request(sample_weight=False)
+        pipeline = make_pipeline(
+            StandardScaler().set_fit_request(sample_weight=False), svc
+        )
+        search = svc_search(
+            estimator=pipeline,
+            space={"svc__C": [1.0]},
+            n_trials=3,
+            n_jobs=n_jobs,
+            scoring=scorer,
+        )
+        search.fit(X_IRIS, Y_IRIS, sample_weight=weights)
+    assert search.best_score_ < 0.7
+
+
 # Pruning
 
 
@@ -348,6 +409,15 @@ def test_folds_after_a_pruned_one_are_not_started():
     assert set(states) == {"COMPLETE", "PRUNED"}
     assert np.isnan(search.cv_results_["mean_test_score"][states == "PRUNED"]).all()
     assert search.best_params_["quality"] == max(qualities)
+
+
+def test_the_default_pruner_looks_at_the_folds_of_any_estimator():
+    search = svc_search(
+        estimator=Choosy(), space={"quality": uniform(0, 1)}, n_trials=20
+    )
+    states = search.fit(X_IRIS, Y_IRIS).cv_results_["trial_state"]
+    assert set(states[:5]) == {"COMPLETE"}
+    assert "PRUNED" in states
 
 
 @pytest.fixture(scope="module")
@@ -447,6 +517,8 @@ def test_goes_on_with_a_named_study_and_counts_what_is_there(tmp_path):
         second.cv_results_["mean_test_score"][:3], first.cv_results_["mean_test_score"]
     )
     assert len(second.study_.trials) == 5
+    tried = {params["C"] for params in second.cv_results_["params"]}
+    assert len(tried) == 5  # the same seed draws nothing twice
     unnamed = svc_search(storage=storage, n_trials=2).fit(X_IRIS, Y_IRIS)
     assert len(unnamed.study_.trials) == 2
     with pytest.raises(ValueError, match="made on other data"):

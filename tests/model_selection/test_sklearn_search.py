@@ -34,6 +34,7 @@ LEFT_OUT = {
         "it counts on lists being tried without repeats"
     ),
     "test_search_cv_timing": "as above",
+    "test_search_with_2d_array": "as above",
     "test_searchcv_raise_warning_with_non_finite_score": (
         "a score that is not finite is a failed trial here, with its own warning"
     ),
