@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -625,12 +626,48 @@ def test_two_processes_work_on_one_study(storage):
     assert min(fits) > 0
 
 
+def test_of_two_that_ask_for_the_last_trial_one_stays(monkeypatch):
+    study = optuna.create_study(direction="maximize")
+    ask = study.ask
+
+    def after_another():
+        ask()  # between our counting and our asking
+        return ask()
+
+    monkeypatch.setattr(study, "ask", after_another)
+    assert study_module.Workers(study, shared=False).ask(1) is None
+    assert [trial.state.name for trial in study.trials] == ["RUNNING", "FAIL"]
+    assert [study_module.counts(trial) for trial in study.trials] == [True, False]
+
+
+@pytest.mark.parametrize(("host", "pid", "silent", "lost"), [
+    ("here", os.getpid(), 0, False),
+    ("here", 2**22 + 1, 0, True),  # beyond the largest process number
+    ("here", os.getpid(), 700, True),  # the number is another process' by now
+    ("elsewhere", 1, 100, False),
+    ("elsewhere", 1, 700, True),
+])  # fmt: skip
+def test_whose_process_is_dead(host, pid, silent, lost):
+    study = optuna.create_study(direction="maximize")
+    trial = study.ask()
+    trial.suggest_float("quality", 0, 1)
+    host = socket.gethostname() if host == "here" else host
+    trial.set_user_attr(study_module.WORKER, f"{host}:{pid}:abc")
+    trial.set_user_attr(study_module.BEAT, time.time() - silent)
+    again = study_module.Workers(study, shared=True).ask(1)
+    if lost:
+        assert study.trials[0].state.name == "FAIL"
+        assert again.suggest_float("quality", 0, 1) == trial.params["quality"]
+    else:
+        assert study.trials[0].state.name == "RUNNING"
+        assert again is None
+
+
 @pytest.fixture(scope="session")
 def postgresql(tmp_path_factory):
     """A server of its own, on loopback, in a temporary folder."""
     import glob
     import shutil
-    import socket
 
     pytest.importorskip("psycopg", reason="psycopg is not installed")
     places = [os.environ.get("PATH", ""), *glob.glob("/usr/lib/postgresql/*/bin")]
