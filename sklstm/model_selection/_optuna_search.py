@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import numbers
 import time
 import warnings
@@ -8,7 +9,9 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import sklearn
 from joblib import effective_n_jobs
+from joblib.parallel import get_active_backend
 from scipy.stats import rankdata
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import FitFailedWarning
@@ -523,6 +526,10 @@ def _in_turn(job: Job, jobs: Iterator[tuple], n_jobs: int) -> Iterator[tuple]:
 
 def _in_parallel(job: Job, jobs: Iterator[tuple], n_jobs: int) -> Iterator[tuple]:
     """Run trials side by side; only what can be pickled goes to the workers."""
+    client = getattr(get_active_backend()[0], "client", None)
+    if client is not None:
+        yield from _on_dask(client, job, jobs, n_jobs)
+        return
     trials = {}
 
     def calls() -> Iterator[Any]:
@@ -530,26 +537,47 @@ def _in_parallel(job: Job, jobs: Iterator[tuple], n_jobs: int) -> Iterator[tuple
             trials[trial.number] = trial
             yield delayed(_run)(job, trial.number, params, earlier)
 
-    try:
-        parallel = Parallel(
-            n_jobs=n_jobs,
-            prefer="threads",
-            return_as="generator_unordered",
-            pre_dispatch=n_jobs,
-        )
-    except ValueError:  # joblib's dask backend returns lists only
-        batch = []
-        for call in calls():
-            batch.append(call)
-            if len(batch) == n_jobs:
-                for number, outcome in Parallel(n_jobs=n_jobs)(batch):
-                    yield trials.pop(number), outcome
-                batch = []
-        for number, outcome in Parallel(n_jobs=n_jobs)(batch):
-            yield trials.pop(number), outcome
-        return
+    parallel = Parallel(
+        n_jobs=n_jobs,
+        prefer="threads",
+        return_as="generator_unordered",
+        pre_dispatch=n_jobs,
+    )
     for number, outcome in parallel(calls()):
         yield trials.pop(number), outcome
+
+
+def _on_dask(
+    client: Any, job: Job, jobs: Iterator[tuple], n_jobs: int
+) -> Iterator[tuple]:
+    """Do what joblib's dask backend cannot: give each result when it is there."""
+    from distributed import as_completed
+
+    shared = client.scatter(job, broadcast=True)
+    config = sklearn.get_config()
+    trials: dict[int, Any] = {}
+    running = as_completed()
+
+    def submit_next() -> None:
+        for trial, *parts in itertools.islice(jobs, 1):
+            trials[trial.number] = trial
+            running.add(
+                client.submit(
+                    _run_with, config, shared, trial.number, *parts, pure=False
+                )
+            )
+
+    for _ in range(n_jobs):
+        submit_next()
+    for future in running:
+        number, outcome = future.result()
+        yield trials.pop(number), outcome
+        submit_next()
+
+
+def _run_with(config: dict, *parts: Any) -> tuple:
+    with sklearn.config_context(**config):
+        return _run(*parts)
 
 
 def _row(fold: dict, empty: dict, search: OptunaSearchCV) -> dict:
