@@ -262,7 +262,7 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
                 self.study_name,
                 self.sampler,
                 self._make_pruner(5),
-                (X, y, splits, str(self.scoring), watched),
+                (X, y, splits, _names(self.scoring), watched),
             )
             if self.sampler is not None and study.trials:
                 study.sampler.reseed_rng()  # not the same trials once more
@@ -285,7 +285,7 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
         self.study_ = study
         self._gather(study, refit_metric)
         if self.refit:
-            self._refit_best(X, y, routed.estimator.fit, context)
+            self._refit_best(X, y, routed.estimator.fit)
         self.scorer_ = scorers if several is None else several
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
@@ -451,7 +451,7 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
             stacklevel=4,
         )
 
-    def _refit_best(self, X: Any, y: Any, fit_params: dict, context: Any) -> None:
+    def _refit_best(self, X: Any, y: Any, fit_params: dict) -> None:
         best = clone(self.best_params_, safe=False)
         self.best_estimator_ = clone(self.estimator).set_params(**best)
         if self.refit_epochs is not None:
@@ -469,6 +469,13 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
         self.refit_time_ = time.perf_counter() - start
         if hasattr(self.best_estimator_, "feature_names_in_"):
             self.feature_names_in_ = self.best_estimator_.feature_names_in_
+
+
+def _names(scoring: Any) -> Any:
+    """Return what a scoring is called: no address, so the same in every process."""
+    if isinstance(scoring, dict):
+        return {name: _names(scorer) for name, scorer in scoring.items()}
+    return getattr(scoring, "__qualname__", None) or str(scoring)
 
 
 def _epochs_prefix(estimator: Any) -> str:

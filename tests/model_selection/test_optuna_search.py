@@ -526,6 +526,25 @@ def test_goes_on_with_a_named_study_and_counts_what_is_there(tmp_path):
         svc_search(storage=storage, study_name="iris").fit(X_IRIS[1:], Y_IRIS[1:])
 
 
+def test_a_function_as_scoring_is_known_again(tmp_path):
+    def make():  # a new object each time, as in a new process
+        def zero(estimator, X, y):
+            return 0.0
+
+        return zero
+
+    named = {"storage": f"sqlite:///{tmp_path}/study.db", "study_name": "iris"}
+    for scoring in (make, lambda: {"zero": make()}):
+        named["study_name"] += "+"
+        for n_trials in (1, 2):
+            search = svc_search(
+                **named, scoring=scoring(), n_trials=n_trials, refit=False
+            ).fit(X_IRIS, Y_IRIS)
+        assert len(search.study_.trials) == 2
+    with pytest.raises(ValueError, match="another scoring"):
+        svc_search(**named, scoring="accuracy").fit(X_IRIS, Y_IRIS)
+
+
 SLEEPER = """
 import sys, time, optuna
 from sklearn.base import BaseEstimator, ClassifierMixin
