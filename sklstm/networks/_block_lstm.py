@@ -1,0 +1,119 @@
+"""An LSTM's steps by TensorFlow's BlockLSTM operator. Imports TensorFlow."""
+
+from typing import Any
+
+import tensorflow as tf
+
+
+def _block_lstm(x: Any, weights: Any, bias: Any) -> Any:
+    """Run the operator; `x` is (n_steps, n, n_features).
+
+    The first version of it: in TensorFlow 2.21 the second one's gradient mistakes the
+    order of the gates.
+    """
+    shape = tf.shape(x)
+    units = bias.shape[0] // 4
+    state = tf.zeros((shape[1], units))
+    peephole = tf.zeros(units)
+    return tf.raw_ops.BlockLSTM(
+        seq_len_max=tf.cast(shape[0], tf.int64),
+        x=x,
+        cs_prev=state,
+        h_prev=state,
+        w=weights,
+        wci=peephole,
+        wcf=peephole,
+        wco=peephole,
+        b=bias,
+        forget_bias=0.0,
+        cell_clip=0.0,
+        use_peephole=False,
+    )
+
+
+def _swap_gates(weights: Any) -> Any:
+    """Turn Keras' order of gates (i, f, c, o) into the operator's, or back."""
+    first, second, third, fourth = tf.split(weights, 4, axis=-1)
+    return tf.concat([first, third, second, fourth], axis=-1)
+
+
+def with_own_gradient(
+    x: Any, kernel: Any, recurrent: Any, bias: Any, every_step: bool
+) -> Any:
+    """Scan (n, n_steps, n_features), differentiated by the operator's own gradient.
+
+    The batch must not be empty: of nothing, that gradient is the memory as it was.
+    """
+    weights = _swap_gates(tf.concat([kernel, recurrent], 0))
+    h = _block_lstm(tf.transpose(x, [1, 0, 2]), weights, _swap_gates(bias)).h
+    return tf.transpose(h, [1, 0, 2]) if every_step else h[-1]
+
+
+def with_collected_gradient(
+    x: Any, kernel: Any, recurrent: Any, bias: Any, every_step: bool
+) -> Any:
+    """Scan the same, the weights' gradient one product over all steps."""
+
+    @tf.custom_gradient
+    def scan(x: Any, kernel: Any, recurrent: Any, bias: Any) -> tuple:
+        n_features, units = x.shape[2], bias.shape[0] // 4
+        weights = _swap_gates(tf.concat([kernel, recurrent], 0))
+        bias = _swap_gates(bias)
+        x = tf.transpose(x, [1, 0, 2])
+        i, cs, f, o, ci, co, h = _block_lstm(x, weights, bias)
+
+        def gradient(upstream: Any) -> tuple:
+            n_steps, n = tf.unstack(tf.shape(x)[:2])
+            nothing = tf.zeros((n, units))
+            peephole = tf.zeros(units)
+            kernel, recurrent = weights[:n_features], weights[n_features:]
+            before = tf.concat([nothing[None], cs[:-1]], 0)
+
+            def step(t: Any, dh: Any, dcs: Any, gates: Any) -> tuple:
+                if every_step:
+                    dh = dh + upstream[t]
+                dcs, dgates, *_ = tf.raw_ops.LSTMBlockCellGrad(
+                    x=x[0],  # of x, w and h_prev it reads the shapes
+                    cs_prev=before[t],
+                    h_prev=nothing,
+                    w=weights,
+                    wci=peephole,
+                    wcf=peephole,
+                    wco=peephole,
+                    b=bias,
+                    i=i[t],
+                    cs=cs[t],
+                    f=f[t],
+                    o=o[t],
+                    ci=ci[t],
+                    co=co[t],
+                    cs_grad=dcs,
+                    h_grad=dh,
+                    use_peephole=False,
+                )
+                dh = tf.matmul(dgates, recurrent, transpose_b=True)
+                return t - 1, dh, dcs, gates.write(t, dgates)
+
+            *_, gates = tf.while_loop(
+                lambda t, *_: t >= 0,
+                step,
+                (
+                    n_steps - 1,
+                    nothing if every_step else upstream,
+                    nothing,
+                    tf.TensorArray(tf.float32, size=n_steps),
+                ),
+            )
+            dgates = gates.concat()  # (n_steps * n, 4 * units)
+            read = tf.concat([x, tf.concat([nothing[None], h[:-1]], 0)], -1)
+            read = tf.reshape(read, (-1, n_features + units))
+            dweights = _swap_gates(tf.matmul(read, dgates, transpose_a=True))
+            dx = tf.matmul(dgates, kernel, transpose_b=True)
+            dx = tf.transpose(tf.reshape(dx, (n_steps, n, n_features)), [1, 0, 2])
+            dbias = _swap_gates(tf.reduce_sum(dgates, 0))
+            return dx, dweights[:n_features], dweights[n_features:], dbias
+
+        return (h if every_step else h[-1]), gradient
+
+    outputs = scan(x, kernel, recurrent, bias)
+    return tf.transpose(outputs, [1, 0, 2]) if every_step else outputs
