@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import numbers
 import time
 import warnings
@@ -9,16 +8,13 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import sklearn
 from joblib import effective_n_jobs
-from joblib.parallel import get_active_backend
 from scipy.stats import rankdata
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import check_random_state
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, indexable
 
 from sklstm._compat import (
@@ -301,6 +297,8 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
 
     def _search(self, study: optuna.Study, workers: Workers, job: Job) -> None:
         """Run trials until there are enough, time is up or a callback says so."""
+        from sklstm.model_selection._parallel import in_parallel, in_turn
+
         end = time.monotonic() + (np.inf if self.timeout is None else self.timeout)
         stopped = False
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -324,7 +322,7 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
                 yield trial, *parts
 
         n_jobs = effective_n_jobs(self.n_jobs)
-        make = _in_turn if n_jobs == 1 else _in_parallel
+        make = in_turn if n_jobs == 1 else in_parallel
         with self._progress(study) as bar:
             try:
                 for trial, outcome in make(job, jobs(), n_jobs):
@@ -509,14 +507,6 @@ def _earlier(study: optuna.Study) -> list[dict]:
     ]
 
 
-def _run(job: Job, number: int, params: dict, earlier: list) -> tuple:
-    from sklstm.model_selection._study import quiet_optuna
-    from sklstm.model_selection._trial import run_trial
-
-    with quiet_optuna():
-        return number, run_trial(job, params, number, earlier)
-
-
 def _sampler(seed: int, number: int, n_jobs: int) -> Any:
     import optuna
 
@@ -524,67 +514,6 @@ def _sampler(seed: int, number: int, n_jobs: int) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return optuna.samplers.TPESampler(seed=mixed, constant_liar=n_jobs > 1)
-
-
-def _in_turn(job: Job, jobs: Iterator[tuple], n_jobs: int) -> Iterator[tuple]:
-    for trial, params, earlier in jobs:
-        yield trial, _run(job, trial.number, params, earlier)[1]
-
-
-def _in_parallel(job: Job, jobs: Iterator[tuple], n_jobs: int) -> Iterator[tuple]:
-    """Run trials side by side; only what can be pickled goes to the workers."""
-    client = getattr(get_active_backend()[0], "client", None)
-    if client is not None:
-        yield from _on_dask(client, job, jobs, n_jobs)
-        return
-    trials = {}
-
-    def calls() -> Iterator[Any]:
-        for trial, params, earlier in jobs:
-            trials[trial.number] = trial
-            yield delayed(_run)(job, trial.number, params, earlier)
-
-    parallel = Parallel(
-        n_jobs=n_jobs,
-        prefer="threads",
-        return_as="generator_unordered",
-        pre_dispatch=n_jobs,
-    )
-    for number, outcome in parallel(calls()):
-        yield trials.pop(number), outcome
-
-
-def _on_dask(
-    client: Any, job: Job, jobs: Iterator[tuple], n_jobs: int
-) -> Iterator[tuple]:
-    """Do what joblib's dask backend cannot: give each result when it is there."""
-    from distributed import as_completed
-
-    shared = client.scatter(job, broadcast=True)
-    config = sklearn.get_config()
-    trials: dict[int, Any] = {}
-    running = as_completed()
-
-    def submit_next() -> None:
-        for trial, *parts in itertools.islice(jobs, 1):
-            trials[trial.number] = trial
-            running.add(
-                client.submit(
-                    _run_with, config, shared, trial.number, *parts, pure=False
-                )
-            )
-
-    for _ in range(n_jobs):
-        submit_next()
-    for future in running:
-        number, outcome = future.result()
-        yield trials.pop(number), outcome
-        submit_next()
-
-
-def _run_with(config: dict, *parts: Any) -> tuple:
-    with sklearn.config_context(**config):
-        return _run(*parts)
 
 
 def _row(fold: dict, empty: dict, search: OptunaSearchCV) -> dict:
