@@ -53,7 +53,7 @@ def main():
                 train, test, y_train, y_test = train_test_split(
                     X, y, train_size=n, stratify=y, random_state=seed
                 )
-                candidates = [*estimators(seed), ("300 epochs", lstm(seed, epochs=300))]
+                candidates = [*estimators(seed), ("60 epochs", lstm(seed, epochs=60))]
                 for name, estimator in candidates:
                     score = estimator.fit(train, y_train).score(test, y_test)
                     scores.setdefault(name, []).append(score)

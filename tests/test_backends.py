@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.pipeline import make_pipeline
 
-from sklstm import LSTMImageClassifier, RowSequencer
+from sklstm import LSTMImageClassifier, PatchSequencer, RowSequencer
 
 pytestmark = pytest.mark.backend
 
@@ -85,3 +85,62 @@ def test_partial_fit_goes_on(digits):
         classifier.partial_fit(images[:100], y[:100])
     assert classifier.n_iter_ == 3
     assert classifier.history_["loss"][2] < classifier.history_["loss"][0]
+
+
+def test_the_scan_inside_is_the_scan_before_it_to_the_bit(digits):
+    from sklstm._keras import keras
+
+    from sklstm.networks import Scan
+
+    images = digits[0][:20, ..., None].astype("float32")
+    for sequencer in (
+        PatchSequencer(3, 2, order="hilbert"),
+        RowSequencer(5, axis="columns"),
+    ):
+        expected = sequencer.fit_transform(images)
+        scanned = Scan(sequencer.index_map_)(keras.ops.convert_to_tensor(images))
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(scanned), expected)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        # JAX compiles for half a minute what turns images: one of them is enough.
+        {
+            "sequencer": RowSequencer(),
+            "augmentation": "light",
+            "attention": "multihead",
+            "embedding": "pixel",
+        },
+        {
+            "sequencer": PatchSequencer(4, 2),
+            "augmentation": {"noise": 0.1},
+            "attention": "multiscale",
+        },
+        {
+            "network": "cnn_lstm",
+            "network__filters": 4,
+            "augmentation": {"flip": "both"},
+        },
+    ],
+    ids=["multihead", "multiscale", "cnn_lstm"],
+)
+def test_images_inside_with_augmentation_repeat(digits, params):
+    images, y = digits
+    classifier = LSTMImageClassifier(units=4, epochs=2, random_state=1, **params)
+    once = classifier.fit(images[:64], y[:64]).predict_proba(images[:20])
+    twice = classifier.fit(images[:64], y[:64]).predict_proba(images[:20])
+    np.testing.assert_array_equal(once, twice)
+    np.testing.assert_allclose(once.sum(axis=1), 1, rtol=1e-5)
+    if "attention" in params:
+        weights = classifier.attention_map(images[:5])
+        np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_videos(digits):
+    images, y = digits
+    videos = np.stack([images[:60], images[:60, ::-1]], axis=1)
+    classifier = LSTMImageClassifier(
+        "conv_lstm", network__filters=2, epochs=1, random_state=0
+    ).fit(videos, y[:60])
+    assert classifier.predict_proba(videos).shape == (60, 10)

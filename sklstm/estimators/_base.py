@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -16,7 +17,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from sklstm._compat import CallbackSupportMixin
-from sklstm.images import unchanged_on_error, validate_images
+from sklstm.estimators._samples import check_samples
+from sklstm.images import unchanged_on_error
 
 if TYPE_CHECKING:
     import keras
@@ -25,6 +27,22 @@ if TYPE_CHECKING:
     from sklstm.estimators._training import Data, Result
 
 _ROUTED = ("network", "optimizer", "loss", "metrics", "callbacks")
+# Of "auto" epochs. Fewer leave a network on a hundred images far from trained
+# (benchmarks/digits.py --small).
+_FEWEST_UPDATES = 1200
+# What a network is given of the estimator's own parameters, if it takes them.
+_NETWORK_PARAMS = (
+    "units",
+    "n_layers",
+    "bidirectional",
+    "embedding",
+    "attention",
+    "pooling",
+    "input_noise",
+    "dropout",
+    "l2",
+    "batch_norm",
+)
 
 
 class KerasEstimator(CallbackSupportMixin, BaseEstimator):
@@ -143,19 +161,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         return compiled.model
 
     def _samples(self, X: Any, *, reset: bool) -> np.ndarray:
-        """Return sequences (n, n_steps, n_features), uint8 or float32."""
-        images = validate_images(self, X, reset=reset)
-        if images.ndim == 4:  # a step is a row of pixels, its channels together
-            images = images.reshape(*images.shape[:2], -1)
-        if images.dtype == np.uint8:
-            return images
-        with np.errstate(over="ignore"):
-            x = images.astype(np.float32, copy=False)
-        if x.dtype != images.dtype and not np.isfinite(x).all():
-            raise ValueError(
-                "X has values beyond what float32 can hold (3.4e38): scale it first."
-            )
-        return x
+        return check_samples(self, X, reset=reset)
 
     def _one_hot(self) -> bool:
         """Tell whether the loss wants rows of zeros and a one."""
@@ -175,9 +181,14 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         from sklstm.estimators._compiled import Recipe
         from sklstm.estimators._pool import POOL, Lease
 
+        reading = {}
+        if self.sequencer is not None:
+            reading["index_map"] = self.sequencer_.index_map_
+        if self.augmentation is not None:
+            reading["augmentation"] = self.augmentation
         recipe = Recipe(
             network=self.network,
-            input_shape=(None, x.shape[2]),
+            input_shape=(None, x.shape[2]) if x.ndim == 3 else x.shape[1:],
             n_outputs=n_outputs,
             input_dtype=x.dtype.name,
             network_params=self._network_params(),
@@ -189,6 +200,8 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
                 **self._routed_to("loss", "metrics"),
             },
             one_hot=self._one_hot(),
+            reading_params=reading,
+            dtype_policy=self.dtype_policy,
         )
         if continues:
             own = self._lease.recipe
@@ -208,7 +221,16 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
             self._lease.compiled.standardize(x)
             if callable(self.network):
                 _check_probabilities(self._lease.compiled.predict(x[:1])[0])
-        self._lease.compiled.configure(self.dropout, self.input_noise, self.l2)
+        self._lease.compiled.configure(self.dropout, self._noise(), self.l2)
+
+    def _plan_epochs(self, X: Any) -> int:
+        """Return how many epochs a fit on X takes at most."""
+        if self.epochs != "auto":
+            return self.epochs
+        n = len(X) if hasattr(X, "__len__") else 0
+        batches = max(1, math.ceil(n / self.batch_size))
+        for_updates = _FEWEST_UPDATES * self.gradient_accumulation_steps / batches
+        return max(60, min(400, math.ceil(for_updates)))
 
     def _snapshot(self) -> dict[str, Any]:
         """Return what a copy of this estimator, fitted so far, must own itself."""
@@ -219,28 +241,40 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         }
 
     def _network_params(self) -> dict[str, Any]:
-        params = {
-            name: getattr(self, name)
-            for name in (
-                "units",
-                "n_layers",
-                "bidirectional",
-                "embedding",
-                "pooling",
-                "input_noise",
-                "dropout",
-                "l2",
-                "batch_norm",
-            )
-        }
-        if callable(self.network):
-            known = inspect.signature(self.network).parameters.values()
-            if not any(p.kind is p.VAR_KEYWORD for p in known):
-                named = {p.name for p in known}
-                params = {k: v for k, v in params.items() if k in named}
+        from sklstm.networks import get_network
+
+        params = {name: getattr(self, name) for name in _NETWORK_PARAMS}
+        params["input_noise"] = self._noise()
+        known = inspect.signature(get_network(self.network).build).parameters
+        if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+            unknown = [name for name in params if name not in known]
+            if isinstance(self.network, str):
+                self._refuse_without_effect(unknown)
+            params = {k: v for k, v in params.items() if k in known}
+        if params.get("pooling") is None:
+            params.pop("pooling", None)  # the network has its own default
         for name, value in self._routed_to("network").items():
             params[name.removeprefix("network__")] = value
         return params
+
+    def _noise(self) -> float:
+        """Return `input_noise`, or what it is where it is None."""
+        from sklstm.networks import get_network
+
+        if self.input_noise is not None:
+            return self.input_noise
+        return 0.5 if get_network(self.network).takes == "sequences" else 0.2
+
+    def _refuse_without_effect(self, names: list[str]) -> None:
+        """Raise if one of the parameters, which the network lacks, was set."""
+        defaults = inspect.signature(type(self)).parameters
+        for name in names:
+            if getattr(self, name) != defaults[name].default:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} has no effect on "
+                    f"network={self.network!r}, which has no such parameter: leave it "
+                    "out."
+                )
 
     def _optimizer_params(self) -> dict[str, Any]:
         """Return what the optimizer is made with, clipping included."""
@@ -314,6 +348,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
 
         compiled = self._lease.compiled
         optimizer = own_optimizer(compiled.model)
+        self._planned_epochs = epochs
         if isinstance(self.optimizer, str | type):
             peak = self.learning_rate
         else:

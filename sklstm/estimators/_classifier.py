@@ -17,6 +17,7 @@ from sklstm.estimators._labels import (
     sample_weights,
     stratified_split,
 )
+from sklstm.estimators._samples import fit_sequencer
 
 
 class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
@@ -29,26 +30,52 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
     Parameters
     ----------
     network : str or callable, default="lstm"
-        "lstm", or a function ``(input_shape, n_classes, **params)`` that returns a
-        `keras.Model`, not compiled, whose output is (n, n_classes) probabilities;
-        ``input_shape`` is ``(None, n_features)``. Of the parameters below that shape
-        the network it gets those it names, and all of ``network__*``.
+        "lstm" or "lstm_transformer" for sequences; "cnn_lstm" or "cnn" for images;
+        "conv_lstm" for volumes and videos. Or a function ``(input_shape, n_classes,
+        **params)`` that returns a `keras.Model`, not compiled, whose output is
+        (n, n_classes) probabilities; ``input_shape`` is ``(None, n_features)``, or
+        that of an image if the function has an attribute ``takes = "images"``. Of the
+        parameters below that shape the network it gets those it names, and all of
+        ``network__*``.
+    sequencer : RowSequencer, PatchSequencer, VolumeSequencer or None, default=None
+        Makes sequences of images inside the network, batch by batch: X then holds
+        images, and overlapping patches take no memory but a batch's.
+        ``sequencer__stride`` and the like can be set and searched. None: X holds
+        sequences, or is read by rows.
+    augmentation : {"light", "medium"}, dict, keras.layers.Layer or None, default=None
+        Changes images at random, in training only, before they are scanned. "light"
+        turns by up to 15 degrees, shifts and zooms by up to a tenth; "medium" turns by
+        30, shifts by .15, zooms and changes the contrast by a fifth, and erases a
+        rectangle of one image in ten. The keys of a dict are "rotation" (degrees),
+        "translation", "zoom", "contrast", "erasing" (fractions), "noise" (in standard
+        deviations of the image), "flip" ("horizontal", "vertical", "both") and "fill"
+        ("constant", "nearest", "reflect"). Needs images: a network that takes them, or
+        a `sequencer`.
     units : int, default=64
         Hidden units per LSTM layer and direction.
     n_layers : int, default=1
         LSTM layers, one on the other.
     bidirectional : bool, default=True
         Read the sequence in both directions.
-    embedding : {"dense"} or None, default=None
+    embedding : {"dense", "pixel"} or None, default=None
         "dense" projects every step linearly, to `units` features or to
-        ``network__embedding_units``, before the first LSTM.
-    pooling : {"last", "mean", "max", "attention"}, default="last"
+        ``network__embedding_units``, before the first LSTM. "pixel" gives each of 256
+        grey levels a vector of 4, or ``network__embedding_units``, numbers; a step is
+        the vectors of its pixels.
+    attention : {"self", "multihead", "multiscale", "additive"} or None, default=None
+        Attention over the steps, after the LSTM: every step looks at every step
+        ("self"; "multihead" in ``network__n_heads=4`` ways), or at those of its window,
+        of the sizes ``network__windows=(4, 16, 64)`` ("multiscale"); or a mean of the
+        steps with learned weights takes the place of `pooling` ("additive").
+    pooling : {"last", "mean", "max", "attention"} or None, default=None
         How the steps become one vector: the last one each direction reads, the mean,
-        the maximum, or a mean with learned weights.
-    input_noise : float, default=0.5
+        the maximum, or a mean with learned weights. None for the network's own: "max"
+        of image networks, "last" of the others.
+    input_noise : float or None, default=None
         Standard deviation of Gaussian noise that training adds to the standardized
         input, in standard deviations of the pixels [3]_. It keeps a small image set
-        from being learned by heart. 0 for none.
+        from being learned by heart. 0 for none; None is 0.5 for networks that read
+        sequences and 0.2 for those that read images or volumes.
     dropout : float, default=0.3
         Rate after every LSTM layer, in [0, 1).
     l2 : float, default=0.0
@@ -71,8 +98,10 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         Batches whose mean gradient makes one update.
     batch_size : int, default=32
         Samples per batch; the last one of an epoch may be smaller.
-    epochs : int, default=60
-        Passes over the training data, at most.
+    epochs : int or "auto", default="auto"
+        Passes over the training data, at most. "auto" is 60, or of fewer samples as
+        many as make 1,200 updates of the weights, 400 at most: few images need more
+        passes, not fewer updates.
     early_stopping : bool, default=False
         Stop when the validation loss has not fallen for `patience` epochs, on
         ``X_val, y_val`` of `fit` or else on a stratified part of the training data.
@@ -95,6 +124,10 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         Classes or instances; ``callbacks__*`` goes to classes, as in scikeras. One
         that listens to single batches makes training run through Keras' own `fit`,
         which is slower.
+    dtype_policy : str or None, default=None
+        "mixed_float16" or "mixed_bfloat16" compute in half precision where the
+        hardware gains by it; weights and probabilities stay float32. None for the
+        policy that Keras has.
     warm_start : bool, default=False
         Go on from the weights of the last fit, and with its standardization, instead
         of from new ones.
@@ -124,6 +157,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         Epochs run.
     best_epoch_ : int
         Epochs after which the kept weights were reached.
+    sequencer_ : estimator
+        The fitted sequencer, where `sequencer` was given.
     n_features_in_ : int
         Values per sample.
     image_shape_ : tuple
@@ -159,12 +194,18 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
 
     _parameter_constraints: dict = {
         "network": [str, callable],
+        "sequencer": "no_validation",
+        "augmentation": "no_validation",
         "units": [Interval(Integral, 1, None, closed="left")],
         "n_layers": [Interval(Integral, 1, None, closed="left")],
         "bidirectional": ["boolean"],
-        "embedding": [StrOptions({"dense"}), None],
-        "pooling": [StrOptions({"last", "mean", "max", "attention"})],
-        "input_noise": [Interval(Real, 0, None, closed="left")],
+        "embedding": [StrOptions({"dense", "pixel"}), None],
+        "attention": [
+            StrOptions({"self", "multihead", "multiscale", "additive"}),
+            None,
+        ],
+        "pooling": [StrOptions({"last", "mean", "max", "attention"}), None],
+        "input_noise": [Interval(Real, 0, None, closed="left"), None],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "l2": [Interval(Real, 0, None, closed="left")],
         "batch_norm": ["boolean"],
@@ -174,7 +215,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         "clipvalue": [Interval(Real, 0, None, closed="neither"), None],
         "gradient_accumulation_steps": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "epochs": [Interval(Integral, 1, None, closed="left")],
+        "epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "early_stopping": ["boolean"],
         "patience": [Interval(Integral, 1, None, closed="left")],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
@@ -182,6 +223,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         "loss": "no_validation",
         "metrics": "no_validation",
         "callbacks": "no_validation",
+        "dtype_policy": [str, None],
         "warm_start": ["boolean"],
         "op_determinism": ["boolean"],
         "random_state": ["random_state"],
@@ -192,12 +234,15 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         self,
         network: Any = "lstm",
         *,
+        sequencer: Any = None,
+        augmentation: Any = None,
         units: int = 64,
         n_layers: int = 1,
         bidirectional: bool = True,
         embedding: str | None = None,
-        pooling: str = "last",
-        input_noise: float = 0.5,
+        attention: str | None = None,
+        pooling: str | None = None,
+        input_noise: float | None = None,
         dropout: float = 0.3,
         l2: float = 0.0,
         batch_norm: bool = False,
@@ -207,7 +252,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         clipvalue: float | None = 1.0,
         gradient_accumulation_steps: int = 1,
         batch_size: int = 32,
-        epochs: int = 60,
+        epochs: int | str = "auto",
         early_stopping: bool = False,
         patience: int = 10,
         validation_fraction: float = 0.1,
@@ -215,6 +260,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         loss: Any = None,
         metrics: Any = None,
         callbacks: Any = None,
+        dtype_policy: str | None = None,
         warm_start: bool = False,
         op_determinism: bool = False,
         random_state: Any = None,
@@ -222,10 +268,13 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         **routed: Any,
     ) -> None:
         self.network = network
+        self.sequencer = sequencer
+        self.augmentation = augmentation
         self.units = units
         self.n_layers = n_layers
         self.bidirectional = bidirectional
         self.embedding = embedding
+        self.attention = attention
         self.pooling = pooling
         self.input_noise = input_noise
         self.dropout = dropout
@@ -245,6 +294,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         self.loss = loss
         self.metrics = metrics
         self.callbacks = callbacks
+        self.dtype_policy = dtype_policy
         self.warm_start = warm_start
         self.op_determinism = op_determinism
         self.random_state = random_state
@@ -266,8 +316,10 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         ----------
         X : array-like
             Sequences (n, n_steps, n_features). Images (n, height, width) or
-            (n, height, width, channels) are read by rows; flat ones (n, n_pixels) too,
-            as square images, or as n_pixels steps where they are not square. uint8 is
+            (n, height, width, channels) are read by `sequencer`, by the network as they
+            are, or else by rows; flat ones (n, n_pixels) too, as square images, or as
+            (n_pixels, 1) where they are not square. Volumes and videos are
+            (n, depth, height, width) or (n, depth, height, width, channels). uint8 is
             kept as bytes, all else becomes float32.
         y : array-like of shape (n,)
             Classes: numbers or strings.
@@ -291,7 +343,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             If the loss becomes NaN or infinite.
         """
         self._validate_params()
-        context = self._init_callback_context(max_subtasks=self.epochs)
+        epochs = self._plan_epochs(X)
+        context = self._init_callback_context(max_subtasks=epochs)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         continues = self.warm_start and self._is_fitted()
         with self._all_or_nothing(continues):
@@ -302,6 +355,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
                 None if X_val is None and y_val is None else (X_val, y_val),
                 context=context,
                 continues=continues,
+                epochs=epochs,
             )
         context.call_on_fit_task_end(
             estimator=self, X=X, y=y, reconstruction_attributes=self._snapshot
@@ -344,6 +398,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
                 None,
                 context=context,
                 continues=continues,
+                epochs=1,
                 one_epoch=True,
                 classes=classes,
             )
@@ -361,12 +416,14 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         *,
         context: Any,
         continues: bool,
+        epochs: int,
         one_epoch: bool = False,
         classes: Any = None,
     ) -> None:
         from sklstm.estimators._training import Data
 
         x = self._samples(X, reset=not continues)
+        fit_sequencer(self, x)
         codes = self._classes_of(y, len(x), continues, classes)
         if one_epoch and self.class_weight == "balanced":
             raise ValueError(
@@ -406,7 +463,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         result = self._train_network(
             Data(x, self._targets(codes), weights),
             to_watch,
-            epochs=1 if one_epoch else self.epochs,
+            epochs=epochs,
             context=context,
             constant_rate=one_epoch,
         )
@@ -487,6 +544,69 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         """
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(axis=1)]
+
+    def attention_map(self, X: Any, per: str = "step") -> np.ndarray:
+        """Return how much the network looks at each step, or at each pixel.
+
+        Needs a network with `attention`, or ``pooling="attention"``. Attention among
+        the steps is counted as often as the pooling reads the looking step.
+
+        Parameters
+        ----------
+        X : array-like
+            As in `fit`, of the same shape per sample.
+        per : {"step", "pixel"}, default="step"
+            "pixel" paints the weight of each step on the pixels it reads, averaged
+            where several read one; it needs `sequencer`. In a Pipeline, the
+            sequencer's own ``steps_to_image`` does it.
+
+        Returns
+        -------
+        ndarray of shape (n, n_steps) or (n, height, width), float32
+            Over the steps, weights sum to one. Of volumes (n, depth, height, width).
+
+        Raises
+        ------
+        ValueError
+            If the network has no attention over steps, or no `sequencer` for pixels.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklstm import LSTMImageClassifier, PatchSequencer
+        >>> digits = load_digits(n_class=3)
+        >>> classifier = LSTMImageClassifier(
+        ...     sequencer=PatchSequencer(4, 2), attention="additive", units=8, epochs=2
+        ... ).fit(digits.images, digits.target)
+        >>> classifier.attention_map(digits.images[:5]).shape
+        (5, 9)
+        >>> classifier.attention_map(digits.images[:5], per="pixel").shape
+        (5, 8, 8)
+        """
+        check_is_fitted(self)
+        from sklstm.estimators._attention_map import has_attention, step_weights
+
+        if per not in ("step", "pixel"):
+            raise ValueError(f"per={per!r} must be 'step' or 'pixel'.")
+        if per == "pixel" and self.sequencer is None:
+            raise ValueError(
+                "per='pixel' needs a sequencer inside the classifier: set sequencer=, "
+                "or give the weights per step to steps_to_image of the one before it."
+            )
+        compiled = self._lease.compiled
+        if not has_attention(compiled.model):
+            raise ValueError(
+                "The network does not weigh its steps: set attention='additive', "
+                "'self', 'multihead' or 'multiscale', or pooling='attention'."
+            )
+        weights = step_weights(
+            compiled.model,
+            self._samples(X, reset=False),
+            compiled.predict_batch,
+            self.pooling in (None, "last"),
+            self.bidirectional,
+        )
+        return weights if per == "step" else self.sequencer_.steps_to_image(weights)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

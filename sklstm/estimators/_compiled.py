@@ -1,5 +1,8 @@
 """A compiled network: built once from a recipe, started afresh for every fit."""
 
+import functools
+import hashlib
+import math
 import random
 import threading
 from collections.abc import Callable
@@ -12,12 +15,15 @@ import numpy as np
 
 from sklstm.estimators._optimizer import optimizer_class, scheduled
 from sklstm.estimators._scikeras import build_model
+from sklstm.images import batches
 from sklstm.networks import (
     HyperDropout,
     HyperNoise,
     PenaltyStrength,
+    PixelEmbedding,
     Standardize,
     get_network,
+    read_input,
 )
 from sklstm.networks.initialize import initialize
 
@@ -44,6 +50,11 @@ class Recipe:
         What the network function, the optimizer, and loss and metrics are given.
     one_hot : bool
         Targets are rows of zeros and a one, and not class numbers.
+    reading_params : dict
+        ``index_map`` and ``augmentation``, where there are any. A user's own network
+        knows nothing of them: they are put before it.
+    dtype_policy : str or None
+        Keras' name of it; None for the policy that Keras has.
     """
 
     network: str | Callable[..., keras.Model]
@@ -55,6 +66,8 @@ class Recipe:
     optimizer_params: dict[str, Any] = field(default_factory=dict)
     compile_params: dict[str, Any] = field(default_factory=dict)
     one_hot: bool = False
+    reading_params: dict[str, Any] = field(default_factory=dict)
+    dtype_policy: str | None = None
 
     def key(self) -> tuple:
         """Return a hashable value, equal where one graph serves both."""
@@ -88,12 +101,14 @@ class Recipe:
         if isinstance(schedule, float):
             schedule = None  # a variable of the optimizer
         return {
-            "network": {"": self.network, **params},
+            "network": {"": self.network, **params, **self.reading_params},
             "optimizer": {"": optimizer, **optimizer_params},
             "compile": {**self.compile_params, "lr_schedule": schedule},
             "fixed": {
                 "the Keras backend": keras.backend.backend(),
-                "the dtype policy": keras.config.dtype_policy().name,
+                "the dtype policy": (
+                    self.dtype_policy or keras.config.dtype_policy().name
+                ),
                 "the shape of X": self.input_shape,
                 "the dtype of X": self.input_dtype,
                 "the number of classes": self.n_outputs,
@@ -109,7 +124,9 @@ def freeze(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return (type(value).__name__, *(freeze(v) for v in value))
     if isinstance(value, np.ndarray):
-        return (value.shape, value.dtype.str, value.tobytes())
+        # An index map may be megabytes long.
+        digest = hashlib.sha256(value.tobytes()).digest()
+        return (value.shape, value.dtype.str, digest)
     if isinstance(value, np.generic):
         value = value.item()
     if hasattr(value, "get_config") and not isinstance(value, type):
@@ -140,6 +157,7 @@ class CompiledNetwork:
         optimizer.build(self.model.trainable_variables)
         self._optimizer_start = [_numpy(v) for v in optimizer.variables]
         self.engine = self._make_engine()
+        self.predict_batch = batch_within_memory(self.model)
 
     def _make_engine(self) -> Any:
         if keras.backend.backend() != "tensorflow":
@@ -153,12 +171,16 @@ class CompiledNetwork:
 
     def _build(self) -> keras.Model:
         recipe = self.recipe
-        network = get_network(recipe.network)
         params = dict(
             recipe.network_params,
             input_shape=recipe.input_shape,
             n_classes=recipe.n_outputs,
         )
+        build = get_network(recipe.network).build
+        if recipe.reading_params and not callable(recipe.network):
+            params.update(recipe.reading_params)
+        elif recipe.reading_params:
+            build = _read_before(build, recipe.reading_params)
         base = optimizer_class(recipe.optimizer)
         if isinstance(recipe.optimizer, keras.optimizers.Optimizer):
             config = recipe.optimizer.get_config()
@@ -170,7 +192,7 @@ class CompiledNetwork:
         # XLA gains nothing for a recurrent loop on the CPU and compiles for seconds.
         jit = "auto" if keras.backend.backend() == "jax" else False
         model = build_model(
-            network.build,
+            build,
             params,
             {"optimizer": optimizer, **routed, **recipe.compile_params},
             jit,
@@ -196,10 +218,14 @@ class CompiledNetwork:
     def _build_seeded(self, seed: int) -> keras.Model:
         with _PYTHON_RANDOM:
             before = random.getstate()
+            policy = keras.config.dtype_policy()
             random.seed(seed)
             try:
+                if self.recipe.dtype_policy is not None:
+                    keras.config.set_dtype_policy(self.recipe.dtype_policy)
                 return self._build()
             finally:
+                keras.config.set_dtype_policy(policy)
                 random.setstate(before)
 
     def configure(self, dropout: float, input_noise: float, l2: float) -> None:
@@ -219,19 +245,22 @@ class CompiledNetwork:
 
     def standardize(self, x: np.ndarray) -> None:
         """Fit the network's own scaling of its input to training data."""
-        layers = [
-            layer for layer in _all_layers(self.model) if isinstance(layer, Standardize)
-        ]
-        if layers:
+        layers = _all_layers(self.model)
+        scaling = [layer for layer in layers if isinstance(layer, Standardize)]
+        if scaling:
             # By parts: bytes would make eight times their size in float64.
-            parts = [x[i : i + 1024] for i in range(0, len(x), 1024)]
+            parts = [x[part] for part in batches(len(x), 8 * x[0].size)]
             mean = sum(float(part.sum(dtype="float64")) for part in parts) / x.size
             square = sum(
                 float(np.square(part.astype("float64") - mean).sum()) for part in parts
             )
-            scale = (square / x.size) ** 0.5
+            scale = (square / x.size) ** 0.5 or 1.0
+            for layer in scaling:
+                layer.set(mean, scale)
+            low, high = ((float(end) - mean) / scale for end in (x.min(), x.max()))
             for layer in layers:
-                layer.set(mean, scale if scale > 0 else 1.0)
+                if isinstance(layer, PixelEmbedding):
+                    layer.set(low, high)
 
     def get_state(self) -> dict[str, list[np.ndarray]]:
         """Return everything that training moved."""
@@ -252,8 +281,34 @@ class CompiledNetwork:
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the network's output for every sample."""
         if self.engine is not None:
-            return self.engine.predict(x)
-        return predict_in_buckets(self.model, x)
+            return self.engine.predict(x, self.predict_batch)
+        return predict_in_buckets(self.model, x, min(self.predict_batch, 256))
+
+
+def _read_before(build: Callable, reading_params: dict[str, Any]) -> Callable:
+    """Put augmentation and scan before a network that knows nothing of them."""
+
+    @functools.wraps(build)
+    def built(input_shape: tuple, n_classes: int, **params: Any) -> keras.Model:
+        inputs, x = read_input(input_shape, **reading_params, standardize=False)
+        network = build(input_shape=tuple(x.shape[1:]), n_classes=n_classes, **params)
+        return keras.Model(inputs, network(x), name="read")
+
+    return built
+
+
+def batch_within_memory(model: keras.Model, n_values: int = 2**25) -> int:
+    """Return how many samples make no layer's output larger than 128 MiB, 512 at most.
+
+    Overlapping patches of large photographs are megabytes each.
+    """
+    sizes = [
+        math.prod(output.shape[1:])
+        for layer in _all_layers(model)
+        for output in keras.tree.flatten(getattr(layer, "output", []))
+        if None not in output.shape[1:]
+    ]
+    return max(1, min(512, n_values // max(sizes, default=1)))
 
 
 def predict_in_buckets(

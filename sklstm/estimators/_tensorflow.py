@@ -5,7 +5,7 @@ call of one traced function: batches are gathered by a shuffled index, each goes
 through Keras' own `train_step`, and Python is asked again when the epoch is over.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,9 @@ import tensorflow as tf
 # Private: what is public can turn determinism on and never off.
 from tensorflow.python.framework import config
 
-PREDICT_BATCH = 512
+# Bytes of samples that are copied whole for a fit. Of more, a part at a time is copied,
+# so that a large set of images is in memory once.
+_AT_ONCE = 2**25
 
 
 @contextmanager
@@ -79,51 +81,79 @@ class GraphEngine:
             def step(indices: Any) -> None:
                 model.train_step(_gather(indices, x, y, w))
 
-            model.reset_metrics()
             _for_each_batch(step, order, size)
             return model.get_metrics_result()
 
-        @tf.function(input_signature=[samples, targets, weights, size], autograph=False)
-        def evaluate(x: Any, y: Any, w: Any, size: Any) -> dict:
+        @tf.function(
+            input_signature=[samples, targets, weights, order, size], autograph=False
+        )
+        def evaluate(x: Any, y: Any, w: Any, order: Any, size: Any) -> dict:
             def step(indices: Any) -> None:
                 model.test_step(_gather(indices, x, y, w))
 
-            model.reset_metrics()
-            _for_each_batch(step, tf.range(tf.shape(y)[0]), size)
+            _for_each_batch(step, order, size)
             return model.get_metrics_result()
 
         @tf.function(input_signature=[floats], autograph=False)
         def predict(x: Any) -> Any:
             return model(x, training=False)
 
+        @tf.function(input_signature=[], autograph=False)
+        def reset_metrics() -> None:
+            model.reset_metrics()
+
+        self._reset_metrics = reset_metrics
         self._train_epoch = train_epoch
         self._evaluate = evaluate
         self._predict = predict
 
     def load(self, x: np.ndarray, y: np.ndarray, w: np.ndarray) -> tuple:
-        """Copy data to where the graph reads it, once per fit."""
+        """Copy data to where the graph reads it, once per fit, unless there is much."""
+        if x.nbytes > _AT_ONCE:
+            return x, y, w
         return tf.constant(x), tf.constant(y), tf.constant(w)
 
     def train_epoch(self, data: tuple, order: np.ndarray, batch_size: int) -> dict:
         """Train on every sample once, in the given order; return the metrics."""
-        order = tf.constant(order, tf.int32)
-        size = tf.constant(batch_size, tf.int32)
-        logs = _call(self._train_epoch, *data, order, size)
-        return {name: float(value) for name, value in logs.items()}
+        return self._run(self._train_epoch, data, order, batch_size)
 
     def evaluate(self, data: tuple, batch_size: int) -> dict:
         """Return loss and metrics on the data."""
-        logs = _call(self._evaluate, *data, tf.constant(batch_size, tf.int32))
+        order = np.arange(len(data[0]), dtype=np.int32)
+        return self._run(self._evaluate, data, order, batch_size)
+
+    def _run(
+        self, function: Any, data: tuple, order: np.ndarray, batch_size: int
+    ) -> dict:
+        """Go through the samples in the given order; return the metrics."""
+        _call(self._reset_metrics)
+        size = tf.constant(batch_size, tf.int32)
+        parts: Iterable[tuple] = [(data, order)]
+        if isinstance(data[0], np.ndarray):
+            parts = _in_parts(data, order, batch_size)
+        for part, rows in parts:
+            logs = _call(function, *part, tf.constant(rows, tf.int32), size)
         return {name: float(value) for name, value in logs.items()}
 
-    def predict(self, x: np.ndarray) -> np.ndarray:
+    def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
         """Return the network's output, (n, n_outputs)."""
-        parts = [
-            x[i : i + PREDICT_BATCH].astype("float32", copy=False)
-            for i in range(0, len(x), PREDICT_BATCH)
-        ]
-        outputs = [_call(self._predict, tf.constant(part)).numpy() for part in parts]
+        outputs = []
+        for i in range(0, len(x), batch_size):
+            part = tf.constant(x[i : i + batch_size].astype("float32", copy=False))
+            outputs.append(_call(self._predict, part).numpy())
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+
+def _in_parts(data: tuple, order: np.ndarray, batch_size: int) -> Iterator[tuple]:
+    """Yield the same batches, some of them at a time, copied when it is their turn."""
+    item_bytes = data[0].nbytes // len(data[0])
+    n_batches = max(1, _AT_ONCE // 4 // (item_bytes * batch_size))
+    for i in range(0, len(order), n_batches * batch_size):
+        rows = order[i : i + n_batches * batch_size]
+        yield (
+            tuple(tf.constant(array[rows]) for array in data),
+            np.arange(len(rows), dtype=np.int32),
+        )
 
 
 def _call(function: Any, *args: Any) -> Any:

@@ -119,8 +119,8 @@ def suggest_space(
         are searched too.
     level : {"basic", "architecture"}, default="basic"
         "basic": sequence length, dropout and learning rate. "architecture": also the
-        structure of the network (layers, units, directions, pooling, embedding) and
-        axis and order of the scan.
+        structure of the network (its kind, layers, units, directions, attention,
+        pooling, embedding) and axis and order of the scan.
     image_shape : tuple, default=None
         Height and width of the images, to which the sequence length is scaled. None
         for what the sequencer's own `image_shape` says, else 28 by 28.
@@ -190,12 +190,33 @@ def _space_of(step: Any, architecture: bool, image_shape: tuple | None) -> dict:
         if architecture:
             space["order"] = CategoricalDistribution(("raster", "snake", "hilbert"))
     elif isinstance(step, LSTMImageClassifier):
+        if step.sequencer is not None:
+            inner = _space_of(step.sequencer, architecture, image_shape)
+            space.update({f"sequencer__{name}": inner[name] for name in inner})
         space["dropout"] = FloatDistribution(0.0, 0.6)
         space["learning_rate"] = FloatDistribution(5e-4, 2e-2, log=True)
         if architecture:
             space["n_layers"] = IntDistribution(1, 2)
-            space["units"] = CategoricalDistribution((32, 64, 128))
             space["bidirectional"] = CategoricalDistribution((True, False))
-            space["pooling"] = CategoricalDistribution(("last", "mean", "attention"))
-            space["embedding"] = CategoricalDistribution((None, "dense"))
+            space.update(_structure_of(step.network))
+    return space
+
+
+def _structure_of(network: Any) -> dict:
+    """Return what else of a network's structure can be searched."""
+    from optuna.distributions import CategoricalDistribution
+
+    space: dict[str, Any] = {}
+    if network != "conv_lstm":
+        space["units"] = CategoricalDistribution((32, 64, 128))
+    if network in ("lstm", "lstm_transformer"):
+        space["network"] = CategoricalDistribution(("lstm", "lstm_transformer"))
+        space["attention"] = CategoricalDistribution(
+            (None, "self", "multihead", "multiscale", "additive")
+        )
+        space["embedding"] = CategoricalDistribution((None, "dense", "pixel"))
+        space["pooling"] = CategoricalDistribution(("last", "mean", "attention"))
+    elif network in ("cnn_lstm", "cnn"):
+        space["network"] = CategoricalDistribution(("cnn_lstm", "cnn"))
+        space["pooling"] = CategoricalDistribution(("last", "mean", "max"))
     return space

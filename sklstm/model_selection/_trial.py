@@ -236,14 +236,13 @@ class _Watcher:
         self.n_epochs = 0
         self.pruned = False
         self._transformed: Any = None
-        epochs = getattr(_final(estimator), "epochs", 1)
-        self._every = math.ceil(epochs / _QUESTIONS)
 
     def __call__(self, fitted: Any, epoch: int, logs: dict) -> bool:
         if fitted is not _final(self.estimator):
             return False
         self.n_epochs += 1
-        if self.judge.never or self.n_epochs % self._every:
+        every = math.ceil(fitted._planned_epochs / _QUESTIONS)
+        if self.judge.never or self.n_epochs % every:
             return False
         if self._transformed is None:
             X, estimator = self.X, self.estimator

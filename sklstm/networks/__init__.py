@@ -3,26 +3,49 @@
 A network is one file and one function. Importing this package loads Keras.
 """
 
+from sklstm.networks._augmentation import Augmentation, RandomNoise, check_augmentation
+from sklstm.networks._cnn import cnn, cnn_lstm
+from sklstm.networks._conv_lstm import conv_lstm
 from sklstm.networks._fused_lstm import FusedLSTM
-from sklstm.networks._lstm import lstm
+from sklstm.networks._lstm import lstm, lstm_transformer
+from sklstm.networks._reading import Scan, read_input
 from sklstm.networks._registry import NETWORKS, Network, get_network
-from sklstm.networks.layers import (
+from sklstm.networks.attention import (
     AttentionPooling,
+    MultiScaleAttention,
+    PositionEncoding,
+    SelfAttention,
+)
+from sklstm.networks.layers import (
     HyperDropout,
     HyperNoise,
     PenaltyStrength,
+    PixelEmbedding,
     Standardize,
 )
 
 __all__ = [
     "NETWORKS",
     "AttentionPooling",
+    "Augmentation",
     "FusedLSTM",
     "HyperDropout",
     "HyperNoise",
+    "MultiScaleAttention",
     "Network",
     "PenaltyStrength",
+    "PixelEmbedding",
+    "PositionEncoding",
+    "RandomNoise",
+    "Scan",
+    "SelfAttention",
     "Standardize",
+    "check_augmentation",
+    "cnn",
+    "cnn_lstm",
+    "conv_lstm",
     "get_network",
     "lstm",
+    "lstm_transformer",
+    "read_input",
 ]

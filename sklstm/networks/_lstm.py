@@ -1,17 +1,18 @@
-"""The LSTM over a sequence: ``network="lstm"``."""
+"""LSTMs over a sequence: ``network="lstm"`` and ``network="lstm_transformer"``."""
 
 from typing import Any
 
 from sklstm._keras import keras
 
 from sklstm.networks._fused_lstm import FusedLSTM
-from sklstm.networks.layers import (
+from sklstm.networks._reading import read_input
+from sklstm.networks.attention import (
     AttentionPooling,
-    HyperDropout,
-    HyperNoise,
-    PenaltyStrength,
-    Standardize,
+    MultiScaleAttention,
+    PositionEncoding,
+    SelfAttention,
 )
+from sklstm.networks.layers import HyperDropout, PenaltyStrength, PixelEmbedding
 
 
 def lstm(
@@ -23,11 +24,16 @@ def lstm(
     bidirectional: bool = True,
     embedding: str | None = None,
     embedding_units: int | None = None,
+    attention: str | None = None,
+    n_heads: int = 4,
+    windows: tuple[int, ...] = (4, 16, 64),
     pooling: str = "last",
     input_noise: float = 0.0,
     dropout: float = 0.0,
     l2: float = 0.0,
     batch_norm: bool = False,
+    index_map: Any = None,
+    augmentation: Any = None,
 ) -> keras.Model:
     """Build a stacked, optionally bidirectional LSTM classifier.
 
@@ -38,7 +44,9 @@ def lstm(
     Parameters
     ----------
     input_shape : tuple
-        ``(n_steps or None, n_features)`` of one sequence.
+        ``(n_steps or None, n_features)`` of one sequence; with `index_map`,
+        ``(height, width, channels)`` of an image or ``(depth, height, width,
+        channels)`` of a volume.
     n_classes : int
         Number of outputs, a softmax.
     units : int
@@ -47,10 +55,18 @@ def lstm(
         Number of LSTM layers.
     bidirectional : bool
         Read the steps in both directions and join the two.
-    embedding : {None, "dense"}
-        "dense" projects every step to `embedding_units` features first.
+    embedding : {None, "dense", "pixel"}
+        "dense" projects every step to `embedding_units` features first; "pixel" gives
+        each of 256 grey levels a learned vector of `embedding_units`, joined per step.
     embedding_units : int or None
-        Features after the projection; None for `units`.
+        None for `units` ("dense") or 4 ("pixel").
+    attention : {None, "self", "multihead", "multiscale", "additive"}
+        Attention over the steps, between the LSTM and the pooling. "additive" takes
+        the pooling's place.
+    n_heads : int
+        Heads of "multihead".
+    windows : tuple of int
+        Window sizes of "multiscale", in steps.
     pooling : {"last", "mean", "max", "attention"}
         How the steps become one vector. "last" is the last step each direction reads.
     input_noise : float
@@ -61,40 +77,192 @@ def lstm(
         Strength of the penalty on every kernel.
     batch_norm : bool
         Batch normalization after every LSTM layer.
+    index_map : ndarray of int, shape (n_steps, n_pixels_per_step), or None
+        Scan by which images become sequences inside the network.
+    augmentation : None, str, dict or keras.layers.Layer
+        What training does to images before the scan.
 
     Returns
     -------
     keras.Model
         Not compiled. Output (n, n_classes), probabilities in float32.
     """
-    inputs = keras.Input(input_shape, name="sequence")
-    x: Any = Standardize(name="standardize")(inputs)
-    if input_noise > 0:
-        x = HyperNoise(input_noise, name="input_noise")(x)
-    regularizer = None
-    if l2 > 0:
-        penalty = PenaltyStrength(l2, name="l2")
-        x = penalty(x)
-        regularizer = penalty.regularizer()
-    if embedding == "dense":
-        x = keras.layers.Dense(
-            units if embedding_units is None else embedding_units,
+    inputs, x = read_input(
+        input_shape,
+        index_map=index_map,
+        augmentation=augmentation,
+        input_noise=input_noise,
+    )
+    x, regularizer = penalize(x, l2)
+    x = _embed(x, embedding, embedding_units, units, regularizer)
+    if attention == "additive":
+        attention, pooling = None, "attention"
+    last = pooling == "last" and attention is None
+    x = lstm_stack(
+        x,
+        units=units,
+        n_layers=n_layers,
+        bidirectional=bidirectional,
+        dropout=dropout,
+        batch_norm=batch_norm,
+        regularizer=regularizer,
+        last_step_only=last,
+    )
+    if attention in ("self", "multihead"):
+        x = SelfAttention(
+            n_heads if attention == "multihead" else 1,
             kernel_regularizer=regularizer,
-            name="embedding",
+            name="attention",
         )(x)
+    elif attention == "multiscale":
+        x = MultiScaleAttention(
+            windows, kernel_regularizer=regularizer, name="attention"
+        )(x)
+    if not last:
+        x = pool(x, pooling, bidirectional, regularizer)
+    return classify(inputs, x, n_classes, regularizer, "lstm")
+
+
+def lstm_transformer(
+    input_shape: tuple[int | None, ...],
+    n_classes: int,
+    *,
+    units: int = 64,
+    n_layers: int = 1,
+    bidirectional: bool = True,
+    embedding: str | None = None,
+    embedding_units: int | None = None,
+    attention: str | None = None,
+    n_blocks: int = 1,
+    n_heads: int = 4,
+    windows: tuple[int, ...] = (4, 16, 64),
+    pooling: str = "last",
+    input_noise: float = 0.0,
+    dropout: float = 0.0,
+    l2: float = 0.0,
+    batch_norm: bool = False,
+    index_map: Any = None,
+    augmentation: Any = None,
+) -> keras.Model:
+    """Build LSTM layers followed by transformer encoder blocks.
+
+    A block is ``x += attention(norm(x))``, ``x += mlp(norm(x))`` with normalization
+    first (Xiong et al., 2020), GELU, and an MLP of twice the width.
+
+    Parameters
+    ----------
+    input_shape, n_classes, units, n_layers, bidirectional, embedding, embedding_units
+        As in `lstm`.
+    attention : {None, "multihead", "self", "multiscale", "additive"}
+        That of the blocks: "multihead", which None is too, "self" for one head, or
+        "multiscale". "additive" leaves it and takes the pooling's place.
+    n_blocks : int
+        Encoder blocks.
+    n_heads : int
+        Heads of each block's attention.
+    windows : tuple of int
+        Window sizes of "multiscale", in steps.
+    pooling, input_noise, dropout, l2, batch_norm, index_map, augmentation
+        As in `lstm`; `dropout` also within the blocks.
+
+    Returns
+    -------
+    keras.Model
+        Not compiled. Output (n, n_classes), probabilities in float32.
+    """
+    inputs, x = read_input(
+        input_shape,
+        index_map=index_map,
+        augmentation=augmentation,
+        input_noise=input_noise,
+    )
+    x, regularizer = penalize(x, l2)
+    x = _embed(x, embedding, embedding_units, units, regularizer)
+    x = lstm_stack(
+        x,
+        units=units,
+        n_layers=n_layers,
+        bidirectional=bidirectional,
+        dropout=dropout,
+        batch_norm=batch_norm,
+        regularizer=regularizer,
+    )
+    width = x.shape[-1]
+    x = PositionEncoding(name="positions")(x)
+    if attention == "additive":
+        attention, pooling = None, "attention"
+    heads = 1 if attention == "self" else n_heads
+    for i in range(n_blocks):
+        if attention == "multiscale":
+            x = MultiScaleAttention(
+                windows, kernel_regularizer=regularizer, name=f"block_{i}_attention"
+            )(x)
+        else:
+            y = keras.layers.LayerNormalization(name=f"block_{i}_norm_0")(x)
+            y = keras.layers.MultiHeadAttention(
+                heads,
+                max(1, width // heads),
+                kernel_regularizer=regularizer,
+                name=f"block_{i}_attention",
+            )(y, y)
+            x = x + _drop(y, dropout, f"block_{i}_dropout_0")
+        y = keras.layers.LayerNormalization(name=f"block_{i}_norm_1")(x)
+        for name, size, activation in (
+            ("in", 2 * width, "gelu"),
+            ("out", width, None),
+        ):
+            y = keras.layers.Dense(
+                size,
+                activation=activation,
+                kernel_regularizer=regularizer,
+                name=f"block_{i}_mlp_{name}",
+            )(y)
+        x = x + _drop(y, dropout, f"block_{i}_dropout_1")
+    x = keras.layers.LayerNormalization(name="norm")(x)
+    x = pool(x, pooling, bidirectional, regularizer)
+    return classify(inputs, x, n_classes, regularizer, "lstm_transformer")
+
+
+def penalize(x: Any, l2: float) -> tuple[Any, Any]:
+    """Put the strength of the L2 penalty into the graph, where there is one.
+
+    Returns `x` and the regularizer for all kernels, None without a penalty.
+    """
+    if l2 <= 0:
+        return x, None
+    penalty = PenaltyStrength(l2, name="l2")
+    return penalty(x), penalty.regularizer()
+
+
+def lstm_stack(
+    x: Any,
+    *,
+    units: int,
+    n_layers: int,
+    bidirectional: bool,
+    dropout: float,
+    batch_norm: bool,
+    regularizer: Any,
+    last_step_only: bool = False,
+    prefix: str = "",
+) -> Any:
+    """Stack LSTM layers on (n, n_steps, n_features).
+
+    Gives (n, n_steps, directions * units), or (n, directions * units) with
+    `last_step_only`: of each direction what it has read last.
+    """
     for i in range(n_layers):
-        last = i == n_layers - 1
         layer: Any = FusedLSTM(
             units,
             halves=not bidirectional,
-            return_sequences=not (last and pooling == "last"),
+            return_sequences=not (last_step_only and i == n_layers - 1),
             kernel_regularizer=regularizer,
             recurrent_regularizer=regularizer,
             recurrent_initializer="orthogonal",
-            name=f"lstm_{i}",
+            name=f"{prefix}lstm_{i}",
         )
         if bidirectional:
-            layer = keras.layers.Bidirectional(layer, name=f"bidirectional_{i}")
+            layer = keras.layers.Bidirectional(layer, name=f"{prefix}bidirectional_{i}")
             # It copies the layer by its configuration, where the strength of the
             # penalty is a number; here it is a weight that can change.
             for direction in (layer.forward_layer, layer.backward_layer):
@@ -102,15 +270,31 @@ def lstm(
                 direction.cell.recurrent_regularizer = regularizer
         x = layer(x)
         if batch_norm:
-            x = keras.layers.BatchNormalization(momentum=0.9, name=f"batch_norm_{i}")(x)
-        if dropout > 0:
-            x = HyperDropout(dropout, name=f"dropout_{i}")(x)
+            x = keras.layers.BatchNormalization(
+                momentum=0.9, name=f"{prefix}batch_norm_{i}"
+            )(x)
+        x = _drop(x, dropout, f"{prefix}dropout_{i}")
+    return x
+
+
+def pool(x: Any, pooling: str, bidirectional: bool, regularizer: Any) -> Any:
+    """Make one vector of the steps: (n, n_steps, k) to (n, k)."""
     if pooling == "mean":
-        x = keras.layers.GlobalAveragePooling1D(name="pooling")(x)
-    elif pooling == "max":
-        x = keras.layers.GlobalMaxPooling1D(name="pooling")(x)
-    elif pooling == "attention":
-        x = AttentionPooling(kernel_regularizer=regularizer, name="pooling")(x)
+        return keras.layers.GlobalAveragePooling1D(name="pooling")(x)
+    if pooling == "max":
+        return keras.layers.GlobalMaxPooling1D(name="pooling")(x)
+    if pooling == "attention":
+        return AttentionPooling(kernel_regularizer=regularizer, name="pooling")(x)
+    if not bidirectional:
+        return x[:, -1]
+    half = x.shape[-1] // 2  # the way back ends at the first step
+    return keras.layers.Concatenate(name="pooling")([x[:, -1, :half], x[:, 0, half:]])
+
+
+def classify(
+    inputs: Any, x: Any, n_classes: int, regularizer: Any, name: str
+) -> keras.Model:
+    """End a network: (n, k) to probabilities in float32, whatever the policy."""
     outputs = keras.layers.Dense(
         n_classes,
         activation="softmax",
@@ -118,4 +302,22 @@ def lstm(
         dtype="float32",
         name="probabilities",
     )(x)
-    return keras.Model(inputs, outputs, name="lstm")
+    return keras.Model(inputs, outputs, name=name)
+
+
+def _drop(x: Any, dropout: float, name: str) -> Any:
+    return HyperDropout(dropout, name=name)(x) if dropout > 0 else x
+
+
+def _embed(
+    x: Any, embedding: str | None, size: int | None, units: int, regularizer: Any
+) -> Any:
+    if embedding == "dense":
+        return keras.layers.Dense(
+            units if size is None else size,
+            kernel_regularizer=regularizer,
+            name="embedding",
+        )(x)
+    if embedding == "pixel":
+        return PixelEmbedding(4 if size is None else size, name="embedding")(x)
+    return x

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from sklstm._keras import keras
 
-from sklstm.networks._lstm import lstm
+from sklstm.networks._cnn import cnn, cnn_lstm
+from sklstm.networks._conv_lstm import conv_lstm
+from sklstm.networks._lstm import lstm, lstm_transformer
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,13 @@ class Network:
     takes: str
 
 
-NETWORKS = {"lstm": Network(lstm, takes="sequences")}
+NETWORKS = {
+    "lstm": Network(lstm, takes="sequences"),
+    "lstm_transformer": Network(lstm_transformer, takes="sequences"),
+    "cnn_lstm": Network(cnn_lstm, takes="images"),
+    "cnn": Network(cnn, takes="images"),
+    "conv_lstm": Network(conv_lstm, takes="volumes"),
+}
 
 
 def get_network(network: str | Callable[..., keras.Model]) -> Network:

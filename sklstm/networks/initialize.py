@@ -54,7 +54,7 @@ def reseed(model: keras.Model, rng: np.random.Generator) -> None:
 
 
 # Weights that whoever trains sets from the data or from a parameter.
-_SET_BY_TRAINING = {"mean", "scale", "rate", "stddev", "l2"}
+_SET_BY_TRAINING = {"mean", "scale", "rate", "stddev", "l2", "low", "high"}
 
 
 def _start(variable: keras.Variable, rng: np.random.Generator) -> np.ndarray | None:
@@ -71,8 +71,12 @@ def _start(variable: keras.Variable, rng: np.random.Generator) -> np.ndarray | N
         return bias
     if name in ("gamma", "moving_variance"):
         return np.ones(shape)
-    if name in ("beta", "moving_mean"):
+    if name in ("beta", "moving_mean", "mix"):
         return np.zeros(shape)
+    if name == "gain":
+        return np.array(0.1)
+    if name == "levels":
+        return _smooth_levels(shape, rng)
     if name in _SET_BY_TRAINING:
         return None
     raise ValueError(f"No starting value is known for the weight {variable.path!r}.")
@@ -92,3 +96,16 @@ def _orthogonal(shape: tuple, rng: np.random.Generator) -> np.ndarray:
     q, r = np.linalg.qr(gaussian)
     q *= np.sign(np.diag(r))
     return (q.T if rows < columns else q).reshape(shape)
+
+
+def _smooth_levels(shape: tuple, rng: np.random.Generator) -> np.ndarray:
+    """Vectors of grey levels: the level itself, then waves of it, of random phase.
+
+    Every column has mean zero and variance one over the levels, as standardized pixels.
+    """
+    level = np.linspace(0, 1, shape[0])[:, None]
+    waves = np.arange(shape[1])
+    phase = rng.uniform(0, 2 * np.pi, shape[1])
+    columns = np.cos(np.pi * (waves + 1) / 2 * level + phase)
+    columns[:, 0] = level[:, 0]
+    return (columns - columns.mean(0)) / columns.std(0)

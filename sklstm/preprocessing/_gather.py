@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from sklstm._index_map import aligned_unit
 from sklstm.images import batches
 
 Gather = Callable[[np.ndarray, np.ndarray], None]
@@ -33,7 +33,7 @@ def plan_gather(index_map: np.ndarray, n_pixels: int) -> GatherPlan:
         Pixels of an image.
     """
     flat = index_map.ravel()
-    unit = _aligned_unit(flat, n_pixels)
+    unit = aligned_unit(flat, n_pixels)
     use_loops = unit == 1 or unit == flat.size
     return GatherPlan(unit, _nested_strides(flat) if use_loops else None)
 
@@ -74,17 +74,6 @@ def make_gather(index_map: np.ndarray, plan: GatherPlan) -> Gather:
             out[:, padding] = 0
 
     return gather
-
-
-def _aligned_unit(flat: np.ndarray, n_pixels: int) -> int:
-    """Find the largest length of which all runs of neighbouring pixels are made.
-
-    Copying such units is several times faster than copying pixels: rows of 28 are
-    units of 28, patches of 16 at stride 8 are made of units of 8.
-    """
-    starts = np.flatnonzero(np.diff(flat, prepend=flat[0]) != 1)
-    common = np.gcd.reduce(np.gcd(starts, flat[starts]))
-    return math.gcd(int(common), flat.size, n_pixels)
 
 
 def _nested_strides(flat: np.ndarray) -> tuple[list[int], list[int]] | None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.model_selection import cross_validate
 
-from sklstm import LSTMImageClassifier
+from sklstm import LSTMImageClassifier, RowSequencer
 from sklstm.estimators import _compiled, _pool, clear_pool, set_pool_size
 from sklstm.estimators._pool import Pool
 from sklstm.networks import HyperDropout, PenaltyStrength
@@ -82,8 +82,13 @@ def assert_same(a, b, X):
 
 # What shapes the graph, and what the fit before it had in common with this one. The
 # first choices together are the first example, so they are those with most to reset.
+INSIDE = {
+    "sequencer": RowSequencer(),
+    "augmentation": {"rotation": 20, "noise": 0.2, "erasing": 0.5},
+}
 GRAPHS = st.fixed_dictionaries(
     {
+        "reading": st.sampled_from([INSIDE, {}]),
         "bidirectional": st.sampled_from([True, False]),
         "pooling": st.sampled_from(["attention", "last", "mean", "max"]),
         "batch_norm": st.sampled_from([True, False]),
@@ -121,6 +126,9 @@ FITS = st.fixed_dictionaries(
 def test_pool_on_and_off_are_identical(monkeypatch, data, graph, before, fit, rate):
     X, y = data
     common = {"units": 2, "patience": 1, "validation_fraction": 0.3}
+    graph = dict(graph)
+    reading = graph.pop("reading")
+    common.update(reading)
     this = LSTMImageClassifier(**common, **graph, **fit)
     other = clone(this).set_params(**before)
     for name in ("input_noise", "dropout", "l2"):
@@ -128,7 +136,8 @@ def test_pool_on_and_off_are_identical(monkeypatch, data, graph, before, fit, ra
             other.set_params(**{name: rate})
     with monkeypatch.context() as patch:
         pool = use(patch, 8)
-        other.fit(X[:50, ::2] * 9, y[:50])
+        # A network of sequences serves any length; a scan is of one shape of image.
+        other.fit(X[:50, :: -1 if reading else 2] * 9, y[:50])
         del other
         reused = clone(this).fit(X, y)
         assert len(pool.built) == 1

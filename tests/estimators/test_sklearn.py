@@ -99,7 +99,25 @@ def fitted(four):
             batch_size=16,
             dropout=0,
             random_state=0,
-        )
+        ),
+        LSTMImageClassifier(
+            sequencer=RowSequencer(),
+            units=8,
+            epochs=10,
+            learning_rate=0.01,
+            batch_size=16,
+            dropout=0,
+            random_state=0,
+        ),
+        LSTMImageClassifier(
+            "cnn_lstm",
+            units=4,
+            epochs=10,
+            learning_rate=0.01,
+            batch_size=16,
+            dropout=0,
+            random_state=0,
+        ),
     ],
     expected_failed_checks=lambda estimator: EXPECTED_FAILURES,
 )

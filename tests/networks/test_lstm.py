@@ -182,5 +182,5 @@ def test_get_network():
     assert get_network(own).takes == "sequences"
     own.takes = "images"
     assert get_network(own).takes == "images"
-    with pytest.raises(ValueError, match="'lsmt' is not known: use 'lstm'"):
+    with pytest.raises(ValueError, match="'lsmt' is not known: use 'cnn', 'cnn_lstm'"):
         get_network("lsmt")

@@ -1,0 +1,75 @@
+"""What an estimator is given, as its network takes it: sequences, images or volumes."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from sklstm.images import validate_images
+from sklstm.preprocessing._base import BaseSequencer
+
+
+def check_samples(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
+    """Return samples as the network takes them, uint8 or float32.
+
+    Sequences (n, n_steps, n_features); or images or volumes with their channels
+    last, where the network or a sequencer inside it reads them.
+    """
+    kind = _kind_of_sample(estimator)
+    volumes = kind == "volumes"
+    shape = None
+    if estimator.sequencer is not None:
+        shape = getattr(estimator.sequencer, estimator.sequencer._shape_parameter)
+    images = validate_images(
+        estimator, X, reset=reset, image_shape=shape, volumes=volumes
+    )
+    if kind == "sequences":  # a step is a row of pixels, its channels together
+        images = images.reshape(*images.shape[:2], -1)
+    elif images.ndim == (4 if volumes else 3):
+        images = images[..., None]
+    if images.dtype == np.uint8:
+        return images
+    with np.errstate(over="ignore"):
+        x = images.astype(np.float32, copy=False)
+    if x.dtype != images.dtype and not np.isfinite(x).all():
+        raise ValueError(
+            "X has values beyond what float32 can hold (3.4e38): scale it first."
+        )
+    return x
+
+
+def _kind_of_sample(estimator: Any) -> str:
+    """Return "sequences", "images" or "volumes": what X must hold."""
+    from sklstm.networks import check_augmentation, get_network
+
+    takes = get_network(estimator.network).takes
+    name = getattr(estimator.network, "__name__", estimator.network)
+    check_augmentation(estimator.augmentation)
+    if estimator.sequencer is not None:
+        if not isinstance(estimator.sequencer, BaseSequencer):
+            raise TypeError(
+                f"sequencer={estimator.sequencer!r} is no sequencer: give "
+                "RowSequencer(), PatchSequencer(), VolumeSequencer() or None."
+            )
+        if takes != "sequences":
+            raise ValueError(
+                f"network={name!r} takes {takes} as they are: leave sequencer out."
+            )
+        return "volumes" if estimator.sequencer._n_axes == 3 else "images"
+    if takes == "sequences" and estimator.augmentation is not None:
+        raise ValueError(
+            "augmentation changes images, but without a sequencer "
+            f"network={name!r} takes X for sequences: give "
+            "sequencer=RowSequencer() (or another) and images, not sequences, as X."
+        )
+    return takes
+
+
+def fit_sequencer(estimator: Any, x: np.ndarray) -> None:
+    """Set `sequencer_`, the scan inside the network, where there is one."""
+    if estimator.sequencer is None:
+        estimator.__dict__.pop("sequencer_", None)
+        return
+    sequencer = clone(estimator.sequencer)
+    one = x[:1].reshape(1, *estimator.image_shape_)
+    estimator.sequencer_ = sequencer.fit(one)

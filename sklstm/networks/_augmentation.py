@@ -1,0 +1,270 @@
+"""Images changed at random, in training only: Keras' layers from a short form."""
+
+from numbers import Real
+from typing import Any
+
+from sklstm._keras import keras
+
+import numpy as np
+
+SHORT_FORMS: dict[str, dict[str, Any]] = {
+    "light": {"rotation": 15, "translation": 0.1, "zoom": 0.1},
+    "medium": {
+        "rotation": 30,
+        "translation": 0.15,
+        "zoom": 0.2,
+        "contrast": 0.2,
+        "erasing": 0.1,
+    },
+}
+
+_FLIPS = {
+    "horizontal": ("horizontal",),
+    "vertical": ("vertical",),
+    "both": ("horizontal", "vertical"),
+}
+# name: (largest value, what it is)
+_AMOUNTS = {
+    "rotation": (180, "degrees"),
+    "translation": (1, "a fraction of height and width"),
+    "zoom": (0.99, "a fraction"),
+    "contrast": (1, "a fraction"),
+    "noise": (np.inf, "standard deviations of the image's pixels"),
+    "erasing": (1, "a probability"),
+}
+_EVERYTHING = (-3e38, 3e38)  # these layers clip to a range; ours is any
+
+
+def check_augmentation(augmentation: Any) -> None:
+    """Raise if `augmentation` is nothing that `make_augmentation` understands.
+
+    Parameters
+    ----------
+    augmentation : Any
+        As the estimator was given it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Saying what would be right.
+    """
+    if augmentation is None or isinstance(augmentation, keras.layers.Layer):
+        return
+    if isinstance(augmentation, str):
+        if augmentation not in SHORT_FORMS:
+            known = ", ".join(map(repr, SHORT_FORMS))
+            raise ValueError(
+                f"augmentation={augmentation!r} is not known: use {known}, a dict "
+                "such as {'rotation': 15}, or a Keras layer."
+            )
+        return
+    if not isinstance(augmentation, dict):
+        raise TypeError(
+            f"augmentation={augmentation!r} must be 'light', 'medium', a dict such as "
+            "{'rotation': 15}, a Keras layer or None."
+        )
+    for name, value in augmentation.items():
+        if name == "flip":
+            known_values: Any = tuple(_FLIPS)
+        elif name == "fill":
+            known_values = ("constant", "nearest", "reflect")
+        elif name in _AMOUNTS:
+            most, unit = _AMOUNTS[name]
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            if not number or not 0 <= value <= most:
+                raise ValueError(
+                    f"augmentation[{name!r}]={value!r} must be {unit}, from 0 to "
+                    f"{most}."
+                )
+            continue
+        else:
+            raise ValueError(
+                f"augmentation has no {name!r}: it knows {', '.join(_AMOUNTS)}, flip "
+                "and fill."
+            )
+        if value not in known_values:
+            raise ValueError(
+                f"augmentation[{name!r}]={value!r} must be one of "
+                f"{', '.join(map(repr, known_values))}."
+            )
+
+
+def make_augmentation(augmentation: Any) -> "Augmentation | None":
+    """Return the layer that changes images at random while training.
+
+    Parameters
+    ----------
+    augmentation : None, {"light", "medium"}, dict or keras.layers.Layer
+        Keys of a dict: "rotation", at most so many degrees either way; "translation",
+        at most such a fraction of height and width; "zoom", at most such a fraction
+        larger or smaller; "flip", "horizontal", "vertical" or "both"; "contrast", the
+        distance to the image's mean grows or shrinks by at most such a fraction;
+        "noise", Gaussian, in standard deviations of the image's own pixels;
+        "erasing", the probability that a rectangle becomes 0; "fill", what comes in
+        from beyond the border: "nearest" (the default), "reflect" or "constant" (0).
+        A layer is copied.
+
+    Returns
+    -------
+    Augmentation or None
+        None if nothing is to be changed.
+    """
+    if augmentation is None:
+        return None
+    check_augmentation(augmentation)
+    if isinstance(augmentation, keras.layers.Layer):
+        layers = [type(augmentation).from_config(augmentation.get_config())]
+    else:
+        if isinstance(augmentation, str):
+            augmentation = SHORT_FORMS[augmentation]
+        layers = _from_dict(augmentation)
+    return Augmentation(layers, name="augmentation") if layers else None
+
+
+def _from_dict(amounts: dict[str, Any]) -> list[keras.layers.Layer]:
+    kinds = keras.layers
+    kind: dict[str, Any] = {"dtype": "float32"}
+    border: dict[str, Any] = {
+        **kind,
+        "fill_mode": amounts.get("fill", "nearest"),
+        "fill_value": 0.0,
+    }
+    amount = {
+        name: float(value)
+        for name, value in amounts.items()
+        if name in _AMOUNTS and value > 0
+    }
+    layers: list[keras.layers.Layer] = []
+    # One layer for both directions would draw once for both.
+    for direction in _FLIPS.get(amounts.get("flip", ""), ()):
+        layers.append(kinds.RandomFlip(direction, **kind))
+    if "rotation" in amount:
+        layers.append(kinds.RandomRotation(amount["rotation"] / 360, **border))
+    if "zoom" in amount:
+        zoom = amount["zoom"]
+        layers.append(kinds.RandomZoom((-zoom, zoom), **border))
+    if "translation" in amount:
+        shift = amount["translation"]
+        layers.append(kinds.RandomTranslation(shift, shift, **border))
+    if "contrast" in amount:
+        both_ways = (amount["contrast"],) * 2  # alone, it would only grow
+        layers.append(kinds.RandomContrast(both_ways, value_range=_EVERYTHING, **kind))
+    if "erasing" in amount:
+        probability = (amount["erasing"],) * 2  # alone, it is an upper bound
+        layers.append(
+            kinds.RandomErasing(
+                probability, fill_value=0.0, value_range=_EVERYTHING, **kind
+            )
+        )
+    if "noise" in amount:
+        layers.append(RandomNoise(amount["noise"], **kind))
+    return layers
+
+
+@keras.saving.register_keras_serializable("sklstm")
+class Augmentation(keras.layers.Layer):
+    """Change images or volumes by other layers, in training only.
+
+    Takes and gives (n, height, width, channels) or (n, depth, height, width,
+    channels). Every image is changed in its own way; its channels, and the slices of a
+    volume, alike. The layers' seeds are variables, which `initialize.reseed` sets.
+    Called without ``training``, as a prediction is, it changes nothing, though Keras'
+    own layers then would. Under a mixed policy pixels keep single precision: they are
+    large before they are standardized.
+
+    Parameters
+    ----------
+    changes : list of keras.layers.Layer
+        In the order in which they are applied to (n, height, width, channels).
+    **kwargs
+        Passed on to `keras.layers.Layer`.
+    """
+
+    def __init__(self, changes: list, **kwargs: Any) -> None:
+        super().__init__(**{"autocast": False, **kwargs})
+        self.changes = [
+            change
+            if isinstance(change, keras.layers.Layer)
+            else keras.saving.deserialize_keras_object(change)
+            for change in changes
+        ]
+
+    def build(self, input_shape: tuple) -> None:
+        shape = _slices_as_channels(input_shape)
+        for change in self.changes:
+            if not change.built:
+                change.build(shape)
+            made = tuple(change.compute_output_shape(shape))
+            if made[1:] != shape[1:]:
+                raise ValueError(
+                    f"augmentation={change.name!r} makes images of shape {made[1:]} of "
+                    f"those of shape {shape[1:]}: it must keep the shape."
+                )
+
+    def call(self, images: Any, training: bool = False) -> Any:
+        ops = keras.ops
+        x = ops.cast(images, "float32")
+        shape = tuple(x.shape[1:])
+        if len(shape) == 4:
+            x = ops.transpose(x, (0, 2, 3, 1, 4))
+            x = ops.reshape(x, (-1, *_slices_as_channels((None, *shape))[1:]))
+        for change in self.changes:
+            x = change(x)
+        if len(shape) == 4:
+            depth, height, width, channels = shape
+            x = ops.reshape(x, (-1, height, width, depth, channels))
+            x = ops.transpose(x, (0, 3, 1, 2, 4))
+        return ops.cast(x, "float32")
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return input_shape
+
+    def compute_output_spec(self, images: Any, training: bool = False) -> Any:
+        return keras.KerasTensor(images.shape, dtype="float32")
+
+    def get_config(self) -> dict:
+        changes = [keras.saving.serialize_keras_object(one) for one in self.changes]
+        return {**super().get_config(), "changes": changes}
+
+
+def _slices_as_channels(shape: tuple) -> tuple:
+    if len(shape) == 4:
+        return tuple(shape)
+    n, depth, height, width, channels = shape
+    return (n, height, width, depth * channels)
+
+
+@keras.saving.register_keras_serializable("sklstm")
+class RandomNoise(keras.layers.Layer):
+    """Gaussian noise in proportion to each image's own standard deviation.
+
+    Parameters
+    ----------
+    stddev : float
+        Standard deviation of what is added in training, in those of the image.
+    **kwargs
+        Passed on to `keras.layers.Layer`.
+    """
+
+    def __init__(self, stddev: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stddev = stddev
+        self.seed_generator = keras.random.SeedGenerator()
+
+    def call(self, images: Any, training: bool = False) -> Any:
+        if not training:
+            return images
+        axes = tuple(range(1, len(images.shape)))
+        noise = keras.random.normal(
+            keras.ops.shape(images), dtype="float32", seed=self.seed_generator
+        )
+        # In half precision the squares of pixels would be infinite.
+        x = keras.ops.cast(images, "float32")
+        spread = keras.ops.std(x, axis=axes, keepdims=True) * self.stddev
+        return keras.ops.cast(x + spread * noise, images.dtype)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return input_shape
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "stddev": self.stddev}

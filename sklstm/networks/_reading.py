@@ -1,0 +1,137 @@
+"""How a network reads its input: augmentation, scaling, noise, scan.
+
+All of it is in the graph, batch by batch: overlapping patches of a whole data set
+never exist in memory, and what training does to images is done before the scan.
+"""
+
+import base64
+import math
+import zlib
+from typing import Any
+
+from sklstm._keras import keras
+
+import numpy as np
+
+from sklstm._index_map import aligned_unit
+from sklstm.networks._augmentation import make_augmentation
+from sklstm.networks.layers import HyperNoise, Standardize
+
+
+def read_input(
+    input_shape: tuple[Any, ...],
+    *,
+    index_map: np.ndarray | None = None,
+    augmentation: Any = None,
+    input_noise: float = 0.0,
+    standardize: bool = True,
+) -> tuple[Any, Any]:
+    """Make the input of a network and all that comes before its first own layer.
+
+    Parameters
+    ----------
+    input_shape : tuple
+        ``(n_steps or None, n_features)`` of a sequence; ``(height, width, channels)``
+        of an image; ``(depth, height, width, channels)`` of a volume.
+    index_map : ndarray of int, shape (n_steps, n_pixels_per_step), or None
+        The scan by which images or volumes become sequences.
+    augmentation : None, str, dict or keras.layers.Layer
+        See `make_augmentation`.
+    input_noise : float
+        Standard deviation of the noise added in training to the standardized input.
+    standardize : bool
+        Subtract the mean and divide by the standard deviation of the training data.
+
+    Returns
+    -------
+    inputs : keras.KerasTensor
+        Of `input_shape`.
+    x : keras.KerasTensor
+        What the network goes on with: images, or sequences of
+        ``(n_steps, n_pixels_per_step * channels)``.
+    """
+    inputs = keras.Input(input_shape, name="sequence" if len(input_shape) == 2 else "X")
+    x: Any = inputs
+    augment = make_augmentation(augmentation)
+    if augment is not None:
+        x = augment(x)
+    if standardize:
+        x = Standardize(name="standardize")(x)
+    if input_noise > 0:
+        x = HyperNoise(input_noise, name="input_noise")(x)
+    if index_map is not None:
+        x = Scan(index_map, name="scan")(x)
+    return inputs, x
+
+
+@keras.saving.register_keras_serializable("sklstm")
+class Scan(keras.layers.Layer):
+    """Read images as sequences, by an index map.
+
+    Takes (n, height, width, channels) or (n, depth, height, width, channels), gives
+    (n, n_steps, n_pixels_per_step * channels): to the bit what `transform` of the
+    sequencer gives that made the map.
+
+    Parameters
+    ----------
+    index_map : ndarray of int, shape (n_steps, n_pixels_per_step)
+        Positions in the flattened image, -1 for padding, which reads as 0. Or what
+        `get_config` makes of it.
+    **kwargs
+        Passed on to `keras.layers.Layer`.
+    """
+
+    def __init__(self, index_map: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if isinstance(index_map, dict):
+            index_map = _unpack(index_map)
+        self.index_map = np.asarray(index_map, np.int32)
+
+    def build(self, input_shape: tuple) -> None:
+        n_pixels = math.prod(input_shape[1:-1])
+        self._unit = aligned_unit(self.index_map, n_pixels)
+        flat = self.index_map.ravel()
+        padded = bool((flat < 0).any())
+        if padded:
+            self._unit = 1
+        self._units = np.maximum(flat[:: self._unit] // self._unit, 0).astype(np.int32)
+        self._kept = (flat >= 0).astype("float32")[:, None] if padded else None
+        self._whole = np.array_equal(flat, np.arange(n_pixels))
+
+    def call(self, images: Any) -> Any:
+        ops = keras.ops
+        n_steps, per_step = self.index_map.shape
+        n_channels = images.shape[-1]
+        x = images
+        if not self._whole:
+            n_pixels = math.prod(images.shape[1:-1])
+            x = ops.reshape(x, (-1, n_pixels // self._unit, self._unit * n_channels))
+            x = ops.take(x, self._units, axis=1)
+            if self._kept is not None:
+                x = x * ops.cast(self._kept, x.dtype)
+        return ops.reshape(x, (-1, n_steps, per_step * n_channels))
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        n_steps, per_step = self.index_map.shape
+        return (input_shape[0], n_steps, per_step * input_shape[-1])
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "index_map": _pack(self.index_map)}
+
+
+def _pack(index_map: np.ndarray) -> dict:
+    # A scan is regular: its differences shrink to about a thousandth.
+    differences = np.diff(index_map.ravel(), prepend=0).astype("<i4")
+    packed = base64.b64encode(zlib.compress(differences.tobytes(), 9)).decode()
+    return {"shape": list(index_map.shape), "differences": packed}
+
+
+def _unpack(packed: dict) -> np.ndarray:
+    shape = tuple(packed["shape"])
+    size = 4 * math.prod(shape)
+    # Never more than the shape says: a file may lie about what unpacks from it.
+    unpacking = zlib.decompressobj()
+    raw = unpacking.decompress(base64.b64decode(packed["differences"]), size + 1)
+    if len(raw) != size:
+        raise ValueError(f"The index map of a Scan layer does not have shape {shape}.")
+    return np.cumsum(np.frombuffer(raw, "<i4"), dtype=np.int32).reshape(shape)

@@ -1,0 +1,333 @@
+"""Attention over the steps of a sequence, in `keras.ops` and Keras' own layers."""
+
+import math
+from typing import Any
+
+from sklstm._keras import keras
+
+
+@keras.saving.register_keras_serializable("sklstm")
+class AttentionPooling(keras.layers.Layer):
+    """Weighted mean over the steps, the weights learned from the steps themselves.
+
+    Takes (n, n_steps, n_features), gives (n, n_features). The weight of a step is the
+    softmax over the steps of ``v . tanh(W h + b)`` (Bahdanau et al., 2015;
+    Yang et al., 2016).
+
+    Parameters
+    ----------
+    units : int or None
+        Rows of ``W``; None for ``n_features``.
+    kernel_regularizer : keras.regularizers.Regularizer or None
+        Penalty on ``W``.
+    **kwargs
+        Passed on to `keras.layers.Layer`.
+    """
+
+    def __init__(
+        self, units: int | None = None, kernel_regularizer: Any = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+
+    def build(self, input_shape: tuple) -> None:
+        n_features = input_shape[-1]
+        units = n_features if self.units is None else self.units
+        self.kernel = self.add_weight(
+            shape=(n_features, units),
+            initializer="glorot_uniform",
+            regularizer=self.kernel_regularizer,
+            name="kernel",
+        )
+        self.bias = self.add_weight(shape=(units,), initializer="zeros", name="bias")
+        self.query = self.add_weight(
+            shape=(units, 1), initializer="glorot_uniform", name="query"
+        )
+
+    def step_weights(self, inputs: Any) -> Any:
+        """Return the weight of every step.
+
+        Parameters
+        ----------
+        inputs : tensor of shape (n, n_steps, n_features)
+            The steps.
+
+        Returns
+        -------
+        tensor of shape (n, n_steps, 1)
+            Weights that sum to one over the steps.
+        """
+        hidden = keras.ops.tanh(keras.ops.matmul(inputs, self.kernel) + self.bias)
+        return keras.ops.softmax(keras.ops.matmul(hidden, self.query), axis=1)
+
+    def call(self, inputs: Any) -> Any:
+        return keras.ops.sum(self.step_weights(inputs) * inputs, axis=1)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return (input_shape[0], input_shape[2])
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+        }
+
+
+@keras.saving.register_keras_serializable("sklstm")
+class PositionEncoding(keras.layers.Layer):
+    """Add to every step what tells its position: sines and cosines of it.
+
+    Takes and gives (n, n_steps, n_features). The waves are those of Vaswani et al.
+    (2017), times one learned number that starts at `gain`: after an LSTM the steps
+    know much of their position already.
+
+    Parameters
+    ----------
+    gain : float
+        What the waves are multiplied by at the start.
+    **kwargs
+        Passed on to `keras.layers.Layer`.
+    """
+
+    def __init__(self, gain: float = 0.1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._initial_gain = gain
+
+    def build(self, input_shape: tuple) -> None:
+        self.gain = self.add_weight(
+            shape=(),
+            initializer=keras.initializers.Constant(self._initial_gain),
+            name="gain",
+        )
+
+    def call(self, inputs: Any) -> Any:
+        ops = keras.ops
+        n_features = inputs.shape[-1]
+        n_waves = (n_features + 1) // 2
+        positions = ops.cast(ops.arange(ops.shape(inputs)[1]), "float32")
+        powers = ops.arange(n_waves, dtype="float32") / max(n_waves, 1)
+        angles = positions[:, None] * ops.exp(-math.log(10_000.0) * powers)[None]
+        waves = ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=1)
+        waves = ops.cast(waves[None, :, :n_features], inputs.dtype)
+        return inputs + ops.cast(self.gain, inputs.dtype) * waves
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return input_shape
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "gain": self._initial_gain}
+
+
+class _StepAttention(keras.layers.Layer):
+    """Base: steps that look at steps, added to what they were, normalized."""
+
+    def build(self, input_shape: tuple) -> None:
+        n_features = input_shape[-1]
+        if n_features % self.n_heads:
+            raise ValueError(
+                f"n_heads={self.n_heads} does not divide the {n_features} features of "
+                "a step."
+            )
+        self.positions = PositionEncoding(name="positions", dtype=self.dtype_policy)
+        self.norm = keras.layers.LayerNormalization(
+            name="norm", dtype=self.dtype_policy
+        )
+        self.positions.build(input_shape)
+        self.norm.build(input_shape)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return input_shape
+
+
+@keras.saving.register_keras_serializable("sklstm")
+class SelfAttention(_StepAttention):
+    """Every step looks at every step (Vaswani et al., 2017).
+
+    Takes and gives (n, n_steps, n_features): ``norm(x + attention(x + positions))``.
+    Memory and time grow with the square of n_steps.
+
+    Parameters
+    ----------
+    n_heads : int
+        Ways of looking side by side, which share the features.
+    kernel_regularizer : keras.regularizers.Regularizer or None
+        Penalty on the kernels.
+    **kwargs
+        Passed on to `keras.layers.Layer`.
+    """
+
+    def __init__(
+        self, n_heads: int = 1, kernel_regularizer: Any = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.n_heads = n_heads
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+
+    def build(self, input_shape: tuple) -> None:
+        super().build(input_shape)
+        self.attention = keras.layers.MultiHeadAttention(
+            self.n_heads,
+            input_shape[-1] // self.n_heads,
+            kernel_regularizer=self.kernel_regularizer,
+            name="attention",
+            dtype=self.dtype_policy,
+        )
+        self.attention.build(input_shape, input_shape)
+
+    def call(self, inputs: Any) -> Any:
+        x = self.positions(inputs)
+        return self.norm(inputs + self.attention(x, x))
+
+    def step_weights(self, inputs: Any, queries: Any) -> Any:
+        """Return how much each step is looked at.
+
+        Parameters
+        ----------
+        inputs : tensor of shape (n, n_steps, n_features)
+            As in `call`.
+        queries : tensor of shape (n, n_steps)
+            How much each looking step counts; every row sums to one.
+
+        Returns
+        -------
+        tensor of shape (n, n_steps)
+            Mean over the heads; every row sums to one.
+        """
+        x = self.positions(inputs)
+        _, weights = self.attention(x, x, return_attention_scores=True)
+        return keras.ops.einsum("nq,nhqk->nk", queries, weights) / self.n_heads
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "n_heads": self.n_heads,
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+        }
+
+
+@keras.saving.register_keras_serializable("sklstm")
+class MultiScaleAttention(_StepAttention):
+    """Every step looks at the steps around it, in windows of several sizes.
+
+    Takes and gives (n, n_steps, n_features). For each size the sequence is cut into
+    windows of so many steps, the last one filled up and the filling masked; within a
+    window every step looks at every step. The sizes share one projection; a softmax
+    over one learned number for each says how much of each size there is. Time grows
+    with n_steps times the largest window, so that sequences of thousands of steps can
+    be read.
+
+    Parameters
+    ----------
+    windows : sequence of int
+        Window sizes in steps.
+    kernel_regularizer : keras.regularizers.Regularizer or None
+        Penalty on the kernels.
+    **kwargs
+        Passed on to `keras.layers.Layer`.
+    """
+
+    n_heads = 1
+
+    def __init__(
+        self,
+        windows: Any = (4, 16, 64),
+        kernel_regularizer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.windows = [int(window) for window in windows]
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+
+    def build(self, input_shape: tuple) -> None:
+        super().build(input_shape)
+        n_features = input_shape[-1]
+        kinds = {
+            "kernel_regularizer": self.kernel_regularizer,
+            "dtype": self.dtype_policy,
+        }
+        self.projection = keras.layers.Dense(3 * n_features, name="projection", **kinds)
+        self.projection.build(input_shape)
+        self.output_projection = keras.layers.Dense(n_features, name="output", **kinds)
+        self.output_projection.build(input_shape)
+        self.mix = self.add_weight(
+            shape=(len(self.windows),), initializer="zeros", name="mix"
+        )
+
+    def call(self, inputs: Any) -> Any:
+        ops = keras.ops
+        query, key, value = self._project(inputs)
+        n_steps = ops.shape(inputs)[1]
+        shares = self._shares(inputs.dtype)
+        mixed = 0.0
+        for i, window in enumerate(self.windows):
+            weights = self._weights(query, key, n_steps, window)
+            seen = ops.matmul(weights, _cut(value, n_steps, window))
+            seen = ops.reshape(seen, (ops.shape(inputs)[0], -1, inputs.shape[-1]))
+            mixed = mixed + shares[i] * seen[:, :n_steps]
+        return self.norm(inputs + self.output_projection(mixed))
+
+    def _shares(self, dtype: Any) -> Any:
+        mix = keras.ops.cast(self.mix, dtype)
+        # Keras warns of a softmax over one number.
+        return keras.ops.softmax(mix) if len(self.windows) > 1 else mix * 0 + 1
+
+    def _project(self, inputs: Any) -> list:
+        return keras.ops.split(self.projection(self.positions(inputs)), 3, axis=-1)
+
+    def _weights(self, query: Any, key: Any, n_steps: Any, window: int) -> Any:
+        """Return (n, n_windows, window, window): rows look, columns are looked at."""
+        ops = keras.ops
+        scores = ops.matmul(
+            _cut(query, n_steps, window),
+            ops.swapaxes(_cut(key, n_steps, window), -1, -2),
+        ) / math.sqrt(query.shape[-1])
+        present = _cut(ops.ones((1, n_steps, 1), scores.dtype), n_steps, window)
+        masked = (1 - ops.swapaxes(present, -1, -2)) * -1e4
+        return ops.softmax(scores + masked, axis=-1)
+
+    def step_weights(self, inputs: Any, queries: Any) -> Any:
+        """Return how much each step is looked at.
+
+        Parameters
+        ----------
+        inputs : tensor of shape (n, n_steps, n_features)
+            As in `call`.
+        queries : tensor of shape (n, n_steps)
+            How much each looking step counts; every row sums to one.
+
+        Returns
+        -------
+        tensor of shape (n, n_steps)
+            Mean over the sizes, by their shares; every row sums to one.
+        """
+        ops = keras.ops
+        query, key, _ = self._project(inputs)
+        n_steps = ops.shape(inputs)[1]
+        shares = self._shares(inputs.dtype)
+        total = 0.0
+        for i, window in enumerate(self.windows):
+            weights = self._weights(query, key, n_steps, window)
+            rows = _cut(queries[..., None], n_steps, window)
+            looked_at = ops.sum(rows * weights, axis=2)
+            looked_at = ops.reshape(looked_at, (ops.shape(inputs)[0], -1))
+            total = total + shares[i] * looked_at[:, :n_steps]
+        return total
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "windows": self.windows,
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+        }
+
+
+def _cut(x: Any, n_steps: Any, window: int) -> Any:
+    """Cut (n, n_steps, k) into (n, n_windows, window, k), filled up with zeros."""
+    ops = keras.ops
+    missing = -n_steps % window
+    n = ops.shape(x)[0]
+    filling = ops.zeros((n, missing, x.shape[-1]), x.dtype)
+    x = ops.concatenate([x, filling], axis=1)
+    return ops.reshape(x, (n, (n_steps + missing) // window, window, x.shape[-1]))
