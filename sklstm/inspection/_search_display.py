@@ -91,6 +91,13 @@ class SearchDisplay:
         """
         import optuna
 
+        if not hasattr(search, "param_distributions") or not hasattr(
+            search, "study_name"
+        ):
+            raise TypeError(
+                f"A {type(search).__name__} has no study to draw: give a fitted "
+                "OptunaSearchCV."
+            )
         check_is_fitted(search, "cv_results_")
         results = search.cv_results_
         if metric is None:

@@ -23,7 +23,12 @@ from sklstm._compat import (
     StrOptions,
     with_callbacks,
 )
-from sklstm.model_selection._space import check_space, suggest
+from sklstm.model_selection._space import (
+    check_choices,
+    check_space,
+    plain_params,
+    suggest,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -35,9 +40,9 @@ if TYPE_CHECKING:
 class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
     """Search hyperparameters by cross-validation, Optuna choosing what to try next.
 
-    A drop-in for `sklearn.model_selection.RandomizedSearchCV`, for any estimator. With
-    an `LSTMImageClassifier`, alone or at the end of a Pipeline, trials that fall behind
-    are pruned in the middle of a fit.
+    Used as `sklearn.model_selection.RandomizedSearchCV`, for any estimator, with
+    `n_trials` in place of `n_iter`. With an `LSTMImageClassifier`, alone or at the end
+    of a Pipeline, trials that fall behind are pruned in the middle of a fit.
 
     Parameters
     ----------
@@ -45,7 +50,8 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
         What is searched. It is cloned, not changed.
     param_distributions : dict or callable
         Parameter names to Optuna distributions, frozen scipy.stats distributions or
-        lists of values; `suggest_space` makes one. Or a function ``trial -> params``
+        lists of values, drawn with repeats; `suggest_space` makes one. Or a function
+        ``trial -> params``
         for spaces in which one choice depends on another.
     n_trials : int, default=20
         Trials to finish: completed, pruned or failed.
@@ -62,8 +68,10 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
     storage : str or optuna.storages.BaseStorage, default=None
         Where Optuna keeps the trials; None for memory.
     study_name : str, default=None
-        With a storage, a study of that name is continued. None begins a new study with
-        every fit.
+        With a storage, a study of that name is continued, by a search of the same
+        estimator on the same data; the space may have changed, but for the values of
+        lists. None begins a new study with every fit; in a storage it is kept, and
+        never continued.
     scoring : str, callable, list, tuple or dict, default=None
         As in `GridSearchCV`. Of several metrics, the study and the pruner look at the
         one that `refit` names, else at the first.
@@ -219,11 +227,18 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
         ValueError
             If a parameter cannot be used, or every trial failed.
         """
-        from sklstm.model_selection._study import Workers, open_study, quiet_optuna
+        from sklstm.model_selection._study import (
+            Workers,
+            describe,
+            open_study,
+            quiet_optuna,
+        )
         from sklstm.model_selection._trial import Job
 
         self._validate_params()
-        check_space(self.param_distributions)
+        space = self.param_distributions
+        check_space(space)
+        self._check_optuna_objects()
         if self.refit_epochs is not None:
             _epochs_prefix(self.estimator)  # raises where there are none
         context = self._init_callback_context(max_subtasks=1)
@@ -259,7 +274,9 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
                 self.sampler,
                 self._make_pruner(5),
                 (X, y, splits, _names(self.scoring), watched),
+                describe(self.estimator),
             )
+            check_choices(space, study)
             if self.sampler is not None and study.trials:
                 study.sampler.reseed_rng()  # not the same trials once more
             job = Job(
@@ -286,6 +303,20 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
+    def _check_optuna_objects(self) -> None:
+        import optuna
+
+        for name, kind, example in (
+            ("sampler", optuna.samplers.BaseSampler, "optuna.samplers.RandomSampler()"),
+            ("pruner", optuna.pruners.BasePruner, "optuna.pruners.NopPruner()"),
+        ):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise TypeError(
+                    f"{name}={value!r} must be a {name} of Optuna, such as {example}, "
+                    "or None."
+                )
+
     def _make_pruner(self, n_warmup_steps: int) -> Any:
         import optuna
 
@@ -298,6 +329,7 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
     def _search(self, study: optuna.Study, workers: Workers, job: Job) -> None:
         """Run trials until there are enough, time is up or a callback says so."""
         from sklstm.model_selection._parallel import in_parallel, in_turn
+        from sklstm.model_selection._study import PARAMS
 
         end = time.monotonic() + (np.inf if self.timeout is None else self.timeout)
         stopped = False
@@ -314,7 +346,9 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
                         # By the trial's number: a search that goes on, or a second
                         # process, does not draw what was drawn before.
                         study.sampler = _sampler(seed, trial.number, n_jobs)
-                    parts = suggest(self.param_distributions, trial), _earlier(study)
+                    params = suggest(self.param_distributions, trial)
+                    trial.set_user_attr(PARAMS, plain_params(params))
+                    parts = params, _earlier(study)
                 except BaseException as error:
                     # joblib may be the caller, in a thread that must not end by it.
                     errors.append(error)
@@ -363,8 +397,6 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
 
     def _gather(self, study: optuna.Study, refit_metric: str) -> None:
         """Make `cv_results_` and the best of it from the study's finished trials."""
-        from optuna.trial import FixedTrial
-
         from sklstm.model_selection._study import FAILURE, FINISHED, FOLDS, counts
 
         trials = [
@@ -395,8 +427,7 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
                 # What was not run has no score; what failed has the error's.
                 empty = missing if state == "FAIL" else np.nan
                 rows.append(_row(fold, dict.fromkeys(names, empty), self))
-        space = self.param_distributions
-        candidates = [suggest(space, FixedTrial(trial.params)) for trial in trials]
+        candidates = [self._params_of(trial) for trial in trials]
         with warnings.catch_warnings():
             if "PRUNED" in states or "FAIL" in states:
                 # Told in trial_state; scikit-learn would warn of every NaN again.
@@ -428,6 +459,25 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
                 self.best_score_ = results[f"mean_test_{metric}"][self.best_index_]
             self.best_params_ = results["params"][self.best_index_]
 
+    def _params_of(self, trial: Any) -> dict[str, Any]:
+        """Return what the estimator was given in a finished trial."""
+        from optuna.trial import FixedTrial
+
+        from sklstm.model_selection._study import PARAMS
+
+        # As they were: the space may be another one than when the trial ran.
+        params = trial.user_attrs.get(PARAMS)
+        if params is not None:
+            return params
+        try:
+            return suggest(self.param_distributions, FixedTrial(trial.params))
+        except ValueError:
+            raise ValueError(
+                f"Trial {trial.number} of the study {self.study_name!r} was made in "
+                "another space, with values that are not plain and that only that "
+                "space has: give another study_name."
+            ) from None
+
     def _report_failures(self, states: list[str], failures: list[str]) -> None:
         failed = [why for why in failures if why]
         if "COMPLETE" not in states:
@@ -436,9 +486,9 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
                     f"All {len(states)} trials were pruned: use a pruner that starts "
                     "later, or optuna.pruners.NopPruner()."
                 )
+            rest = " that were not pruned" if "PRUNED" in states else ""
             raise ValueError(
-                f"All {len(failed)} trials that were not pruned failed, the first with "
-                f"{failed[0]}"
+                f"All {len(failed)} trials{rest} failed, the first with {failed[0]}"
             )
         if not failed:
             return

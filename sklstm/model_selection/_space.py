@@ -75,20 +75,59 @@ def _suggest_one(trial: Any, name: str, choice: Any) -> Any:
         return trial.suggest_int(
             name, choice.low, choice.high, step=choice.step, log=choice.log
         )
-    if isinstance(choice, kinds.CategoricalDistribution):
-        choice = choice.choices
     if hasattr(choice, "ppf"):
         return _suggest_scipy(trial, name, choice)
-    values = list(choice)
+    values, labels = _choices(choice)
+    return values[labels.index(trial.suggest_categorical(name, labels))]
+
+
+def _choices(choice: Any) -> tuple[list, list]:
+    """Return the values of a list, and what the study knows each by."""
+    values = list(getattr(choice, "choices", choice))
     if all(isinstance(value, np.generic) for value in values):
         values = [value.item() for value in values]
     if all(isinstance(value, _PLAIN) for value in values):
-        return trial.suggest_categorical(name, values)
+        return values, values
     # Optuna stores plain values only: of anything else, the place in the list.
     # Without addresses, so that another process reads the same.
-    kinds_of = [getattr(v, "__name__", type(v).__name__) for v in values]
-    labels = [f"{i}: {kind}" for i, kind in enumerate(kinds_of)]
-    return values[labels.index(trial.suggest_categorical(name, labels))]
+    kinds = [getattr(v, "__name__", type(v).__name__) for v in values]
+    return values, [f"{i}: {kind}" for i, kind in enumerate(kinds)]
+
+
+def check_choices(space: Space, study: Any) -> None:
+    """Raise if a study knows a list of the space by other values.
+
+    Ranges may change from one run to the next; of lists, Optuna keeps the first.
+    """
+    from optuna.distributions import BaseDistribution, CategoricalDistribution
+
+    if callable(space):
+        return
+    for trial in study.get_trials(deepcopy=False):
+        for name, known in trial.distributions.items():
+            choice = space.get(name)
+            if choice is None or hasattr(choice, "dist"):
+                continue
+            is_list = not isinstance(choice, BaseDistribution) or isinstance(
+                choice, CategoricalDistribution
+            )
+            before = list(getattr(known, "choices", ()))
+            if is_list and _choices(choice)[1] != before:
+                raise ValueError(
+                    f"The study {study.study_name!r} searched {name!r} over "
+                    f"{before or known}, not over {_choices(choice)[1]}: the values of "
+                    "a list cannot change within a study; keep them, or give another "
+                    "study_name."
+                )
+
+
+def plain_params(params: dict[str, Any]) -> dict[str, Any] | None:
+    """Return parameters as a study can keep them, None if one is no plain value."""
+    plain = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in params.items()
+    }
+    return plain if all(isinstance(v, _PLAIN) for v in plain.values()) else None
 
 
 def _suggest_scipy(trial: Any, name: str, frozen: Any) -> Any:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import joblib
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
@@ -25,7 +26,9 @@ FAILURE = "sklstm_failure"
 WORKER = "sklstm_worker"
 BEAT = "sklstm_beat"
 LOST = "sklstm_lost"  # its process died, or it was one too many: it does not count
+PARAMS = "sklstm_params"  # what the estimator was given
 DATA = "sklstm_data"
+ESTIMATOR = "sklstm_estimator"
 
 # A process on another machine is taken for dead after so many seconds of silence.
 _SILENCE = 600.0
@@ -33,7 +36,12 @@ _BEAT_EVERY = 60.0
 
 
 def open_study(
-    storage: Any, name: str | None, sampler: Any, pruner: Any, data: tuple
+    storage: Any,
+    name: str | None,
+    sampler: Any,
+    pruner: Any,
+    data: tuple,
+    estimator: tuple,
 ) -> optuna.Study:
     """Return a new study, or go on with the one of that name in the storage.
 
@@ -47,6 +55,8 @@ def open_study(
         Copied: one search does not move another's.
     data : tuple
         What the trials are about; a study made on other data is refused.
+    estimator : tuple
+        What is searched, as `describe` gives it; likewise.
 
     Returns
     -------
@@ -62,18 +72,75 @@ def open_study(
         load_if_exists=True,
     )
     if storage is not None:
-        fingerprint = joblib.hash(data)
-        known = study.user_attrs.get(DATA)
-        if known is None:
-            study.set_user_attr(DATA, fingerprint)
-        elif known != fingerprint:
-            raise ValueError(
-                f"The study {name!r} was made on other data, other folds or another "
-                "scoring, so its scores say nothing here: give another study_name "
-                "(None for a new study every time, as nested cross-validation needs), "
-                "and a splitter that shuffles a random_state."
-            )
+        _compare(
+            study,
+            DATA,
+            joblib.hash(data),
+            f"The study {name!r} was made on other data, other folds or another "
+            "scoring, so its scores say nothing here: give another study_name (None "
+            "for a new study every time, as nested cross-validation needs). Folds that "
+            "are shuffled are the same again only with a random_state.",
+        )
+        _compare(
+            study,
+            ESTIMATOR,
+            joblib.hash(estimator),
+            f"The study {name!r} was made with another estimator, or other parameters "
+            "of it, so its scores say nothing here: give another study_name.",
+        )
     return study
+
+
+def _compare(study: optuna.Study, key: str, fingerprint: str, message: str) -> None:
+    known = study.user_attrs.get(key)
+    if known is None:
+        study.set_user_attr(key, fingerprint)
+    elif known != fingerprint:
+        raise ValueError(message)
+
+
+_NO_MATTER = ("verbose", "n_jobs", "memory")
+
+
+def describe(estimator: Any) -> tuple:
+    """Return what an estimator is, all its parameters; equal in every process.
+
+    Parameters
+    ----------
+    estimator : estimator
+        As it is given to a search.
+
+    Returns
+    -------
+    tuple
+        Of plain values, for hashing.
+    """
+    params = sorted(estimator.get_params(deep=True).items())
+    return (
+        _describe(estimator),
+        *(
+            (name, _describe(value))
+            for name, value in params
+            if name.rpartition("__")[2] not in _NO_MATTER
+        ),
+    )
+
+
+def _describe(value: Any) -> Any:
+    # No addresses, which differ from process to process.
+    if isinstance(value, dict):
+        return [(str(key), _describe(value[key])) for key in value]
+    if isinstance(value, list | tuple):
+        return [_describe(item) for item in value]
+    if isinstance(value, bool | int | float | str | np.ndarray | None):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    kind = value if callable(value) and hasattr(value, "__qualname__") else type(value)
+    config = {}
+    if hasattr(value, "get_config") and not isinstance(value, type):
+        config = {**value.get_config(), "name": None}  # Keras numbers names
+    return (kind.__module__, kind.__qualname__, repr(sorted(config.items())))
 
 
 def _connect(storage: Any) -> Any:
@@ -83,6 +150,11 @@ def _connect(storage: Any) -> Any:
     from sqlalchemy.exc import DBAPIError
 
     for attempt in range(6):
+        if "://" not in storage:
+            raise ValueError(
+                f"storage={storage!r} is no address of a database: for a file of that "
+                f"name give storage='sqlite:///{storage}'."
+            )
         try:
             return optuna.storages.get_storage(storage)
         except DBAPIError:

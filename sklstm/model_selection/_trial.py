@@ -108,7 +108,7 @@ def run_trial(job: Job, params: dict, number: int, earlier: list[dict]) -> Outco
             if job.error_score == "raise":
                 raise
             outcome.state = "FAIL"
-            outcome.failure = f"{type(error).__name__}: {error}"
+            outcome.failure = f"{type(error).__name__}: {_reason(error)}"
             if isinstance(error, MemoryError) or "Exhausted" in type(error).__name__:
                 clear_pool()
             break
@@ -128,6 +128,15 @@ def run_trial(job: Job, params: dict, number: int, earlier: list[dict]) -> Outco
             break
     outcome.ends = ends.stretch()
     return outcome
+
+
+def _reason(error: Exception) -> str:
+    """Return an error's own words, of TensorFlow's without the traceback in them."""
+    lines = str(error).strip().splitlines()
+    if len(lines) > 8:
+        told = [line for line in lines if line.strip() and not line.startswith(" ")]
+        return (told or lines)[-1].strip()
+    return "\n".join(lines)
 
 
 def _stretches(earlier: list[dict], fold: int | None) -> list[dict]:

@@ -109,6 +109,18 @@ def fitted(four):
             dropout=0,
             random_state=0,
         ),
+    ],
+    expected_failed_checks=lambda estimator: EXPECTED_FAILURES,
+)
+def test_sklearn_check(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+# A check weighs one class a thousand times the others: the gradient is large, and said.
+@pytest.mark.filterwarnings("ignore:.*gradient")
+@parametrize_with_checks(
+    [
         LSTMImageClassifier(
             "cnn_lstm",
             units=4,
@@ -117,11 +129,11 @@ def fitted(four):
             batch_size=16,
             dropout=0,
             random_state=0,
-        ),
+        )
     ],
     expected_failed_checks=lambda estimator: EXPECTED_FAILURES,
 )
-def test_sklearn_check(estimator, check):
+def test_sklearn_check_of_a_network_that_takes_images(estimator, check):
     check(estimator)
 
 

@@ -4,6 +4,7 @@ import pytest
 from scipy.stats import loguniform
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
 from sklearn.svm import SVC
 
 from sklstm import OptunaSearchCV
@@ -44,3 +45,8 @@ def test_bad_input(search):
         SearchDisplay.from_estimator(search, metric="f1")
     with pytest.raises(NotFittedError):
         SearchDisplay.from_estimator(OptunaSearchCV(SVC(), {"C": [1]}))
+
+
+def test_other_searches_have_no_study():
+    with pytest.raises(TypeError, match="GridSearchCV has no study to draw"):
+        SearchDisplay.from_estimator(GridSearchCV(SVC(), {"C": [1]}))

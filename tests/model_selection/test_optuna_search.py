@@ -28,8 +28,8 @@ from sklearn.model_selection import (
     StratifiedKFold,
     cross_val_score,
 )
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.svm import SVC
 
 from sklstm import LSTMImageClassifier, OptunaSearchCV, PatchSequencer, RowSequencer
@@ -281,7 +281,7 @@ def test_a_failed_trial_is_told_and_the_search_goes_on():
 def test_all_failed_or_raise():
     failing = {"estimator": Choosy(), "space": {"fail": [True]}}
     with pytest.raises(
-        ValueError, match=r"All 6 trials .* failed.*MemoryError: no room"
+        ValueError, match=r"^All 6 trials failed, .*MemoryError: no room"
     ):
         svc_search(**failing).fit(X_IRIS, Y_IRIS)
     with pytest.raises(MemoryError, match="no room"):
@@ -524,6 +524,105 @@ def test_goes_on_with_a_named_study_and_counts_what_is_there(tmp_path):
     assert len(unnamed.study_.trials) == 2
     with pytest.raises(ValueError, match="made on other data"):
         svc_search(storage=storage, study_name="iris").fit(X_IRIS[1:], Y_IRIS[1:])
+
+
+def test_the_space_may_change_and_scores_stay_with_their_parameters(tmp_path):
+    storage = f"sqlite:///{tmp_path}/study.db"
+    kept = {"storage": storage, "study_name": "s", "cv": 3}
+    both = {"quality": FloatDistribution(0.6, 0.9), "fail": [False]}
+    first = svc_search(estimator=Choosy(), space=both, n_trials=3, **kept)
+    first.fit(X_IRIS, Y_IRIS)
+    # Without `fail`, and over worse values: the best is one of the first three.
+    less = {"quality": FloatDistribution(0.1, 0.2)}
+    second = svc_search(estimator=Choosy(), space=less, n_trials=5, **kept)
+    second.fit(X_IRIS, Y_IRIS)
+    assert second.cv_results_["params"][:3] == first.cv_results_["params"]
+    assert second.best_params_ == first.best_params_
+    assert second.best_params_["fail"] is False
+    assert second.best_estimator_.quality == pytest.approx(second.best_score_)
+    assert second.cv_results_["param_fail"].mask.tolist() == [False] * 3 + [True] * 2
+    # With it again.
+    third = svc_search(estimator=Choosy(), space=both, n_trials=6, **kept)
+    third.fit(X_IRIS, Y_IRIS)
+    assert third.best_params_["quality"] == pytest.approx(third.best_score_)
+
+    def function(trial):
+        return {"quality": trial.suggest_float("q", 0.95, 0.99)}
+
+    with pytest.raises(ValueError, match="made with another estimator"):
+        svc_search(estimator=Choosy(0.3), space=less, n_trials=6, **kept).fit(
+            X_IRIS, Y_IRIS
+        )
+    n_before = len(third.study_.trials)
+    other = {"quality": FloatDistribution(0.1, 0.2), "fail": [False, True]}
+    with pytest.raises(
+        ValueError, match=r"searched 'fail' over \[False\], not over \[False, True\]"
+    ):
+        svc_search(estimator=Choosy(), space=other, n_trials=9, **kept).fit(
+            X_IRIS, Y_IRIS
+        )
+    assert len(third.study_.trials) == n_before
+    kept["study_name"] = "f"
+    last = svc_search(estimator=Choosy(), space=function, n_trials=2, **kept)
+    last.fit(X_IRIS, Y_IRIS)
+    assert 0.95 <= last.best_params_["quality"] <= 0.99
+
+
+def test_values_that_no_study_can_keep_need_their_space(tmp_path):
+    kept = {"storage": f"sqlite:///{tmp_path}/s.db", "study_name": "s"}
+    pipeline = Pipeline([("pre", None), ("svc", SVC())])
+    steps = {"pre": [StandardScaler(), MinMaxScaler()]}
+    first = svc_search(estimator=pipeline, space=steps, n_trials=2, **kept)
+    first.fit(X_IRIS, Y_IRIS)
+    again = svc_search(estimator=pipeline, space=steps, n_trials=3, **kept)
+    again.fit(X_IRIS, Y_IRIS)
+    assert type(again.best_params_["pre"]) in (StandardScaler, MinMaxScaler)
+    other = {"svc__C": loguniform(0.1, 10)}
+    search = svc_search(estimator=pipeline, space=other, n_trials=4, **kept)
+    with pytest.raises(ValueError, match="values that are not plain"):
+        search.fit(X_IRIS, Y_IRIS)
+
+
+def test_an_estimator_is_known_again_in_any_process():
+    def described(classifier=None, **params):
+        steps = [("seq", RowSequencer(**params)), ("clf", classifier or SVC())]
+        return joblib.hash(study_module.describe(Pipeline(steps)))
+
+    assert described() == described(SVC(verbose=True))
+    others = [
+        described(axis="columns"),
+        described(SVC(C=2)),
+        described(SVC(kernel=sum)),
+        described(LogisticRegression()),
+        described(LSTMImageClassifier()),
+        described(LSTMImageClassifier(optimizer__beta_1=0.8)),
+    ]
+    assert len({described(), *others}) == 1 + len(others)
+    assert described(SVC(kernel=lambda X, Y: X)) == described(
+        SVC(kernel=lambda X, Y: X)
+    )
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        ({"pruner": "median"}, TypeError, "pruner='median' must be a pruner of Optuna"),
+        ({"sampler": "tpe"}, TypeError, "sampler='tpe' must be a sampler of Optuna"),
+        (
+            {"pruner": optuna.pruners.MedianPruner},
+            TypeError,
+            "must be a pruner of Optuna",
+        ),
+        (
+            {"storage": "digits.db", "study_name": "a"},
+            ValueError,
+            "'digits.db' is no address .* give storage='sqlite:///digits.db'",
+        ),
+    ],
+)
+def test_what_is_not_optunas_is_said_before_the_first_trial(params, error, message):
+    with pytest.raises(error, match=message):
+        svc_search(**params).fit(X_IRIS, Y_IRIS)
 
 
 def test_a_function_as_scoring_is_known_again(tmp_path):
