@@ -1,7 +1,7 @@
 """Convolutions with an LSTM against convolutions alone, of equally many weights.
 
+    python benchmarks/hybrid.py --data FOLDER [--images 2000] [--epochs 20]
     python benchmarks/hybrid.py digits [--seeds 10]
-    python benchmarks/hybrid.py cifar10 --data FOLDER [--images 2000] [--epochs 20]
 
 "digits": 134 of scikit-learn's digits, the others are the test; hybrid and CNN with
 augmentation="light" and otherwise defaults, beside the row LSTM and a tuned SVC.
@@ -126,7 +126,9 @@ def cifar10(args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=["digits", "cifar10"])
+    parser.add_argument(
+        "part", choices=["digits", "cifar10"], nargs="?", default="cifar10"
+    )
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=20)

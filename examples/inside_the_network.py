@@ -36,7 +36,7 @@ models = {
         sequencer=RowSequencer(), augmentation="light"
     ),
     "patches, attention": LSTMImageClassifier(
-        sequencer=PatchSequencer(patch_size=2, stride=1, order="snake"),
+        sequencer=PatchSequencer(patch_size=4, stride=1),
         attention="additive",
         augmentation="light",
     ),

@@ -8,6 +8,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
+
+    FRAMES_OF_FIT = 2  # its own, and that of the decorator
 except ImportError:  # scikit-learn < 1.9 has no callbacks
 
     class _NoContext:
@@ -30,5 +32,13 @@ except ImportError:  # scikit-learn < 1.9 has no callbacks
         """Return the method as it is."""
         return method
 
+    FRAMES_OF_FIT = 1
 
-__all__ = ["CallbackSupportMixin", "Interval", "StrOptions", "with_callbacks"]
+
+__all__ = [
+    "FRAMES_OF_FIT",
+    "CallbackSupportMixin",
+    "Interval",
+    "StrOptions",
+    "with_callbacks",
+]

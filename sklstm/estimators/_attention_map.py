@@ -6,23 +6,25 @@ from sklstm._keras import keras
 
 import numpy as np
 
+from sklstm.estimators._compiled import Recipe
 from sklstm.networks import AttentionPooling, MultiScaleAttention, SelfAttention
 
 _HEADS = keras.layers.MultiHeadAttention
 
 
-def has_attention(model: keras.Model) -> bool:
-    """Tell whether the network weighs its steps."""
-    return bool(_attention_layers(model))
+def has_attention(model: keras.Model, recipe: Recipe) -> bool:
+    """Tell whether the network weighs its steps, in a way that can be followed."""
+    return bool(_attention_layers(_network_itself(model)[1], recipe))
 
 
 def step_weights(
-    model: keras.Model, x: np.ndarray, batch_size: int, last: bool, bidirectional: bool
+    model: keras.Model, x: np.ndarray, batch_size: int, recipe: Recipe
 ) -> np.ndarray:
     """Return how much each step counts in what the softmax is given.
 
     Attention between the steps says at which steps each step looks, the pooling how
-    much each looking step counts: the product of the two.
+    much each looking step counts: the product of the two. Maxima over the steps count
+    as their mean.
 
     Parameters
     ----------
@@ -32,19 +34,24 @@ def step_weights(
         Samples as the network takes them.
     batch_size : int
         Samples at a time.
-    last, bidirectional : bool
-        The pooling reads the last step, and of the way back the first.
+    recipe : Recipe
+        What the network was made of.
 
     Returns
     -------
     ndarray of shape (n, n_steps), float32
         Rows sum to one.
     """
-    layers = _attention_layers(model)
-    read = keras.Model(model.inputs[0], [_read_by(layer) for layer in layers])
+    before, network = _network_itself(model)
+    layers = _attention_layers(network, recipe)
+    read = keras.Model(network.inputs[0], [_read_by(layer) for layer in layers])
+    last = recipe.network_params.get("pooling", "last") == "last"
+    bidirectional = recipe.network_params.get("bidirectional", True)
     maps = []
     for i in range(0, len(x), batch_size):
-        part = x[i : i + batch_size].astype("float32", copy=False)
+        part: Any = x[i : i + batch_size].astype("float32", copy=False)
+        if before is not None:
+            part = before(part, training=False)
         steps = _as_list(read(part, training=False))
         if isinstance(layers[-1], AttentionPooling):
             weights = layers[-1].step_weights(steps[-1])[..., 0]
@@ -54,19 +61,27 @@ def step_weights(
             if not isinstance(layer, AttentionPooling):
                 weights = _looked_at(layer, inputs, weights)
         maps.append(keras.ops.convert_to_numpy(keras.ops.cast(weights, "float32")))
-    return np.concatenate(maps)
+    weights = np.concatenate(maps)
+    # In half precision a row's sum is off by a thousandth.
+    return weights / weights.sum(axis=1, keepdims=True)
 
 
-def _attention_layers(model: keras.Model) -> list:
+def _network_itself(model: keras.Model) -> tuple[keras.Model | None, keras.Model]:
+    """Take a user's own network from behind augmentation and scan, where they are."""
+    *before, network = model.layers
+    if not before or not isinstance(network, keras.Model):
+        return None, model
+    return keras.Model(model.inputs[0], before[-1].output), network
+
+
+def _attention_layers(model: keras.Model, recipe: Recipe) -> list:
     """Return the layers that weigh the steps, in the order of reading."""
     kinds = (AttentionPooling, SelfAttention, MultiScaleAttention)
-    return [
-        layer
-        for layer in model.layers
-        if isinstance(layer, kinds)
-        # A user's own may look from one sequence at another: nothing to say of it.
-        or (isinstance(layer, _HEADS) and layer.name.endswith("_attention"))
-    ]
+    if not callable(recipe.network):
+        return [layer for layer in model.layers if isinstance(layer, (*kinds, _HEADS))]
+    # How a network of the user's own reads the steps is known only of this pooling.
+    found = [layer for layer in model.layers if isinstance(layer, kinds)]
+    return found if found and isinstance(found[-1], AttentionPooling) else []
 
 
 def _read_by(layer: Any) -> Any:

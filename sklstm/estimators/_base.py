@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from sklstm._compat import CallbackSupportMixin
+from sklstm._compat import FRAMES_OF_FIT, CallbackSupportMixin
 from sklstm.estimators._samples import check_samples
 from sklstm.images import unchanged_on_error
 
@@ -31,7 +31,7 @@ _ROUTED = ("network", "optimizer", "loss", "metrics", "callbacks")
 # (benchmarks/digits.py --small).
 _FEWEST_UPDATES = 1200
 # What a network is given of the estimator's own parameters, if it takes them.
-_NETWORK_PARAMS = (
+SHARED_PARAMS = (
     "units",
     "n_layers",
     "bidirectional",
@@ -106,6 +106,14 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
                         f"names none of the parameters of {prefix}."
                     )
                 routed[name] = params.pop(name)
+            elif found and prefix in ("sequencer", "augmentation"):
+                whole = params.get(prefix, own[prefix])
+                if not hasattr(whole, "set_params"):
+                    raise ValueError(
+                        f"Invalid parameter {name!r} for {type(self).__name__}: "
+                        f"{prefix}={whole!r} has no parameters of its own; set "
+                        f"{prefix} as a whole."
+                    )
         super().set_params(**params)
         new = {k: v for k, v in routed.items() if k not in self._routed_names()}
         self.__dict__.update(routed)
@@ -178,6 +186,8 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         continues: bool,
     ) -> None:
         """Take a network from the pool and start it, or go on with the own one."""
+        from sklstm._keras import keras
+
         from sklstm.estimators._compiled import Recipe
         from sklstm.estimators._pool import POOL, Lease
 
@@ -201,14 +211,17 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
             },
             one_hot=self._one_hot(),
             reading_params=reading,
-            dtype_policy=self.dtype_policy,
+            # By name: whoever loads a pickle may have another policy.
+            dtype_policy=self.dtype_policy or keras.config.dtype_policy().name,
         )
         if continues:
             own = self._lease.recipe
             if replace(own, input_dtype=recipe.input_dtype).key() != recipe.key():
+                changed = recipe.changes(own)
+                names = ["sequencer" if n == "index_map" else n for n in changed]
                 raise ValueError(
-                    f"{', '.join(recipe.changes(own))} changed since the last fit, and "
-                    "a network that trains on cannot follow: set it back, or fit with "
+                    f"{', '.join(names)} changed since the last fit, and a network "
+                    "that trains on cannot follow: set it back, or fit with "
                     "warm_start=False."
                 )
             if own.input_dtype != recipe.input_dtype:  # bytes before, floats now
@@ -243,7 +256,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
     def _network_params(self) -> dict[str, Any]:
         from sklstm.networks import get_network
 
-        params = {name: getattr(self, name) for name in _NETWORK_PARAMS}
+        params = {name: getattr(self, name) for name in SHARED_PARAMS}
         params["input_noise"] = self._noise()
         known = inspect.signature(get_network(self.network).build).parameters
         if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
@@ -253,8 +266,14 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
             params = {k: v for k, v in params.items() if k in known}
         if params.get("pooling") is None:
             params.pop("pooling", None)  # the network has its own default
-        for name, value in self._routed_to("network").items():
-            params[name.removeprefix("network__")] = value
+        for routed, value in self._routed_to("network").items():
+            name = routed.removeprefix("network__")
+            if name in ("input_shape", "n_classes"):
+                raise ValueError(f"{routed} is given: it follows from X and y.")
+            if name in ("index_map", "augmentation"):
+                own = "sequencer" if name == "index_map" else name
+                raise ValueError(f"{routed} is given: set {own} instead.")
+            params[name] = value
         return params
 
     def _noise(self) -> float:
@@ -387,7 +406,9 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         finally:
             let_go(plan.callbacks)
         norms = self.history_["gradient_norm"][-result.n_epochs :]
-        warn_about_gradients(norms, stacklevel=6)  # the line that calls fit
+        warn_about_gradients(
+            norms, stacklevel=4 + FRAMES_OF_FIT
+        )  # the line that calls fit
         return result
 
 

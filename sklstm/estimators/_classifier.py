@@ -34,7 +34,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         "conv_lstm" for volumes and videos. Or a function ``(input_shape, n_classes,
         **params)`` that returns a `keras.Model`, not compiled, whose output is
         (n, n_classes) probabilities; ``input_shape`` is ``(None, n_features)``, or
-        that of an image if the function has an attribute ``takes = "images"``. Of the
+        that of an image or volume, channels last, if the function has an attribute
+        ``takes = "images"`` or ``takes = "volumes"``. Of the
         parameters below that shape the network it gets those it names, and all of
         ``network__*``.
     sequencer : RowSequencer, PatchSequencer, VolumeSequencer or None, default=None
@@ -124,7 +125,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         Classes or instances; ``callbacks__*`` goes to classes, as in scikeras. One
         that listens to single batches makes training run through Keras' own `fit`,
         which is slower.
-    dtype_policy : str or None, default=None
+    dtype_policy : {"float32", "mixed_float16", "mixed_bfloat16"}, default=None
         "mixed_float16" or "mixed_bfloat16" compute in half precision where the
         hardware gains by it; weights and probabilities stay float32. None for the
         policy that Keras has.
@@ -223,7 +224,10 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         "loss": "no_validation",
         "metrics": "no_validation",
         "callbacks": "no_validation",
-        "dtype_policy": [str, None],
+        "dtype_policy": [
+            StrOptions({"float32", "mixed_float16", "mixed_bfloat16"}),
+            None,
+        ],
         "warm_start": ["boolean"],
         "op_determinism": ["boolean"],
         "random_state": ["random_state"],
@@ -501,10 +505,15 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             x_val = self._samples(X_val, reset=False)
         except (TypeError, ValueError) as error:
             # It speaks of X, as every check of images does.
-            hint = ""
-            if "was fitted on" in str(error):
-                hint = " (in a Pipeline, transform_input=['X_val'] leads it along)"
-            raise type(error)(f"X_val cannot be used{hint}: {error}") from None
+            reason = str(error)
+            if "was fitted on" in reason:
+                reason = (reason.rpartition(";")[0] or reason).removeprefix("X ")
+                reason = f"it {reason}"
+                reason += (
+                    "; bring X_val to the form of X (in a Pipeline, "
+                    "transform_input=['X_val'] leads it through the same steps)."
+                )
+            raise type(error)(f"X_val cannot be used: {reason}") from None
         labels = check_labels(y_val, len(x_val), "y_val", "X_val")
         return x_val, encode(labels, self.classes_, "y_val")
 
@@ -548,8 +557,12 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
     def attention_map(self, X: Any, per: str = "step") -> np.ndarray:
         """Return how much the network looks at each step, or at each pixel.
 
-        Needs a network with `attention`, or ``pooling="attention"``. Attention among
-        the steps is counted as often as the pooling reads the looking step.
+        Needs a network with `attention`, or ``pooling="attention"``; of a network of
+        your own, one that ends in an `AttentionPooling`. The weight of step k is the
+        sum over all steps q of (how much the pooling takes of q) times (how much q
+        looks at k). A mean takes of all steps alike, and a maximum counts as one;
+        "last" takes half of the last step and half of the first, at which the way back
+        ends, or all of the last.
 
         Parameters
         ----------
@@ -588,23 +601,21 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
 
         if per not in ("step", "pixel"):
             raise ValueError(f"per={per!r} must be 'step' or 'pixel'.")
-        if per == "pixel" and self.sequencer is None:
+        if per == "pixel" and not hasattr(self, "sequencer_"):
             raise ValueError(
                 "per='pixel' needs a sequencer inside the classifier: set sequencer=, "
                 "or give the weights per step to steps_to_image of the one before it."
             )
         compiled = self._lease.compiled
-        if not has_attention(compiled.model):
+        if not has_attention(compiled.model, self._lease.recipe):
             raise ValueError(
-                "The network does not weigh its steps: set attention='additive', "
-                "'self', 'multihead' or 'multiscale', or pooling='attention'."
+                "The network does not weigh its steps: of the named ones, 'lstm' and "
+                "'lstm_transformer' do, with attention='additive', 'self', "
+                "'multihead' or 'multiscale', or pooling='attention'."
             )
+        x = self._samples(X, reset=False)
         weights = step_weights(
-            compiled.model,
-            self._samples(X, reset=False),
-            compiled.predict_batch,
-            self.pooling in (None, "last"),
-            self.bidirectional,
+            compiled.model, x, compiled.predict_batch(x), self._lease.recipe
         )
         return weights if per == "step" else self.sequencer_.steps_to_image(weights)
 

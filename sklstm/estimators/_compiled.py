@@ -21,6 +21,7 @@ from sklstm.networks import (
     HyperNoise,
     PenaltyStrength,
     PixelEmbedding,
+    SelfAttention,
     Standardize,
     get_network,
     read_input,
@@ -157,7 +158,7 @@ class CompiledNetwork:
         optimizer.build(self.model.trainable_variables)
         self._optimizer_start = [_numpy(v) for v in optimizer.variables]
         self.engine = self._make_engine()
-        self.predict_batch = batch_within_memory(self.model)
+        self._predict_batches: dict[int, int] = {}
 
     def _make_engine(self) -> Any:
         if keras.backend.backend() != "tensorflow":
@@ -280,9 +281,17 @@ class CompiledNetwork:
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the network's output for every sample."""
+        most = self.predict_batch(x)
         if self.engine is not None:
-            return self.engine.predict(x, self.predict_batch)
-        return predict_in_buckets(self.model, x, min(self.predict_batch, 256))
+            return self.engine.predict(x, most)
+        return predict_in_buckets(self.model, x, min(most, 256))
+
+    def predict_batch(self, x: np.ndarray) -> int:
+        """Return how many samples to predict at a time."""
+        n_steps = x.shape[1]
+        if n_steps not in self._predict_batches:
+            self._predict_batches[n_steps] = batch_within_memory(self.model, n_steps)
+        return self._predict_batches[n_steps]
 
 
 def _read_before(build: Callable, reading_params: dict[str, Any]) -> Callable:
@@ -297,18 +306,21 @@ def _read_before(build: Callable, reading_params: dict[str, Any]) -> Callable:
     return built
 
 
-def batch_within_memory(model: keras.Model, n_values: int = 2**25) -> int:
+def batch_within_memory(model: keras.Model, n_steps: int, n_values: int = 2**25) -> int:
     """Return how many samples make no layer's output larger than 128 MiB, 512 at most.
 
-    Overlapping patches of large photographs are megabytes each.
+    Overlapping patches of large photographs are megabytes each, and attention weighs
+    each of them against each. `n_steps` stands for what the graph leaves open.
     """
-    sizes = [
-        math.prod(output.shape[1:])
-        for layer in _all_layers(model)
-        for output in keras.tree.flatten(getattr(layer, "output", []))
-        if None not in output.shape[1:]
-    ]
-    return max(1, min(512, n_values // max(sizes, default=1)))
+    sizes = [1]
+    for layer in _all_layers(model):
+        for output in keras.tree.flatten(getattr(layer, "output", [])):
+            shape = [n_steps if side is None else side for side in output.shape[1:]]
+            sizes.append(math.prod(shape))
+            if isinstance(layer, SelfAttention | keras.layers.MultiHeadAttention):
+                heads = getattr(layer, "n_heads", None) or layer.num_heads
+                sizes.append(heads * shape[0] ** 2)
+    return max(1, min(512, n_values // max(sizes)))
 
 
 def predict_in_buckets(

@@ -10,6 +10,8 @@ from typing import Any
 
 from sklstm._keras import import_quietly, keras
 
+from sklstm.estimators._base import SHARED_PARAMS
+
 # scikeras loads TensorFlow, whichever backend Keras has.
 BaseWrapper = import_quietly("scikeras.wrappers").BaseWrapper
 
@@ -77,13 +79,22 @@ def _check_network_params(build: Callable, network_params: dict[str, Any]) -> No
     known = inspect.signature(build).parameters
     if any(p.kind is p.VAR_KEYWORD for p in known.values()):
         return
+    function = getattr(build, "__name__", build)
+    own = ("input_shape", "n_classes", "index_map", "augmentation", *SHARED_PARAMS)
+    for name in ("input_shape", "n_classes"):
+        if name not in known:
+            raise TypeError(
+                f"The network function {function!r} must have parameters named "
+                f"input_shape and n_classes; it has {', '.join(known) or 'none'}."
+            )
     for name in network_params:
         if name not in known:
-            takes = [p for p in known if p not in ("input_shape", "n_classes")]
+            takes = [f"network__{p}" for p in known if p not in own]
+            shared = [p for p in known if p in SHARED_PARAMS]
+            also = f"; {', '.join(shared)} are set without network__" if shared else ""
             raise TypeError(
                 f"network__{name} is not a parameter of the network function "
-                f"{getattr(build, '__name__', build)!r}: it takes "
-                f"{', '.join(takes) or 'none'}."
+                f"{function!r}: it takes {', '.join(takes) or 'none'}{also}."
             )
 
 

@@ -18,6 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_method_params, indexable
 
 from sklstm._compat import (
+    FRAMES_OF_FIT,
     CallbackSupportMixin,
     Interval,
     StrOptions,
@@ -496,7 +497,7 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
             f"{len(failed)} of {len(states)} trials failed (see "
             f"cv_results_['failure']), the first with {failed[0]}",
             FitFailedWarning,
-            stacklevel=4,
+            stacklevel=3 + FRAMES_OF_FIT,  # the line that calls fit
         )
 
     def _refit_best(self, X: Any, y: Any, fit_params: dict) -> None:

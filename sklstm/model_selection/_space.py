@@ -154,12 +154,12 @@ def suggest_space(
     Parameters
     ----------
     estimator : estimator or Pipeline
-        With an `LSTMImageClassifier` in it, alone or as a step; sequencers before it
-        are searched too.
+        With an `LSTMImageClassifier` in it, alone or as a step; a `RowSequencer` or
+        `PatchSequencer` before it, or inside it, is searched too.
     level : {"basic", "architecture"}, default="basic"
         "basic": sequence length, dropout and learning rate. "architecture": also the
         structure of the network (its kind, layers, units, directions, attention,
-        pooling, embedding) and axis and order of the scan.
+        pooling, embedding), the axis of a scan by rows and the order of patches.
     image_shape : tuple, default=None
         Height and width of the images, to which the sequence length is scaled. None
         for what the sequencer's own `image_shape` says, else 28 by 28.
@@ -223,7 +223,7 @@ def _space_of(step: Any, architecture: bool, image_shape: tuple | None) -> dict:
         if architecture:
             space["axis"] = CategoricalDistribution(("rows", "columns"))
     elif isinstance(step, PatchSequencer):
-        size = int(np.max(step.patch_size))
+        size = int(np.min(step.patch_size))
         strides = sorted({max(1, size // 4), max(1, size // 2), size})
         space["stride"] = CategoricalDistribution(tuple(strides))
         if architecture:

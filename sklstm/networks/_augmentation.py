@@ -48,7 +48,16 @@ def check_augmentation(augmentation: Any) -> None:
     TypeError, ValueError
         Saying what would be right.
     """
-    if augmentation is None or isinstance(augmentation, keras.layers.Layer):
+    if isinstance(augmentation, keras.layers.Layer):
+        for layer in (augmentation, *getattr(augmentation, "layers", ())):
+            if type(layer).__name__ in ("MixUp", "CutMix"):
+                raise ValueError(
+                    f"augmentation={type(layer).__name__} mixes images of different "
+                    "classes and would have to mix their labels too, which a layer on "
+                    "images cannot."
+                )
+        return
+    if augmentation is None:
         return
     if isinstance(augmentation, str):
         if augmentation not in SHORT_FORMS:
@@ -113,7 +122,13 @@ def make_augmentation(augmentation: Any) -> "Augmentation | None":
         return None
     check_augmentation(augmentation)
     if isinstance(augmentation, keras.layers.Layer):
-        layers = [type(augmentation).from_config(augmentation.get_config())]
+        try:
+            layers = [type(augmentation).from_config(augmentation.get_config())]
+        except Exception as error:
+            raise ValueError(
+                f"augmentation={augmentation.name!r} cannot be copied, since its own "
+                f"configuration does not bring it back: {error}"
+            ) from error
     else:
         if isinstance(augmentation, str):
             augmentation = SHORT_FORMS[augmentation]
@@ -192,9 +207,13 @@ class Augmentation(keras.layers.Layer):
     def build(self, input_shape: tuple) -> None:
         shape = _slices_as_channels(input_shape)
         for change in self.changes:
-            if not change.built:
-                change.build(shape)
-            made = tuple(change.compute_output_shape(shape))
+            made = change.compute_output_spec(keras.KerasTensor(shape)).shape
+            weights = [w.name for w in change.weights if "seed" not in w.name]
+            if weights:
+                raise ValueError(
+                    f"augmentation={change.name!r} has weights ({', '.join(weights)}), "
+                    "which nothing would set: give a layer without."
+                )
             if made[1:] != shape[1:]:
                 raise ValueError(
                     f"augmentation={change.name!r} makes images of shape {made[1:]} of "
@@ -204,6 +223,8 @@ class Augmentation(keras.layers.Layer):
     def call(self, images: Any, training: bool = False) -> Any:
         ops = keras.ops
         x = ops.cast(images, "float32")
+        if not training:  # some layers do not ask
+            return x
         shape = tuple(x.shape[1:])
         if len(shape) == 4:
             x = ops.transpose(x, (0, 2, 3, 1, 4))

@@ -6,13 +6,16 @@ from typing import Any
 from sklstm._keras import keras
 
 from sklstm.networks._lstm import classify, lstm_stack, penalize
-from sklstm.networks._reading import read_input
+from sklstm.networks._reading import read_input, takes
 from sklstm.networks.layers import HyperDropout
 
 # What of a position's features the LSTMs read: a row's step is all its positions.
 _SQUEEZED = 16
+# Of images here, whatever Keras is set to.
+_ORDER: dict[str, Any] = {"data_format": "channels_last"}
 
 
+@takes("images")
 def cnn_lstm(
     input_shape: tuple[int, ...],
     n_classes: int,
@@ -59,6 +62,11 @@ def cnn_lstm(
     keras.Model
         Not compiled. Output (n, n_classes), probabilities in float32.
     """
+    if pooling not in ("max", "mean", "last"):
+        raise ValueError(
+            f"pooling={pooling!r} is none of 'max', 'mean' and 'last', which networks "
+            "with convolutions have."
+        )
     inputs, x = read_input(
         input_shape, augmentation=augmentation, input_noise=input_noise
     )
@@ -91,6 +99,7 @@ def cnn_lstm(
     return classify(inputs, x, n_classes, regularizer, "cnn_lstm")
 
 
+@takes("images")
 def cnn(
     input_shape: tuple[int, ...],
     n_classes: int,
@@ -125,6 +134,11 @@ def cnn(
     keras.Model
         Not compiled. Output (n, n_classes), probabilities in float32.
     """
+    if pooling not in ("max", "mean", "last"):
+        raise ValueError(
+            f"pooling={pooling!r} is none of 'max', 'mean' and 'last', which networks "
+            "with convolutions have."
+        )
     inputs, x = read_input(
         input_shape, augmentation=augmentation, input_noise=input_noise
     )
@@ -141,7 +155,7 @@ def cnn(
     kind = (
         kinds.GlobalMaxPooling2D if pooling == "max" else kinds.GlobalAveragePooling2D
     )
-    x = kind(name="pooling")(x)
+    x = kind(name="pooling", **_ORDER)(x)
     if dropout > 0:
         x = HyperDropout(dropout, name="dropout")(x)
     return classify(inputs, x, n_classes, regularizer, "cnn")
@@ -152,7 +166,7 @@ def _stem(x: Any, filters: int, regularizer: Any) -> Any:
     each = max(2, 4 // (halvings + 1))
     for i in range(halvings + 1):
         if i > 0:
-            x = keras.layers.MaxPooling2D(2, name=f"halve_{i}")(x)
+            x = keras.layers.MaxPooling2D(2, name=f"halve_{i}", **_ORDER)(x)
         for j in range(each):
             width = filters * min(2**i, 4)
             x = _convolve(x, width, 3, f"stem_{i}_{j}", regularizer)
@@ -169,6 +183,7 @@ def _convolve(
         use_bias=False,
         kernel_regularizer=regularizer,
         name=name,
+        **_ORDER,
     )(x)
     x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
     return keras.layers.ReLU(name=f"{name}_relu")(x) if relu else x

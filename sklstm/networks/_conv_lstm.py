@@ -5,10 +5,11 @@ from typing import Any
 from sklstm._keras import keras
 
 from sklstm.networks._lstm import classify, penalize
-from sklstm.networks._reading import read_input
+from sklstm.networks._reading import read_input, takes
 from sklstm.networks.layers import HyperDropout
 
 
+@takes("volumes")
 def conv_lstm(
     input_shape: tuple[int, ...],
     n_classes: int,
@@ -59,6 +60,7 @@ def conv_lstm(
             strides=2 if min(input_shape[1:3]) >= 8 else 1,
             padding="same",
             activation="relu",
+            data_format="channels_last",
             kernel_regularizer=regularizer,
         ),
         name="stem",
@@ -68,6 +70,7 @@ def conv_lstm(
             filters,
             3,
             padding="same",
+            data_format="channels_last",
             return_sequences=i < n_layers - 1,
             kernel_regularizer=regularizer,
             recurrent_regularizer=regularizer,
@@ -83,8 +86,8 @@ def conv_lstm(
             x = HyperDropout(dropout, name=f"dropout_{i}")(x)
     x = layers.Concatenate(name="pooling")(
         [
-            layers.GlobalAveragePooling2D(name="mean")(x),
-            layers.GlobalMaxPooling2D(name="max")(x),
+            layers.GlobalAveragePooling2D(data_format="channels_last", name="mean")(x),
+            layers.GlobalMaxPooling2D(data_format="channels_last", name="max")(x),
         ]
     )
     return classify(inputs, x, n_classes, regularizer, "conv_lstm")

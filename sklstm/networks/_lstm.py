@@ -5,7 +5,7 @@ from typing import Any
 from sklstm._keras import keras
 
 from sklstm.networks._fused_lstm import FusedLSTM
-from sklstm.networks._reading import read_input
+from sklstm.networks._reading import read_input, takes
 from sklstm.networks.attention import (
     AttentionPooling,
     MultiScaleAttention,
@@ -15,6 +15,7 @@ from sklstm.networks.attention import (
 from sklstm.networks.layers import HyperDropout, PenaltyStrength, PixelEmbedding
 
 
+@takes("sequences")
 def lstm(
     input_shape: tuple[int | None, ...],
     n_classes: int,
@@ -123,6 +124,7 @@ def lstm(
     return classify(inputs, x, n_classes, regularizer, "lstm")
 
 
+@takes("sequences")
 def lstm_transformer(
     input_shape: tuple[int | None, ...],
     n_classes: int,
@@ -192,6 +194,8 @@ def lstm_transformer(
     if attention == "additive":
         attention, pooling = None, "attention"
     heads = 1 if attention == "self" else n_heads
+    if heads < 1:
+        raise ValueError(f"n_heads={heads} must be at least 1.")
     for i in range(n_blocks):
         if attention == "multiscale":
             x = MultiScaleAttention(

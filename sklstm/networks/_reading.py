@@ -7,7 +7,8 @@ never exist in memory, and what training does to images is done before the scan.
 import base64
 import math
 import zlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from sklstm._keras import keras
 
@@ -16,6 +17,30 @@ import numpy as np
 from sklstm._index_map import aligned_unit
 from sklstm.networks._augmentation import make_augmentation
 from sklstm.networks.layers import HyperNoise, Standardize
+
+_Build = TypeVar("_Build", bound=Callable[..., Any])
+SAMPLES = ("sequences", "images", "volumes")
+
+
+def takes(kind: str) -> Callable[[_Build], _Build]:
+    """Mark a function that builds a network with what one sample of it is.
+
+    Parameters
+    ----------
+    kind : {"sequences", "images", "volumes"}
+        Kept as the function's attribute `takes`.
+
+    Returns
+    -------
+    callable
+        The decorator.
+    """
+
+    def mark(build: _Build) -> _Build:
+        build.takes = kind  # type: ignore[attr-defined]
+        return build
+
+    return mark
 
 
 def read_input(

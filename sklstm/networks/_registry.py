@@ -8,6 +8,7 @@ from sklstm._keras import keras
 from sklstm.networks._cnn import cnn, cnn_lstm
 from sklstm.networks._conv_lstm import conv_lstm
 from sklstm.networks._lstm import lstm, lstm_transformer
+from sklstm.networks._reading import SAMPLES
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,8 @@ class Network:
 
 
 NETWORKS = {
-    "lstm": Network(lstm, takes="sequences"),
-    "lstm_transformer": Network(lstm_transformer, takes="sequences"),
-    "cnn_lstm": Network(cnn_lstm, takes="images"),
-    "cnn": Network(cnn, takes="images"),
-    "conv_lstm": Network(conv_lstm, takes="volumes"),
+    build.__name__: Network(build, takes=getattr(build, "takes"))  # noqa: B009
+    for build in (lstm, lstm_transformer, cnn_lstm, cnn, conv_lstm)
 }
 
 
@@ -55,7 +53,12 @@ def get_network(network: str | Callable[..., keras.Model]) -> Network:
         If the name is not known.
     """
     if callable(network):
-        return Network(network, takes=getattr(network, "takes", "sequences"))
+        kind = getattr(network, "takes", "sequences")
+        if kind not in SAMPLES:
+            raise ValueError(
+                f"network.takes={kind!r} must be 'sequences', 'images' or 'volumes'."
+            )
+        return Network(network, takes=kind)
     if network not in NETWORKS:
         known = ", ".join(repr(name) for name in sorted(NETWORKS))
         raise ValueError(

@@ -1,6 +1,8 @@
 """Attention over the steps of a sequence, in `keras.ops` and Keras' own layers."""
 
 import math
+from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 from sklstm._keras import keras
@@ -125,10 +127,13 @@ class _StepAttention(keras.layers.Layer):
 
     def build(self, input_shape: tuple) -> None:
         n_features = input_shape[-1]
+        if self.n_heads < 1:
+            raise ValueError(f"n_heads={self.n_heads} must be at least 1.")
         if n_features % self.n_heads:
             raise ValueError(
                 f"n_heads={self.n_heads} does not divide the {n_features} features of "
-                "a step."
+                "a step, which are the units of all directions: set network__n_heads, "
+                "or units, so that it does."
             )
         self.positions = PositionEncoding(name="positions", dtype=self.dtype_policy)
         self.norm = keras.layers.LayerNormalization(
@@ -237,7 +242,13 @@ class MultiScaleAttention(_StepAttention):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.windows = [int(window) for window in windows]
+        sizes = list(windows) if isinstance(windows, Iterable) else []
+        if not sizes or not all(isinstance(n, Integral) and int(n) > 0 for n in sizes):
+            raise ValueError(
+                f"windows={windows!r} must be a tuple of numbers of steps, such as "
+                "(4, 16)."
+            )
+        self.windows = [int(size) for size in sizes]
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 
     def build(self, input_shape: tuple) -> None:

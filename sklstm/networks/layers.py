@@ -30,12 +30,11 @@ class Standardize(keras.layers.Layer):
         super().__init__(**{"autocast": False, **kwargs})
 
     def build(self, input_shape: tuple) -> None:
-        self.mean = self.add_weight(
-            shape=(), initializer="zeros", trainable=False, name="mean"
-        )
-        self.scale = self.add_weight(
-            shape=(), initializer="ones", trainable=False, name="scale"
-        )
+        # Keras rounds weights to half precision, too, unless told not to: a loaded
+        # model would read a mean of 3,500 as another.
+        own: dict[str, Any] = {"shape": (), "trainable": False, "autocast": False}
+        self.mean = self.add_weight(initializer="zeros", name="mean", **own)
+        self.scale = self.add_weight(initializer="ones", name="scale", **own)
 
     def set(self, mean: float, scale: float) -> None:
         """Set the two numbers, in the input's units.
@@ -240,12 +239,9 @@ class PixelEmbedding(keras.layers.Layer):
         self.units = units
 
     def build(self, input_shape: tuple) -> None:
-        self.low = self.add_weight(
-            shape=(), initializer="zeros", trainable=False, name="low"
-        )
-        self.high = self.add_weight(
-            shape=(), initializer="ones", trainable=False, name="high"
-        )
+        own: dict[str, Any] = {"shape": (), "trainable": False, "autocast": False}
+        self.low = self.add_weight(initializer="zeros", name="low", **own)
+        self.high = self.add_weight(initializer="ones", name="high", **own)
         self.levels = self.add_weight(
             shape=(self.n_levels, self.units),
             initializer="glorot_uniform",

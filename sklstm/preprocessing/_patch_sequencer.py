@@ -23,8 +23,9 @@ class PatchSequencer(BaseSequencer):
     ----------
     patch_size : int or tuple of int, default=16
         Side of a patch in pixels, or (height, width).
-    stride : int or tuple of int, default=8
+    stride : int or tuple of int, default=None
         Pixels from one patch to the next, or (down, across); at most the patch size.
+        None for half of it.
     order : {"raster", "snake", "hilbert"}, default="raster"
         Order of the patches. "raster" goes along each row of patches from the left;
         "snake" turns round at the end of each row; "hilbert" follows a Hilbert curve
@@ -85,7 +86,7 @@ class PatchSequencer(BaseSequencer):
     def __init__(
         self,
         patch_size: int | tuple[int, int] = 16,
-        stride: int | tuple[int, int] = 8,
+        stride: int | tuple[int, int] | None = None,
         order: str = "raster",
         image_shape: Any = None,
     ) -> None:
@@ -96,13 +97,15 @@ class PatchSequencer(BaseSequencer):
 
     def _scan(self, shape: tuple[int, ...], *, guessed: bool) -> np.ndarray:
         patch = check_sizes("patch_size", self.patch_size, _AXES)
-        stride = check_sizes("stride", self.stride, _AXES)
+        if self.stride is None:
+            stride = tuple(max(1, side // 2) for side in patch)
+        else:
+            stride = check_sizes("stride", self.stride, _AXES)
         check_choice("order", self.order, ["raster", "snake", "hilbert"])
         if any(s > p for s, p in zip(stride, patch, strict=True)):
             raise ValueError(
                 f"stride={self.stride!r} is larger than patch_size={self.patch_size!r} "
-                "and would leave pixels unread; it must be at most the patch size, and "
-                "is 8 unless set."
+                "and would leave pixels unread; it must be at most the patch size."
             )
         # scikit-learn's checks fit the default parameters to rows of a few values.
         if guessed and patch == (16, 16) and math.prod(shape) < 16:

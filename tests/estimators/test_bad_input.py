@@ -276,8 +276,8 @@ BAD_VALIDATION = {
     ),
     "other size": (
         lambda X, y: (X[:, :5], y),
-        r"^X_val cannot be used \(in a Pipeline, .*\): X holds images of \(5, 8\), "
-        r".* of \(8, 8\)",
+        r"^X_val cannot be used: it holds images of \(5, 8\), .* of \(8, 8\); bring X_"
+        r"val to the form of X \(in a Pipeline, transform_input=\['X_val'\] leads it",
     ),
 }
 
@@ -380,7 +380,7 @@ def test_routed_parameter_to_an_instance(three, fitted):
         (
             {"network__unit": 3},
             r"^network__unit is not a parameter of the network function 'lstm': it "
-            r"takes units, n_layers,",
+            r"takes .*; units, n_layers, .* are set without network__",
         ),
         (
             {"loss__label_smoothing": 0.1},

@@ -22,6 +22,7 @@ from sklstm import (
 )
 from sklstm.estimators import _pool, clear_pool
 from sklstm.estimators._attention_map import has_attention, step_weights
+from sklstm.estimators._compiled import Recipe
 from sklstm.networks import AttentionPooling, lstm, lstm_transformer
 from sklstm.networks.initialize import initialize
 
@@ -473,9 +474,59 @@ def test_what_is_refused(data, why):
         classifier.predict(X)
 
 
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (
+            {"sequencer__stride": 2},
+            "'sequencer__stride' .*sequencer=None has no parameters",
+        ),
+        (
+            {"augmentation": {"noise": 0.1}, "augmentation__noise": 0.2},
+            "'augmentation__noise' .* has no parameters of its own; set aug",
+        ),
+    ],
+)
+def test_nested_in_nothing_is_refused(params, message):
+    with pytest.raises(ValueError, match=message):
+        make().set_params(**params)
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        (
+            {"attention": "multiscale", "network__windows": 4},
+            ValueError,
+            r"windows=4 must be a tuple of numbers of steps, such as \(4, 16\)",
+        ),
+        (
+            {"attention": "multihead", "network__n_heads": 5},
+            ValueError,
+            "n_heads=5 does not divide the 8 features .* set network__n_heads",
+        ),
+        (
+            {"network__foo": 3},
+            TypeError,
+            r"'lstm': it takes network__embedding_units, network__n_heads, "
+            r"network__windows; units, .* are set without network__\.$",
+        ),
+        (
+            {"network": lambda shape, n_classes: None},
+            TypeError,
+            "must have parameters named input_shape and n_classes; it has shape, n_",
+        ),
+        ({"dtype_policy": "float_16"}, ValueError, "'dtype_policy' .* 'mixed_float16'"),
+    ],
+)
+def test_network_parameters_that_cannot_be(data, params, error, message):
+    with pytest.raises(error, match=message):
+        make(**{"units": 8, **ROWS, **params}).fit(*data)
+
+
 def test_attention_map_is_refused(data, fitted):
     X, y = data
-    with pytest.raises(ValueError, match="does not weigh its steps: set attention="):
+    with pytest.raises(ValueError, match="does not weigh its steps: of the named"):
         fitted.attention_map(X)
     with pytest.raises(ValueError, match="per='x' must be 'step' or 'pixel'"):
         fitted.attention_map(X, per="x")
@@ -530,17 +581,18 @@ def test_weights_are_pooling_times_attention(
 ):
     model = network_of(attention, pooling, bidirectional)
     if attention is None and pooling != "attention":
-        assert not has_attention(model)
+        assert not has_attention(model, recipe_of())
         return
-    assert has_attention(model)
     last = pooling == "last"
-    weights = step_weights(model, sequences, 2, last, bidirectional)
+    recipe = recipe_of(pooling=pooling, bidirectional=bidirectional)
+    assert has_attention(model, recipe)
+    weights = step_weights(model, sequences, 2, recipe)
     assert weights.shape == (5, N_STEPS)
     assert weights.dtype == np.float32
     assert weights.min() >= 0
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(
-        step_weights(model, sequences, 100, last, bidirectional), weights, atol=1e-6
+        step_weights(model, sequences, 100, recipe), weights, atol=1e-6
     )
     # Every sample has its own; but the last window is the last step alone.
     if (attention, last, bidirectional) != ("multiscale", True, False):
@@ -606,17 +658,54 @@ def test_the_mean_over_windows_of_a_transformer_can_be_mapped(sequences):
     model = lstm_transformer(
         (N_STEPS, 4), 3, units=2, attention="multiscale", pooling="attention"
     )
-    weights = step_weights(model, sequences, 5, False, True)
+    recipe = recipe_of("lstm_transformer", pooling="attention")
+    weights = step_weights(model, sequences, 5, recipe)
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
 
 
-def test_attention_of_other_names_is_found(sequences):
-    inputs = keras.Input((N_STEPS, 4))
-    layer = AttentionPooling(name="mine")
-    model = keras.Model(inputs, layer(inputs))
-    weights = step_weights(model, sequences, 5, True, True)
-    expected = to_numpy(layer.step_weights(sequences))[..., 0]
-    np.testing.assert_allclose(weights, expected, atol=1e-6)
+def recipe_of(network="lstm", **params):
+    return Recipe(network, (N_STEPS, 4), 3, "float32", network_params=params)
+
+
+def own_attention(input_shape, n_classes):
+    inputs = keras.Input(input_shape)
+    x = keras.layers.MultiHeadAttention(1, 2)(inputs, inputs)  # not followed
+    x = AttentionPooling(name="mine")(inputs + x)
+    outputs = keras.layers.Dense(n_classes, activation="softmax")(x)
+    return keras.Model(inputs, outputs)
+
+
+def own_heads(input_shape, n_classes):
+    inputs = keras.Input(input_shape)
+    x = keras.layers.MultiHeadAttention(1, 2, name="my_attention")(inputs, inputs)
+    x = keras.layers.GlobalAveragePooling1D()(x)
+    outputs = keras.layers.Dense(n_classes, activation="softmax")(x)
+    return keras.Model(inputs, outputs)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_attention_of_a_users_own_network(data, inside):
+    X, y = data
+    sequencer = RowSequencer() if inside else None
+    classifier = make(own_attention, sequencer=sequencer).fit(X, y)
+    weights = classifier.attention_map(X)
+    network = classifier.model_.layers[-1] if inside else classifier.model_
+    layer, steps = layer_steps(network, "mine", X.astype("float32"))
+    expected = to_numpy(layer.step_weights(steps))[..., 0]
+    np.testing.assert_allclose(weights, expected, atol=1e-5)
+    with pytest.raises(ValueError, match="does not weigh its steps"):
+        make(own_heads, sequencer=sequencer).fit(X, y).attention_map(X)
+
+
+def test_attention_map_is_that_of_the_fit(data):
+    X, y = data
+    settings = {"attention": "self", **ROWS}
+    fitted = make(**settings, pooling="mean").fit(X, y)
+    routed = make(**settings, network__pooling="mean").fit(X, y)
+    weights = fitted.attention_map(X)
+    np.testing.assert_array_equal(routed.attention_map(X), weights)
+    fitted.set_params(pooling="last", bidirectional=True)
+    np.testing.assert_array_equal(fitted.attention_map(X), weights)
 
 
 @pytest.mark.parametrize("attention", [None, "self", "multiscale", "additive"])
@@ -624,7 +713,7 @@ def test_blocks_of_a_transformer_are_followed_back(sequences, attention):
     model = lstm_transformer(
         (N_STEPS, 4), 3, units=2, attention=attention, n_blocks=2, windows=(2, 4)
     )
-    weights = step_weights(model, sequences, 2, True, True)
+    weights = step_weights(model, sequences, 2, recipe_of("lstm_transformer"))
     expected = np.zeros((5, N_STEPS))
     expected[:, [0, -1]] = 0.5
     if attention == "additive":

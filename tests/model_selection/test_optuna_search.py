@@ -266,8 +266,10 @@ def test_a_failed_trial_is_told_and_the_search_goes_on():
         n_trials=10,
         pruner=NEVER,
     )
-    with pytest.warns(FitFailedWarning, match="trials failed .*no room for this one"):
+    message = "trials failed .*no room for this one"
+    with pytest.warns(FitFailedWarning, match=message) as told:
         search.fit(X_IRIS, Y_IRIS)
+    assert told[0].filename == __file__
     states = search.cv_results_["trial_state"]
     for params, state, why in zip(
         search.cv_results_["params"], states, search.cv_results_["failure"], strict=True
