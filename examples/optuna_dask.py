@@ -5,7 +5,7 @@ A search on a Dask cluster
 The same search, its trials spread over the workers of a cluster: here two processes of
 this machine, or those of a scheduler that runs already (``--scheduler HOST:PORT``).
 With ``--storage`` the trials are kept, and the script can be killed and run again.
-Needs ``pip install "sklstm[distributed]"``. It takes about two minutes on two cores.
+Needs ``pip install -e ".[distributed]"``. It takes about two minutes on two cores.
 """
 
 import argparse

@@ -17,7 +17,7 @@ def fenced(language, text=README):
 
 
 def test_example_runs(capsys):
-    example, search = fenced("python")
+    example, hybrid, search = fenced("python")
     lines = [line for line in example.splitlines() if line.strip()]
     assert len(lines) <= 10
     namespace = {"__name__": "readme"}
@@ -25,7 +25,11 @@ def test_example_runs(capsys):
     assert re.fullmatch(r"accuracy: 0\.\d{3} \+- 0\.\d{3}\n", capsys.readouterr().out)
     # Measured .974 to .976; the example sets no random_state.
     assert namespace["scores"].mean() > 0.965
-    # The second goes on from the first; here with less of everything.
+    # The others go on from the first; here with less of everything.
+    assert 'augmentation="light")' in hybrid
+    hybrid = hybrid.replace('"light")', '"light", epochs=2)')
+    exec(compile(hybrid, "README.md", "exec"), namespace)
+    assert namespace["hybrid"].n_iter_ == 2
     namespace["model"].set_params(clf__epochs=2)
     assert "n_trials=30" in search
     search = search.replace("n_trials=30", "n_trials=2, cv=2")

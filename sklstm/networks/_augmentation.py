@@ -207,6 +207,8 @@ class Augmentation(keras.layers.Layer):
     def build(self, input_shape: tuple) -> None:
         shape = _slices_as_channels(input_shape)
         for change in self.changes:
+            if type(change).build is not keras.layers.Layer.build:
+                change.build(shape)
             made = change.compute_output_spec(keras.KerasTensor(shape)).shape
             weights = [w.name for w in change.weights if "seed" not in w.name]
             if weights:

@@ -22,8 +22,8 @@ from sklstm import (
 )
 from sklstm.estimators import _pool, clear_pool
 from sklstm.estimators._attention_map import has_attention, step_weights
-from sklstm.estimators._compiled import Recipe
-from sklstm.networks import AttentionPooling, lstm, lstm_transformer
+from sklstm.estimators._compiled import Recipe, batch_within_memory
+from sklstm.networks import AttentionPooling, SelfAttention, lstm, lstm_transformer
 from sklstm.networks.initialize import initialize
 
 SMALL = {
@@ -517,6 +517,16 @@ def test_nested_in_nothing_is_refused(params, message):
             "must have parameters named input_shape and n_classes; it has shape, n_",
         ),
         ({"dtype_policy": "float_16"}, ValueError, "'dtype_policy' .* 'mixed_float16'"),
+        (
+            {"network__augmentation": "light"},
+            ValueError,
+            "network__augmentation is given: set augmentation instead",
+        ),
+        (
+            {"network__input_shape": (8, 8)},
+            ValueError,
+            "network__input_shape is given: it follows from X and y",
+        ),
     ],
 )
 def test_network_parameters_that_cannot_be(data, params, error, message):
@@ -695,6 +705,34 @@ def test_attention_of_a_users_own_network(data, inside):
     np.testing.assert_allclose(weights, expected, atol=1e-5)
     with pytest.raises(ValueError, match="does not weigh its steps"):
         make(own_heads, sequencer=sequencer).fit(X, y).attention_map(X)
+
+
+def test_attention_is_predicted_within_memory():
+    inputs = keras.Input((None, 4))
+    x = SelfAttention(2)(inputs)
+    model = keras.Model(inputs, x)
+    assert batch_within_memory(model, 9) == 512
+    # Scores of 2 heads, 2,000 x 2,000 steps: four samples make 128 MiB.
+    assert batch_within_memory(model, 2000) == 2**25 // (2 * 2000**2)
+    heads = keras.layers.MultiHeadAttention(2, 2)
+    model = keras.Model(inputs, heads(inputs, inputs))
+    assert batch_within_memory(model, 2000) == 2**25 // (2 * 2000**2)
+
+
+def test_a_pickle_keeps_the_policy_it_was_trained_under(data):
+    X, y = data
+    before = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        fitted = make(**ROWS).fit(X, y)
+        expected = fitted.predict_proba(X)
+        pickled = pickle.dumps(fitted)
+    finally:
+        keras.config.set_dtype_policy(before)
+    np.testing.assert_array_equal(pickle.loads(pickled).predict_proba(X), expected)
+    map_of = make(**ROWS, dtype_policy="mixed_float16", pooling="attention")
+    weights = map_of.fit(X * 1000 + 70_000, y).attention_map(X * 1000 + 70_000)
+    assert np.isfinite(weights).all()
 
 
 def test_attention_map_is_that_of_the_fit(data):

@@ -426,3 +426,54 @@ def test_a_layer_that_changes_the_shape_is_refused():
         ValueError, match=r"shape \(4, 4, 1\) of .* must keep the shape"
     ):
         model_of(keras.layers.Resizing(4, 4), (8, 8, 1))
+
+
+@keras.saving.register_keras_serializable("tests")
+class Zeros(keras.layers.Layer):
+    """Does not know whether it trains, nor what shape it gives."""
+
+    def call(self, images):
+        return images * 0
+
+
+def test_a_layer_that_does_not_ask_whether_it_trains():
+    images = of(4, 8, 8, 1)
+    model = model_of(Zeros(), (8, 8, 1))
+    np.testing.assert_array_equal(to_numpy(model(images, training=False)), images)
+    assert not to_numpy(model(images, training=True)).any()
+
+
+def test_a_pipeline_of_keras():
+    images = of(20, 8, 8, 1)
+    pipeline = keras.layers.Pipeline([keras.layers.RandomFlip("vertical")])
+    changed = in_training(pipeline, images)
+    found = {flips_of(*pair)[0] for pair in zip(images, changed, strict=True)}
+    assert found == FLIPS["vertical"]
+
+
+class Unknown(keras.layers.Layer):
+    """Cannot tell what it was made of."""
+
+    def get_config(self):
+        raise NotImplementedError("no configuration")
+
+    def call(self, images):
+        return images
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (lambda: keras.layers.MixUp(), "augmentation=MixUp mixes images of different"),
+        (
+            lambda: keras.Sequential([keras.layers.CutMix()]),
+            "augmentation=CutMix mixes images of different classes",
+        ),
+        (lambda: keras.layers.Normalization(), "has weights .* give a layer without"),
+        (lambda: Unknown(name="mine"), "augmentation='mine' cannot be copied"),
+    ],
+    ids=["MixUp", "CutMix", "weights", "unknown"],
+)
+def test_layers_that_cannot_be(layer, message):
+    with pytest.raises(ValueError, match=message):
+        model_of(layer(), (8, 8, 1))

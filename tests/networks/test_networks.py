@@ -19,6 +19,7 @@ from sklstm.networks import (
     RandomNoise,
     Scan,
     SelfAttention,
+    get_network,
     lstm,
     read_input,
 )
@@ -57,10 +58,10 @@ def output(model, x):
     return to_numpy(model(x, training=False))
 
 
-def same_after_loading(model, x, path):
+def same_after_loading(model, x, path, mean=127.0):
     """Save, load, compare; return the loaded one."""
     initialize(model, np.random.SeedSequence(0))
-    model.get_layer("standardize").set(127.0, 70.0)
+    model.get_layer("standardize").set(mean, 70.0)
     expected = output(model, x)
     assert len(np.unique(expected, axis=0)) == len(x)  # it looks at its input
     model.save(path / "network.keras")
@@ -111,6 +112,71 @@ def test_loads_the_same_with_all_that_is_for_training(name, tmp_path):
     x = samples(shape)
     first, second = (to_numpy(loaded(x, training=True)) for _ in range(2))
     assert np.abs(first - second).max() > 1e-4
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_loads_the_same_in_half_precision(half, name, policy, tmp_path):
+    half(policy)
+    network = NETWORKS[name]
+    shape = SHAPES[network.takes][0]
+    model = network.build(shape, 4, **TINY[name])
+    half("float32")  # as in the process that loads
+    # A mean that half precision would round by ten.
+    same_after_loading(model, samples(shape) + 3373, tmp_path, mean=3500.0)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (20, 33, 3)])
+@pytest.mark.parametrize("units", [8, 16, 64])
+def test_the_control_has_as_many_weights(shape, units):
+    for params in ({}, {"n_layers": 2}, {"bidirectional": False}, {"filters": 16}):
+        hybrid = NETWORKS["cnn_lstm"].build(shape, 10, units=units, **params)
+        control = NETWORKS["cnn"].build(shape, 10, units=units, **params)
+        assert control.count_params() == pytest.approx(hybrid.count_params(), rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["cnn_lstm", "cnn"])
+def test_pooling_that_image_networks_lack(name):
+    with pytest.raises(ValueError, match="'attention' is none of 'max', 'mean' and 'l"):
+        NETWORKS[name].build((8, 8, 1), 3, pooling="attention")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_function_is_as_good_as_its_name(name):
+    network = NETWORKS[name]
+    small = {"conv_lstm": {"network__filters": 2}}.get(name, {"units": 2})
+    shape = {"sequences": (6, 3), "images": (8, 8), "volumes": (2, 8, 8)}
+    X = samples(shape[network.takes], n=12)
+    classifier = LSTMImageClassifier(network.build, epochs=1, **small)
+    assert classifier.fit(X, np.arange(12) % 3).predict(X).shape == (12,)
+
+
+def test_takes_something_else():
+    def build(input_shape, n_classes):
+        raise AssertionError
+
+    build.takes = "image"
+    with pytest.raises(ValueError, match="takes='image' must be 'sequences', 'images'"):
+        get_network(build)
+
+
+@pytest.mark.parametrize("n_heads", [0, 3])
+@pytest.mark.parametrize("name", ["lstm", "lstm_transformer"])
+def test_heads_that_cannot_be(name, n_heads):
+    if (name, n_heads) == ("lstm_transformer", 3):
+        return  # its heads may be narrower
+    with pytest.raises(ValueError, match=rf"n_heads={n_heads} (must|does)"):
+        NETWORKS[name].build((6, 3), 3, units=4, n_heads=n_heads, attention="multihead")
+
+
+def test_channels_last_whatever_keras_is_set_to():
+    before = keras.config.image_data_format()
+    try:
+        keras.config.set_image_data_format("channels_first")
+        first = NETWORKS["cnn"].build((12, 8, 1), 3)
+    finally:
+        keras.config.set_image_data_format(before)
+    assert first.get_layer("stem_0_0").output.shape == (None, 12, 8, 32)
 
 
 ATTENTION = {
