@@ -36,6 +36,20 @@ def test_mnist(data_dir):
     assert re.search(r"^seed 0, \d+ cores, Python 3.*, sklstm ", done.stdout, re.M)
 
 
+@pytest.mark.slow
+@pytest.mark.data
+def test_moving_digits_of_mnist(data_dir, tmp_path):
+    if not (data_dir / "mnist.npz").is_file():
+        pytest.skip(f"no mnist.npz in {data_dir}")
+    done = run("moving_digits.py", "--data", data_dir, "--out", tmp_path / "m.png")
+    assert done.returncode == 0, done.stderr
+    for name in ("conv_lstm", "lstm"):
+        accuracy = re.search(rf"^{name} +test accuracy ([01]\.\d+)", done.stdout, re.M)
+        assert accuracy is not None, done.stdout
+        assert float(accuracy[1]) > 0.95
+    assert (tmp_path / "m.png").is_file()
+
+
 def test_mnist_that_is_missing_is_named_in_one_line(tmp_path):
     done = run("mnist.py", "--data", tmp_path)
     assert done.returncode == 2

@@ -262,7 +262,9 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
             unknown = [name for name in params if name not in known]
             if isinstance(self.network, str):
-                self._refuse_without_effect(unknown)
+                not_shared = ("input_shape", "n_classes", "index_map", "augmentation")
+                own = [name for name in known if name not in (*params, *not_shared)]
+                self._refuse_without_effect(unknown, own)
             params = {k: v for k, v in params.items() if k in known}
         if params.get("pooling") is None:
             params.pop("pooling", None)  # the network has its own default
@@ -284,15 +286,16 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
             return self.input_noise
         return 0.5 if get_network(self.network).takes == "sequences" else 0.2
 
-    def _refuse_without_effect(self, names: list[str]) -> None:
+    def _refuse_without_effect(self, names: list[str], own: list[str]) -> None:
         """Raise if one of the parameters, which the network lacks, was set."""
         defaults = inspect.signature(type(self)).parameters
         for name in names:
             if getattr(self, name) != defaults[name].default:
+                instead = ", ".join(f"network__{other}" for other in own)
                 raise ValueError(
                     f"{name}={getattr(self, name)!r} has no effect on "
                     f"network={self.network!r}, which has no such parameter: leave it "
-                    "out."
+                    f"out{f' (it has {instead})' if instead else ''}."
                 )
 
     def _optimizer_params(self) -> dict[str, Any]:

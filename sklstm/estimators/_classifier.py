@@ -538,6 +538,22 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         check_is_fitted(self)
         return self._lease.compiled.predict(self._samples(X, reset=False))
 
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Return the logarithm of the probability of every class.
+
+        Parameters
+        ----------
+        X : array-like
+            As in `fit`, of the same shape per sample.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), float32
+            In the order of `classes_`; -inf where a probability is 0.
+        """
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable class.
 

@@ -137,6 +137,16 @@ def test_sklearn_check_of_a_network_that_takes_images(estimator, check):
     check(estimator)
 
 
+def test_logarithms_of_probabilities(fitted, four):
+    logarithms = fitted.predict_log_proba(four[2])
+    assert logarithms.dtype == np.float32
+    np.testing.assert_allclose(
+        np.exp(logarithms), fitted.predict_proba(four[2]), rtol=1e-6
+    )
+    search = GridSearchCV(fitted, {"units": [4]}, cv=2)
+    assert hasattr(search, "predict_log_proba")
+
+
 def test_table_of_expected_failures_is_short():
     assert len(EXPECTED_FAILURES) <= 2
 

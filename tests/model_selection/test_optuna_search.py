@@ -29,7 +29,7 @@ from sklearn.model_selection import (
     cross_val_score,
 )
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 from sklearn.svm import SVC
 
 from sklstm import LSTMImageClassifier, OptunaSearchCV, PatchSequencer, RowSequencer
@@ -504,6 +504,29 @@ def test_refit_for_the_median_best_epoch(digits):
     assert classifier.epochs == classifier.n_iter_ == int(best)
     assert not classifier.early_stopping
     assert "val_loss" not in classifier.history_
+
+
+def test_searches_a_sequencer_inside_the_classifier(digits):
+    inside = LSTMImageClassifier(
+        sequencer=PatchSequencer((4, 3)), units=4, epochs=1, random_state=0
+    )
+    model = Pipeline([("same", FunctionTransformer()), ("clf", inside)])
+    space = suggest_space(model)
+    assert space["clf__sequencer__stride"].choices == (1, 3)
+    order = suggest_space(model, "architecture")["clf__sequencer__order"]
+    assert set(order.choices) == {"raster", "snake", "hilbert"}
+    search = OptunaSearchCV(model, space, n_trials=4, cv=2, random_state=2)
+    search.fit(*digits)
+    assert set(search.cv_results_["trial_state"]) == {"COMPLETE"}
+    strides = [
+        params["clf__sequencer__stride"] for params in search.cv_results_["params"]
+    ]
+    assert set(strides) == {1, 3}
+    best = search.best_estimator_["clf"]
+    assert best.sequencer_.stride == search.best_params_["clf__sequencer__stride"]
+    params = {name: [value] for name, value in search.best_params_.items()}
+    grid = GridSearchCV(model, params, cv=2).fit(*digits)
+    assert grid.best_score_ == search.best_score_
 
 
 # Storage
