@@ -30,6 +30,8 @@ _ROUTED = ("network", "optimizer", "loss", "metrics", "callbacks")
 # Of "auto" epochs. Fewer leave a network on a hundred images far from trained
 # (benchmarks/digits.py --small).
 _FEWEST_UPDATES = 1200
+# What a network is given besides, and the parameter that it comes from.
+_READING = {"index_map": "sequencer", "augmentation": "augmentation"}
 # What a network is given of the estimator's own parameters, if it takes them.
 SHARED_PARAMS = (
     "units",
@@ -218,9 +220,9 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
             own = self._lease.recipe
             if replace(own, input_dtype=recipe.input_dtype).key() != recipe.key():
                 changed = recipe.changes(own)
-                names = ["sequencer" if n == "index_map" else n for n in changed]
+                names = ", ".join(_READING.get(name, name) for name in changed)
                 raise ValueError(
-                    f"{', '.join(names)} changed since the last fit, and a network "
+                    f"{names} changed since the last fit, and a network "
                     "that trains on cannot follow: set it back, or fit with "
                     "warm_start=False."
                 )
@@ -262,8 +264,8 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
             unknown = [name for name in params if name not in known]
             if isinstance(self.network, str):
-                not_shared = ("input_shape", "n_classes", "index_map", "augmentation")
-                own = [name for name in known if name not in (*params, *not_shared)]
+                given = (*params, *_READING, "input_shape", "n_classes")
+                own = [name for name in known if name not in given]
                 self._refuse_without_effect(unknown, own)
             params = {k: v for k, v in params.items() if k in known}
         if params.get("pooling") is None:
@@ -272,9 +274,8 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
             name = routed.removeprefix("network__")
             if name in ("input_shape", "n_classes"):
                 raise ValueError(f"{routed} is given: it follows from X and y.")
-            if name in ("index_map", "augmentation"):
-                own = "sequencer" if name == "index_map" else name
-                raise ValueError(f"{routed} is given: set {own} instead.")
+            if name in _READING and isinstance(self.network, str):
+                raise ValueError(f"{routed} is given: set {_READING[name]} instead.")
             params[name] = value
         return params
 

@@ -516,7 +516,11 @@ def test_nested_in_nothing_is_refused(params, message):
             TypeError,
             "must have parameters named input_shape and n_classes; it has shape, n_",
         ),
-        ({"dtype_policy": "float_16"}, ValueError, "'dtype_policy' .* 'mixed_float16'"),
+        (
+            {"dtype_policy": "float_16"},
+            ValueError,
+            "'dtype_policy' .* a str among .*'mixed_float16'",
+        ),
         (
             {"network__augmentation": "light"},
             ValueError,
