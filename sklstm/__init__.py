@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sklstm.estimators import LSTMImageClassifier
     from sklstm.model_selection import OptunaSearchCV
     from sklstm.preprocessing import (
+        FundusPreprocessor,
         ImageReader,
         PatchSequencer,
         RowSequencer,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # Where each public name lives. A new one is added here, in `__all__` and above;
 # tests/test_import.py compares the three.
 _HOME = {
+    "FundusPreprocessor": "sklstm.preprocessing",
     "ImageReader": "sklstm.preprocessing",
     "LSTMImageClassifier": "sklstm.estimators",
     "OptunaSearchCV": "sklstm.model_selection",
@@ -34,6 +36,7 @@ _HOME = {
 
 # Spelled out, because type checkers do not follow a computed `__all__`.
 __all__ = [
+    "FundusPreprocessor",
     "ImageReader",
     "LSTMImageClassifier",
     "OptunaSearchCV",

@@ -12,7 +12,13 @@ import pytest
 import sklstm
 
 HEAVY = ("jax", "keras", "optuna", "scikeras", "tensorflow", "torch")
-TRANSFORMERS = ("ImageReader", "PatchSequencer", "RowSequencer", "VolumeSequencer")
+TRANSFORMERS = (
+    "FundusPreprocessor",
+    "ImageReader",
+    "PatchSequencer",
+    "RowSequencer",
+    "VolumeSequencer",
+)
 
 
 def run_python(code, **environment):

@@ -1,8 +1,16 @@
 """Images to images, and images to sequences: NumPy and OpenCV only."""
 
+from sklstm.preprocessing._fundus import FundusPreprocessor, fov_mask
 from sklstm.preprocessing._image_reader import ImageReader
 from sklstm.preprocessing._patch_sequencer import PatchSequencer
 from sklstm.preprocessing._row_sequencer import RowSequencer
 from sklstm.preprocessing._volume_sequencer import VolumeSequencer
 
-__all__ = ["ImageReader", "PatchSequencer", "RowSequencer", "VolumeSequencer"]
+__all__ = [
+    "FundusPreprocessor",
+    "ImageReader",
+    "PatchSequencer",
+    "RowSequencer",
+    "VolumeSequencer",
+    "fov_mask",
+]

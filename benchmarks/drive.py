@@ -1,0 +1,157 @@
+"""Vessel maps of the DRIVE photographs: AUC, F1, sensitivity and time, beside others.
+
+    python benchmarks/drive.py --data FOLDER [--out FIGURE.png] [--tune]
+
+FOLDER holds drive.npz. All is counted inside the field of view of the test half, at
+thresholds chosen on the training half. Peers: CLAHE and a threshold on the green
+channel, and scikit-image's Frangi filter where scikit-image is installed. ``--tune``
+fits the weights of the vessel map on the training half and prints their module.
+"""
+
+import argparse
+import os
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import cv2
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
+
+from sklstm import FundusPreprocessor
+from sklstm.preprocessing import _vessels
+from sklstm.preprocessing._field_of_view import find_field
+
+
+def read(folder):
+    with np.load(Path(folder) / "drive.npz") as data:
+        return [data[name] for name in ("images", "vessels", "fov", "split")]
+
+
+def own_mask(image):
+    return find_field(image).mask(image.shape[:2])
+
+
+def tune(images, vessels):
+    """Return the weights of both steps, from training photographs alone."""
+    rng = np.random.default_rng(0)
+    masks = [own_mask(image) for image in images]
+    bars = [
+        _vessels.first_maps(i[..., 1], m) for i, m in zip(images, masks, strict=True)
+    ]
+    y = np.concatenate([v[m] for v, m in zip(vessels, masks, strict=True)])
+    rows = rng.choice(len(y), 400_000, replace=False)
+
+    def fit(maps, products=False):
+        X = np.concatenate([a[:, m].T for a, m in zip(maps, masks, strict=True)])[rows]
+        if products:
+            i, j = np.triu_indices(X.shape[1])
+            X = np.concatenate([X, X[:, i] * X[:, j]], axis=1)
+        mean, scale = X.mean(axis=0), X.std(axis=0)
+        model = LogisticRegression(max_iter=2000).fit((X - mean) / scale, y[rows])
+        weights = model.coef_[0] / scale
+        constant = model.intercept_[0] - weights @ mean
+        return np.append(weights, constant).astype(np.float32)
+
+    first = fit(bars)
+    seconds = [
+        _vessels.second_maps(_vessels.weigh(a, first), m, a)
+        for a, m in zip(bars, masks, strict=True)
+    ]
+    n = len(seconds[0])
+    weights = fit(seconds, products=True)
+    return {
+        "FIRST": first,
+        "SECOND": np.append(weights[:n], weights[-1]),
+        "PRODUCTS": weights[n:-1],
+    }
+
+
+def print_module(found):
+    print('"""Weights of `vesselness`, by ``python benchmarks/drive.py --tune``."""')
+    print("\nimport numpy as np\n")
+    for name, weights in found.items():
+        numbers = ", ".join(f"{w:.5g}" for w in weights)
+        print(f"{name} = np.array([{numbers}], np.float32)")
+
+
+def clahe_and_otsu(image):
+    clahe = cv2.createCLAHE(2.0, (8, 8))
+    return 255.0 - clahe.apply(image[..., 1])
+
+
+def frangi(image):
+    from skimage.filters import frangi
+
+    return frangi(image[..., 1].astype(float), sigmas=(1, 2, 3), black_ridges=True)
+
+
+def ours(image):
+    return _vessels.vesselness(image[..., 1], own_mask(image))
+
+
+def inside(maps, masks):
+    return np.concatenate([a[m] for a, m in zip(maps, masks, strict=True)])
+
+
+def report(name, maps, seconds, train, vessels, masks):
+    truth, scores = inside(vessels, masks), inside(maps, masks)
+    fpr, tpr, _ = roc_curve(truth, scores)
+    precision, recall, thresholds = precision_recall_curve(*train)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
+    chosen = scores >= thresholds[min(f1.argmax(), len(thresholds) - 1)]
+    hits = (chosen & truth).sum()
+    print(
+        f"{name:16}{roc_auc_score(truth, scores):8.4f}"
+        f"{2 * hits / (chosen.sum() + truth.sum()):8.3f}"
+        f"{np.interp(0.03, fpr, tpr):12.3f}{hits / truth.sum():12.3f}"
+        f"{(~chosen & ~truth).sum() / (~truth).sum():12.3f}{seconds:10.2f}"
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default=os.environ.get("SKLSTM_DATA"))
+    parser.add_argument("--tune", action="store_true")
+    args = parser.parse_args()
+    if not args.data:
+        parser.error("give --data FOLDER, the folder that holds drive.npz")
+    images, vessels, masks, split = read(args.data)
+    training, test = split == "training", split == "test"
+    if args.tune:
+        print_module(tune(images[training], vessels[training]))
+        return
+    cv2.setNumThreads(1)
+    print(
+        f"{'':16}{'AUC':>8}{'F1':>8}{'sens. at .97':>13}{'sens.':>11}"
+        f"{'spec.':>12}{'s':>10}"
+    )
+    peers = {"CLAHE and Otsu": clahe_and_otsu, "Frangi": frangi, "sklstm": ours}
+    try:
+        import skimage  # noqa: F401
+    except ImportError:
+        del peers["Frangi"]
+    for name, peer in peers.items():
+        on_train = [peer(image) for image in images[training]]
+        times, maps = [], []
+        for image in images[test]:
+            start = time.perf_counter()
+            maps.append(peer(image))
+            times.append(time.perf_counter() - start)
+        train = (
+            inside(vessels[training], masks[training]),
+            inside(on_train, masks[training]),
+        )
+        report(name, maps, np.median(times), train, vessels[test], masks[test])
+    decided = FundusPreprocessor("vessels", crop=False).transform(images[test])
+    chosen, truth = inside(decided, masks[test]), inside(vessels[test], masks[test])
+    hits = (chosen & truth).sum()
+    f1 = 2 * hits / (chosen.sum() + truth.sum())
+    print(f"output='vessels': F1 {f1:.3f}, sensitivity {hits / truth.sum():.3f}")
+    packages = ("numpy", "scipy", "opencv-python-headless")
+    print(", ".join(f"{name} {version(name)}" for name in packages))
+
+
+if __name__ == "__main__":
+    main()
