@@ -73,7 +73,7 @@ class FundusPreprocessor(
     257, floats must lie between 0 and 1.
 
     Every photograph is worked on by itself, several at a time in threads. One of 4,000
-    by 4,000 pixels takes up to 1 GB while it is worked on at its own size.
+    by 4,000 pixels takes about 300 MB while it is worked on at its own size.
 
     References
     ----------
