@@ -52,7 +52,7 @@ def step_weights(
         part: Any = x[i : i + batch_size].astype("float32", copy=False)
         if before is not None:
             part = before(part, training=False)
-        steps = _as_list(read(part, training=False))
+        steps = keras.tree.flatten(read(part, training=False))
         if isinstance(layers[-1], AttentionPooling):
             weights = layers[-1].step_weights(steps[-1])[..., 0]
         else:
@@ -94,10 +94,6 @@ def _looked_at(layer: Any, steps: Any, queries: Any) -> Any:
         return layer.step_weights(steps, queries)
     _, weights = layer(steps, steps, return_attention_scores=True)
     return keras.ops.einsum("nq,nhqk->nk", queries, weights) / weights.shape[1]
-
-
-def _as_list(outputs: Any) -> list:
-    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
 
 def _uniform_or_ends(steps: Any, last: bool, bidirectional: bool) -> Any:

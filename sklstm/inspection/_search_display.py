@@ -91,9 +91,9 @@ class SearchDisplay:
         """
         import optuna
 
-        if not hasattr(search, "param_distributions") or not hasattr(
-            search, "study_name"
-        ):
+        from sklstm.model_selection import OptunaSearchCV
+
+        if not isinstance(search, OptunaSearchCV):
             raise TypeError(
                 f"A {type(search).__name__} has no study to draw: give a fitted "
                 "OptunaSearchCV."

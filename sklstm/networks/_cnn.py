@@ -5,7 +5,7 @@ from typing import Any
 
 from sklstm._keras import keras
 
-from sklstm.networks._lstm import classify, lstm_stack, penalize
+from sklstm.networks._lstm import classify, lstm_stack, penalize, pool
 from sklstm.networks._reading import read_input, takes
 from sklstm.networks.layers import HyperDropout
 
@@ -90,10 +90,8 @@ def cnn_lstm(
             last_step_only=pooling == "last",
             prefix=f"{name}_",
         )
-        if pooling == "mean":
-            y = layers.GlobalAveragePooling1D(name=f"{name}_pooling")(y)
-        elif pooling == "max":
-            y = layers.GlobalMaxPooling1D(name=f"{name}_pooling")(y)
+        if pooling != "last":
+            y = pool(y, pooling, bidirectional, regularizer, f"{name}_pooling")
         ends.append(y)
     x = layers.Concatenate(name="join")(ends)
     return classify(inputs, x, n_classes, regularizer, "cnn_lstm")

@@ -281,18 +281,20 @@ def lstm_stack(
     return x
 
 
-def pool(x: Any, pooling: str, bidirectional: bool, regularizer: Any) -> Any:
+def pool(
+    x: Any, pooling: str, bidirectional: bool, regularizer: Any, name: str = "pooling"
+) -> Any:
     """Make one vector of the steps: (n, n_steps, k) to (n, k)."""
     if pooling == "mean":
-        return keras.layers.GlobalAveragePooling1D(name="pooling")(x)
+        return keras.layers.GlobalAveragePooling1D(name=name)(x)
     if pooling == "max":
-        return keras.layers.GlobalMaxPooling1D(name="pooling")(x)
+        return keras.layers.GlobalMaxPooling1D(name=name)(x)
     if pooling == "attention":
-        return AttentionPooling(kernel_regularizer=regularizer, name="pooling")(x)
+        return AttentionPooling(kernel_regularizer=regularizer, name=name)(x)
     if not bidirectional:
         return x[:, -1]
     half = x.shape[-1] // 2  # the way back ends at the first step
-    return keras.layers.Concatenate(name="pooling")([x[:, -1, :half], x[:, 0, half:]])
+    return keras.layers.Concatenate(name=name)([x[:, -1, :half], x[:, 0, half:]])
 
 
 def classify(
