@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,6 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from sklstm._compat import FRAMES_OF_FIT, CallbackSupportMixin
-from sklstm.estimators._samples import check_samples
 from sklstm.images import unchanged_on_error
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ _ROUTED = ("network", "optimizer", "loss", "metrics", "callbacks")
 _FEWEST_UPDATES = 1200
 # What a network is given besides, and the parameter that it comes from.
 _READING = {"index_map": "sequencer", "augmentation": "augmentation"}
+_FROM_DATA = ("input_shape", "n_classes")
 # What a network is given of the estimator's own parameters, if it takes them.
 SHARED_PARAMS = (
     "units",
@@ -170,9 +170,6 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         compiled.exposed = True
         return compiled.model
 
-    def _samples(self, X: Any, *, reset: bool) -> np.ndarray:
-        return check_samples(self, X, reset=reset)
-
     def _one_hot(self) -> bool:
         """Tell whether the loss wants rows of zeros and a one."""
         name = getattr(self.loss, "name", None) or getattr(
@@ -264,15 +261,13 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
             unknown = [name for name in params if name not in known]
             if isinstance(self.network, str):
-                given = (*params, *_READING, "input_shape", "n_classes")
-                own = [name for name in known if name not in given]
-                self._refuse_without_effect(unknown, own)
+                self._refuse_without_effect(unknown, own_params(known))
             params = {k: v for k, v in params.items() if k in known}
         if params.get("pooling") is None:
             params.pop("pooling", None)  # the network has its own default
         for routed, value in self._routed_to("network").items():
             name = routed.removeprefix("network__")
-            if name in ("input_shape", "n_classes"):
+            if name in _FROM_DATA:
                 raise ValueError(f"{routed} is given: it follows from X and y.")
             if name in _READING and isinstance(self.network, str):
                 raise ValueError(f"{routed} is given: set {_READING[name]} instead.")
@@ -292,7 +287,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         defaults = inspect.signature(type(self)).parameters
         for name in names:
             if getattr(self, name) != defaults[name].default:
-                instead = ", ".join(f"network__{other}" for other in own)
+                instead = ", ".join(own)
                 raise ValueError(
                     f"{name}={getattr(self, name)!r} has no effect on "
                     f"network={self.network!r}, which has no such parameter: leave it "
@@ -414,6 +409,12 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
             norms, stacklevel=4 + FRAMES_OF_FIT
         )  # the line that calls fit
         return result
+
+
+def own_params(names: Iterable[str]) -> list[str]:
+    """Return those parameters of a network that are set as ``network__*``."""
+    given = (*SHARED_PARAMS, *_READING, *_FROM_DATA)
+    return [f"network__{name}" for name in names if name not in given]
 
 
 def _check_probabilities(outputs: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from sklstm.estimators._labels import (
     sample_weights,
     stratified_split,
 )
-from sklstm.estimators._samples import fit_sequencer
+from sklstm.estimators._samples import check_samples, fit_sequencer
 
 
 class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
@@ -426,7 +426,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
     ) -> None:
         from sklstm.estimators._training import Data
 
-        x = self._samples(X, reset=not continues)
+        x = check_samples(self, X, reset=not continues)
         fit_sequencer(self, x)
         codes = self._classes_of(y, len(x), continues, classes)
         if one_epoch and self.class_weight == "balanced":
@@ -502,7 +502,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
                 f"{given} is given without {missing}: give both, or neither."
             )
         try:
-            x_val = self._samples(X_val, reset=False)
+            x_val = check_samples(self, X_val, reset=False)
         except (TypeError, ValueError) as error:
             # It speaks of X, as every check of images does.
             reason = str(error)
@@ -536,7 +536,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             In the order of `classes_`; every row sums to one.
         """
         check_is_fitted(self)
-        return self._lease.compiled.predict(self._samples(X, reset=False))
+        return self._lease.compiled.predict(check_samples(self, X, reset=False))
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the logarithm of the probability of every class.
@@ -629,7 +629,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
                 "'lstm_transformer' do, with attention='additive', 'self', "
                 "'multihead' or 'multiscale', or pooling='attention'."
             )
-        x = self._samples(X, reset=False)
+        x = check_samples(self, X, reset=False)
         weights = step_weights(
             compiled.model, x, compiled.predict_batch(x), self._lease.recipe
         )

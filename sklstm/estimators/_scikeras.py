@@ -10,7 +10,7 @@ from typing import Any
 
 from sklstm._keras import import_quietly, keras
 
-from sklstm.estimators._base import SHARED_PARAMS
+from sklstm.estimators._base import SHARED_PARAMS, own_params
 
 # scikeras loads TensorFlow, whichever backend Keras has.
 BaseWrapper = import_quietly("scikeras.wrappers").BaseWrapper
@@ -80,7 +80,6 @@ def _check_network_params(build: Callable, network_params: dict[str, Any]) -> No
     if any(p.kind is p.VAR_KEYWORD for p in known.values()):
         return
     function = getattr(build, "__name__", build)
-    own = ("input_shape", "n_classes", "index_map", "augmentation", *SHARED_PARAMS)
     for name in ("input_shape", "n_classes"):
         if name not in known:
             raise TypeError(
@@ -89,7 +88,7 @@ def _check_network_params(build: Callable, network_params: dict[str, Any]) -> No
             )
     for name in network_params:
         if name not in known:
-            takes = [f"network__{p}" for p in known if p not in own]
+            takes = own_params(known)
             shared = [p for p in known if p in SHARED_PARAMS]
             also = f"; {', '.join(shared)} are set without network__" if shared else ""
             raise TypeError(
