@@ -4,10 +4,12 @@ A network is one file and one function. Importing this package loads Keras.
 """
 
 from sklstm.networks._augmentation import Augmentation, RandomNoise, check_augmentation
-from sklstm.networks._cnn import cnn, cnn_lstm
+from sklstm.networks._cnn import cnn
+from sklstm.networks._cnn_lstm import cnn_lstm
 from sklstm.networks._conv_lstm import conv_lstm
 from sklstm.networks._fused_lstm import FusedLSTM
-from sklstm.networks._lstm import lstm, lstm_transformer
+from sklstm.networks._lstm import lstm
+from sklstm.networks._lstm_transformer import lstm_transformer
 from sklstm.networks._reading import Scan, read_input
 from sklstm.networks._registry import NETWORKS, Network, get_network
 from sklstm.networks.attention import (

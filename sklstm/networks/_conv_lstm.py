@@ -4,9 +4,9 @@ from typing import Any
 
 from sklstm._keras import keras
 
-from sklstm.networks._lstm import classify, penalize
+from sklstm.networks._convolutions import CHANNELS_LAST
+from sklstm.networks._lstm import both_ways, classify, drop, penalize
 from sklstm.networks._reading import read_input, takes
-from sklstm.networks.layers import HyperDropout
 
 
 @takes("volumes")
@@ -60,8 +60,8 @@ def conv_lstm(
             strides=2 if min(input_shape[1:3]) >= 8 else 1,
             padding="same",
             activation="relu",
-            data_format="channels_last",
             kernel_regularizer=regularizer,
+            **CHANNELS_LAST,
         ),
         name="stem",
     )(x)
@@ -70,24 +70,19 @@ def conv_lstm(
             filters,
             3,
             padding="same",
-            data_format="channels_last",
             return_sequences=i < n_layers - 1,
             kernel_regularizer=regularizer,
             recurrent_regularizer=regularizer,
             name=f"conv_lstm_{i}",
+            **CHANNELS_LAST,
         )
         if bidirectional:
-            layer = layers.Bidirectional(layer, name=f"bidirectional_{i}")
-            for direction in (layer.forward_layer, layer.backward_layer):
-                direction.cell.kernel_regularizer = regularizer
-                direction.cell.recurrent_regularizer = regularizer
-        x = layer(x)
-        if dropout > 0:
-            x = HyperDropout(dropout, name=f"dropout_{i}")(x)
+            layer = both_ways(layer, regularizer, f"bidirectional_{i}")
+        x = drop(layer(x), dropout, f"dropout_{i}")
     x = layers.Concatenate(name="pooling")(
         [
-            layers.GlobalAveragePooling2D(data_format="channels_last", name="mean")(x),
-            layers.GlobalMaxPooling2D(data_format="channels_last", name="max")(x),
+            layers.GlobalAveragePooling2D(name="mean", **CHANNELS_LAST)(x),
+            layers.GlobalMaxPooling2D(name="max", **CHANNELS_LAST)(x),
         ]
     )
     return classify(inputs, x, n_classes, regularizer, "conv_lstm")

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from sklstm._keras import keras
 
-from sklstm.networks._cnn import cnn, cnn_lstm
+from sklstm.networks._cnn import cnn
+from sklstm.networks._cnn_lstm import cnn_lstm
 from sklstm.networks._conv_lstm import conv_lstm
-from sklstm.networks._lstm import lstm, lstm_transformer
+from sklstm.networks._lstm import lstm
+from sklstm.networks._lstm_transformer import lstm_transformer
 from sklstm.networks._reading import SAMPLES
 
 

@@ -1,0 +1,48 @@
+"""Convolutions that networks on images begin with."""
+
+import math
+from typing import Any
+
+from sklstm._keras import keras
+
+# Of images here, whatever Keras is set to.
+CHANNELS_LAST: dict[str, Any] = {"data_format": "channels_last"}
+
+
+def check_pooling(pooling: str) -> None:
+    """Raise if a network with convolutions does not have that pooling."""
+    if pooling not in ("max", "mean", "last"):
+        raise ValueError(
+            f"pooling={pooling!r} is none of 'max', 'mean' and 'last', which networks "
+            "with convolutions have."
+        )
+
+
+def stem(x: Any, filters: int, regularizer: Any) -> Any:
+    """Halve images until the shorter side is 8 or less, convolutions before each."""
+    halvings = max(0, math.ceil(math.log2(min(x.shape[1:3]) / 8)))
+    each = max(2, 4 // (halvings + 1))
+    for i in range(halvings + 1):
+        if i > 0:
+            x = keras.layers.MaxPooling2D(2, name=f"halve_{i}", **CHANNELS_LAST)(x)
+        for j in range(each):
+            width = filters * min(2**i, 4)
+            x = convolve(x, width, 3, f"stem_{i}_{j}", regularizer)
+    return x
+
+
+def convolve(
+    x: Any, filters: int, size: int, name: str, regularizer: Any, relu: bool = True
+) -> Any:
+    """Convolve, normalize by batches, and cut off below zero if `relu`."""
+    x = keras.layers.Conv2D(
+        filters,
+        size,
+        padding="same",
+        use_bias=False,
+        kernel_regularizer=regularizer,
+        name=name,
+        **CHANNELS_LAST,
+    )(x)
+    x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+    return keras.layers.ReLU(name=f"{name}_relu")(x) if relu else x
