@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+
+from sklstm.preprocessing._image_reader import resize
 
 # The search runs on an image of at most so many pixels a side: a circle is large.
 _SIDE = 320
@@ -38,21 +40,19 @@ class Field:
     right: int
     found: bool = True
 
-    def mask(self, shape: tuple[int, int], shrink: float = 0.0) -> np.ndarray:
+    def mask(self, shape: tuple[int, int]) -> np.ndarray:
         """Return the field as a mask of (height, width), bool.
 
         Parameters
         ----------
         shape : tuple of int
             (height, width) of the photograph.
-        shrink : float
-            Pixels by which the circle is made smaller.
         """
         if not self.found:
             return np.ones(shape, bool)
         y = np.arange(shape[0], dtype=np.float32)[:, None] - np.float32(self.center[1])
         x = np.arange(shape[1], dtype=np.float32) - np.float32(self.center[0])
-        inside = x * x + y * y <= (self.radius - shrink) ** 2
+        inside = x * x + y * y <= self.radius**2
         inside[: self.top] = inside[self.bottom :] = False
         inside[:, : self.left] = inside[:, self.right :] = False
         return inside
@@ -81,8 +81,8 @@ def find_field(image: np.ndarray) -> Field:
     if scale < 1:
         size = max(1, round(width * scale)), max(1, round(height * scale))
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    whole = Field((width / 2, height / 2), max(height, width) / 2, 0, height, 0, width)
-    whole = Field(**{**whole.__dict__, "found": False})
+    middle, reach = (width / 2, height / 2), max(height, width) / 2
+    whole = Field(middle, reach, 0, height, 0, width, found=False)
     region = _retina(small)
     if region is None:
         return whole
@@ -110,6 +110,76 @@ def find_field(image: np.ndarray) -> Field:
         round(bottom),
         round(left),
         round(right),
+    )
+
+
+def cropped(photograph: np.ndarray, field: Field) -> tuple[np.ndarray, Field]:
+    """Cut the square around the field of view, black where the frame ends."""
+    height, width = photograph.shape[:2]
+    (x, y), radius = field.center, field.radius
+    side = int(np.ceil(2 * radius)) + 1 if field.found else max(height, width)
+    left, top = round(x - side / 2), round(y - side / 2)
+    before, after = (
+        (max(0, -top), max(0, -left)),
+        (
+            max(0, top + side - height),
+            max(0, left + side - width),
+        ),
+    )
+    padded = cv2.copyMakeBorder(
+        photograph,
+        before[0],
+        after[0],
+        before[1],
+        after[1],
+        cv2.BORDER_CONSTANT,
+        value=(0, 0, 0),
+    )
+    top, left = top + before[0], left + before[1]
+    cut = padded[top : top + side, left : left + side]
+    moved = (before[0] - top, before[1] - left)
+    return np.ascontiguousarray(cut), _moved(field, moved, cut.shape, (height, width))
+
+
+def _moved(field: Field, by: tuple, shape: tuple, frame: tuple) -> Field:
+    """Return the field in the coordinates of a cut; it ends where the frame ends."""
+    down, right = by
+
+    def within(value: int, most: int) -> int:
+        return min(max(value, 0), most)
+
+    return replace(
+        field,
+        center=(field.center[0] + right, field.center[1] + down),
+        top=within(max(field.top, 0) + down, shape[0]),
+        bottom=within(min(field.bottom, frame[0]) + down, shape[0]),
+        left=within(max(field.left, 0) + right, shape[1]),
+        right=within(min(field.right, frame[1]) + right, shape[1]),
+    )
+
+
+def resized(
+    photograph: np.ndarray, field: Field, diameter: int, cropped: bool
+) -> tuple[np.ndarray, Field]:
+    """Bring the field of view to a diameter."""
+    height, width = photograph.shape[:2]
+    if cropped:
+        new_height = new_width = diameter
+    else:
+        factor = diameter / (2 * field.radius)
+        new_height, new_width = round(height * factor), round(width * factor)
+    down, across = new_height / height, new_width / width
+    return resize(photograph, (new_height, new_width)), replace(
+        field,
+        center=(
+            (field.center[0] + 0.5) * across - 0.5,
+            (field.center[1] + 0.5) * down - 0.5,
+        ),
+        radius=field.radius * (down + across) / 2,
+        top=round(field.top * down),
+        bottom=round(field.bottom * down),
+        left=round(field.left * across),
+        right=round(field.right * across),
     )
 
 

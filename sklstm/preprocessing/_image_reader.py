@@ -248,7 +248,7 @@ def _read(path: str, color: str, size: tuple[int, ...] | None) -> np.ndarray | N
     if not _is_whole(data):
         return None
     image = _decode(data, color)
-    return image if image is None or size is None else _resize(image, size)
+    return image if image is None or size is None else resize(image, size)
 
 
 def _decode(data: bytes, color: str) -> np.ndarray | None:
@@ -273,7 +273,7 @@ def _decode(data: bytes, color: str) -> np.ndarray | None:
     return None
 
 
-def _resize(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+def resize(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Shrink what is too long by areas first, then enlarge what is too short."""
     import cv2
 
