@@ -44,6 +44,7 @@ SHARED_PARAMS = (
     "dropout",
     "l2",
     "batch_norm",
+    "ordinal",
 )
 
 
@@ -260,8 +261,11 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         known = inspect.signature(get_network(self.network).build).parameters
         if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
             unknown = [name for name in params if name not in known]
-            if isinstance(self.network, str):
-                self._refuse_without_effect(unknown, own_params(known))
+            if callable(self.network):  # it may do without, but not keep an order
+                refused = [name for name in unknown if name == "ordinal"]
+            else:
+                refused = unknown
+            self._refuse_without_effect(refused, own_params(known))
             params = {k: v for k, v in params.items() if k in known}
         if params.get("pooling") is None:
             params.pop("pooling", None)  # the network has its own default

@@ -12,12 +12,13 @@ from sklearn.utils.validation import check_is_fitted
 from sklstm._compat import Interval, StrOptions, with_callbacks
 from sklstm.estimators._base import KerasEstimator
 from sklstm.estimators._labels import (
+    check_groups,
     check_labels,
     encode,
     sample_weights,
     stratified_split,
 )
-from sklstm.estimators._samples import check_samples, fit_sequencer
+from sklstm.estimators._samples import check_samples, fit_sequencer, take_rows
 
 
 class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
@@ -83,6 +84,11 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         Strength of the penalty on the squares of all kernels.
     batch_norm : bool, default=False
         Batch normalization after every LSTM layer.
+    ordinal : bool, default=False
+        The classes are ordered, as grades are: the network ends in one score and
+        thresholds that all samples share, a cumulative-link model [4]_, which keeps
+        P(class > k) falling in k and has fewer weights than a softmax. Labels must be
+        numbers; only their order counts.
     optimizer : str, class or keras.optimizers.Optimizer, default="adam"
         "adamw", "sgd", ...; ``optimizer__beta_1`` and the like go to it. An instance
         is copied, and keeps its own learning rate, clipping and accumulation.
@@ -180,6 +186,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
        restarts", ICLR 2017.
     .. [3] C. M. Bishop, "Training with noise is equivalent to Tikhonov
        regularization", Neural Computation 7(1), 1995.
+    .. [4] P. McCullagh, "Regression models for ordinal data", Journal of the Royal
+       Statistical Society B 42(2), 1980.
 
     Examples
     --------
@@ -210,6 +218,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "l2": [Interval(Real, 0, None, closed="left")],
         "batch_norm": ["boolean"],
+        "ordinal": ["boolean"],
         "optimizer": "no_validation",
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "lr_schedule": "no_validation",
@@ -250,6 +259,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         dropout: float = 0.3,
         l2: float = 0.0,
         batch_norm: bool = False,
+        ordinal: bool = False,
         optimizer: Any = "adam",
         learning_rate: float = 3e-3,
         lr_schedule: Any = "cosine",
@@ -284,6 +294,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         self.dropout = dropout
         self.l2 = l2
         self.batch_norm = batch_norm
+        self.ordinal = ordinal
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.lr_schedule = lr_schedule
@@ -313,6 +324,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         sample_weight: Any = None,
         X_val: Any = None,
         y_val: Any = None,
+        groups: Any = None,
     ) -> LSTMImageClassifier:
         """Train on sequences or images and their classes.
 
@@ -333,6 +345,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         X_val, y_val : array-like, default=None
             Samples to watch and, with ``early_stopping``, to stop by. None: with
             ``early_stopping``, a stratified part of the training data.
+        groups : array-like of shape (n,), default=None
+            Samples of one group, a patient's photographs, stay together in that split.
 
         Returns
         -------
@@ -360,6 +374,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
                 context=context,
                 continues=continues,
                 epochs=epochs,
+                groups=groups,
             )
         context.call_on_fit_task_end(
             estimator=self, X=X, y=y, reconstruction_attributes=self._snapshot
@@ -423,6 +438,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         epochs: int,
         one_epoch: bool = False,
         classes: Any = None,
+        groups: Any = None,
     ) -> None:
         from sklstm.estimators._training import Data
 
@@ -434,10 +450,14 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
                 "class_weight='balanced' needs all samples at once, which partial_fit "
                 "does not have: give a dict of weights."
             )
+        if groups is not None:
+            groups = check_groups(groups, len(x))
         weights = sample_weights(codes, self.classes_, sample_weight, self.class_weight)
         used = weights > 0
         if not used.all():
-            x, codes, weights = x[used], codes[used], weights[used]
+            x = take_rows(x, np.flatnonzero(used))
+            codes, weights = codes[used], weights[used]
+            groups = groups if groups is None else groups[used]
         if not one_epoch and len(np.unique(codes)) < 2:
             raise ValueError(
                 f"y has one class, {self.classes_.tolist()[codes[0]]!r}, among samples "
@@ -452,9 +472,11 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         if validation is not None:
             watched = self._given_validation(*validation)
         elif self.early_stopping and not one_epoch:
-            rows, kept = stratified_split(codes, self.validation_fraction, seeds[2])
-            watched = x[kept], codes[kept]
-            x, codes, weights = x[rows], codes[rows], weights[rows]
+            rows, kept = stratified_split(
+                codes, self.validation_fraction, seeds[2], groups
+            )
+            watched = take_rows(x, kept), codes[kept]
+            x, codes, weights = take_rows(x, rows), codes[rows], weights[rows]
         to_watch = None
         if watched is not None:
             x_val, codes_val = watched
@@ -479,6 +501,12 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
     ) -> np.ndarray:
         """Set `classes_` and return the place of each label in it."""
         y = check_labels(y, n_samples)
+        if self.ordinal and y.dtype.kind not in "buif":
+            raise ValueError(
+                "ordinal=True takes the order of the classes from their labels, which "
+                f"must be numbers; y has {y.tolist()[0]!r}: give the grades as 0, 1, "
+                "2, ..."
+            )
         if not continues:
             self.classes_ = np.unique(y if classes is None else classes)
             if len(self.classes_) < 2:

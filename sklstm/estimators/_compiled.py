@@ -250,15 +250,17 @@ class CompiledNetwork:
         scaling = [layer for layer in layers if isinstance(layer, Standardize)]
         if scaling:
             # By parts: bytes would make eight times their size in float64.
-            parts = [x[part] for part in batches(len(x), 8 * x[0].size)]
-            mean = sum(float(part.sum(dtype="float64")) for part in parts) / x.size
-            square = sum(
-                float(np.square(part.astype("float64") - mean).sum()) for part in parts
-            )
+            parts = list(batches(len(x), 8 * x[0].size))
+            mean = sum(float(x[part].sum(dtype="float64")) for part in parts) / x.size
+            square, ends = 0.0, []
+            for part in parts:
+                values = x[part].astype("float64")
+                ends += [values.min(), values.max()]
+                square += float(np.square(values - mean).sum())
             scale = (square / x.size) ** 0.5 or 1.0
             for layer in scaling:
                 layer.set(mean, scale)
-            low, high = ((float(end) - mean) / scale for end in (x.min(), x.max()))
+            low, high = ((end - mean) / scale for end in (min(ends), max(ends)))
             for layer in layers:
                 if isinstance(layer, PixelEmbedding):
                     layer.set(low, high)

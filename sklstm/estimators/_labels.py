@@ -1,10 +1,11 @@
 """Classes, weights and the split for early stopping: NumPy and scikit-learn alone."""
 
+import warnings
 from numbers import Real
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, column_or_1d
 
@@ -158,8 +159,22 @@ def sample_weights(
     return weights.astype(np.float32)
 
 
+def check_groups(groups: Any, n_samples: int) -> np.ndarray:
+    """Return `groups` as a vector, one entry a sample."""
+    groups = column_or_1d(groups)
+    if len(groups) != n_samples:
+        raise ValueError(
+            f"groups has {len(groups)} entries, but X has {n_samples} samples: give "
+            "one for each."
+        )
+    return groups
+
+
 def stratified_split(
-    codes: np.ndarray, fraction: float, seed: np.random.SeedSequence
+    codes: np.ndarray,
+    fraction: float,
+    seed: np.random.SeedSequence,
+    groups: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return rows to train on and rows to watch, each with every class.
 
@@ -171,6 +186,8 @@ def stratified_split(
         Part to watch, in (0, 1).
     seed : numpy.random.SeedSequence
         Determines the split.
+    groups : ndarray of shape (n,), optional
+        Rows of one group go to one side; as near to the fraction as they allow.
 
     Returns
     -------
@@ -189,9 +206,12 @@ def stratified_split(
         "early_stopping=False."
     )
     try:
-        train, watched = train_test_split(
-            rows, test_size=fraction, stratify=codes, random_state=state
-        )
+        if groups is None:
+            train, watched = train_test_split(
+                rows, test_size=fraction, stratify=codes, random_state=state
+            )
+        else:
+            train, watched = _split_groups(codes, fraction, groups, state)
     except ValueError as error:
         raise ValueError(
             f"validation_fraction={fraction} of {len(codes)} samples leaves a class "
@@ -205,3 +225,24 @@ def stratified_split(
                 f"class out of the {name} part: {remedy}"
             )
     return np.sort(train), np.sort(watched)
+
+
+def _split_groups(
+    codes: np.ndarray, fraction: float, groups: np.ndarray, state: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split by groups; of the folds the first that has every class on both sides."""
+    n_groups = len(np.unique(groups))
+    if n_groups < 2:
+        raise ValueError("all samples are of one group")
+    n_folds = min(max(2, round(1 / fraction)), n_groups)
+    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=state)
+    with warnings.catch_warnings():
+        # A class of fewer members than folds: the caller looks for that.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        splits = list(folds.split(codes, codes, groups))
+    n_classes = len(np.unique(codes))
+
+    def is_whole(split: tuple) -> bool:
+        return all(len(np.unique(codes[part])) == n_classes for part in split)
+
+    return next(filter(is_whole, splits), splits[0])

@@ -17,9 +17,7 @@ import tensorflow as tf
 # Private: what is public can turn determinism on and never off.
 from tensorflow.python.framework import config
 
-# Bytes of samples that are copied whole for a fit. Of more, a part at a time is copied,
-# so that a large set of images is in memory once.
-_AT_ONCE = 2**25
+from sklstm.estimators._samples import AT_ONCE
 
 
 @contextmanager
@@ -109,7 +107,7 @@ class GraphEngine:
 
     def load(self, x: np.ndarray, y: np.ndarray, w: np.ndarray) -> tuple:
         """Copy data to where the graph reads it, once per fit, unless there is much."""
-        if x.nbytes > _AT_ONCE:
+        if x.nbytes > AT_ONCE:
             return x, y, w
         return tf.constant(x), tf.constant(y), tf.constant(w)
 
@@ -129,7 +127,7 @@ class GraphEngine:
         _call(self._reset_metrics)
         size = tf.constant(batch_size, tf.int32)
         parts: Iterable[tuple] = [(data, order)]
-        if isinstance(data[0], np.ndarray):
+        if not tf.is_tensor(data[0]):
             parts = _in_parts(data, order, batch_size)
         for part, rows in parts:
             logs = _call(function, *part, tf.constant(rows, tf.int32), size)
@@ -147,7 +145,7 @@ class GraphEngine:
 def _in_parts(data: tuple, order: np.ndarray, batch_size: int) -> Iterator[tuple]:
     """Yield the same batches, some of them at a time, copied when it is their turn."""
     item_bytes = data[0].nbytes // len(data[0])
-    n_batches = max(1, _AT_ONCE // 4 // (item_bytes * batch_size))
+    n_batches = max(1, AT_ONCE // 4 // (item_bytes * batch_size))
     for i in range(0, len(order), n_batches * batch_size):
         rows = order[i : i + n_batches * batch_size]
         yield (

@@ -10,6 +10,7 @@ from sklstm.networks._conv_lstm import conv_lstm
 from sklstm.networks._fused_lstm import FusedLSTM
 from sklstm.networks._lstm import lstm
 from sklstm.networks._lstm_transformer import lstm_transformer
+from sklstm.networks._ordinal import CumulativeLink
 from sklstm.networks._reading import Scan, read_input
 from sklstm.networks._registry import NETWORKS, Network, get_network
 from sklstm.networks.attention import (
@@ -30,6 +31,7 @@ __all__ = [
     "NETWORKS",
     "AttentionPooling",
     "Augmentation",
+    "CumulativeLink",
     "FusedLSTM",
     "HyperDropout",
     "HyperNoise",

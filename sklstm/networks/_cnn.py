@@ -1,12 +1,13 @@
 """Convolutions alone, as many weights as the hybrid has: ``network="cnn"``."""
 
+from collections.abc import Callable
 from typing import Any
 
 from sklstm._keras import keras
 
 from sklstm.networks._cnn_lstm import n_weights_of_lstms
 from sklstm.networks._convolutions import CHANNELS_LAST, check_pooling, convolve, stem
-from sklstm.networks._lstm import classify, drop, penalize
+from sklstm.networks._lstm import classify, drop, n_head_weights, penalize
 from sklstm.networks._reading import read_input, takes
 
 
@@ -24,6 +25,7 @@ def cnn(
     dropout: float = 0.0,
     l2: float = 0.0,
     augmentation: Any = None,
+    ordinal: bool = False,
 ) -> keras.Model:
     """Build `cnn_lstm` with convolutions in the place of the LSTMs: its control.
 
@@ -33,7 +35,7 @@ def cnn(
 
     Parameters
     ----------
-    input_shape, n_classes, filters, input_noise, dropout, l2, augmentation
+    input_shape, n_classes, filters, input_noise, dropout, l2, augmentation, ordinal
         As in `cnn_lstm`.
     units, n_layers, bidirectional
         Of the `cnn_lstm` whose number of weights is matched.
@@ -52,10 +54,15 @@ def cnn(
     x, regularizer = penalize(x, l2)
     x = stem(x, filters, regularizer)
     depth = x.shape[-1]
+    directions = 2 if bidirectional else 1
+
+    def n_head(n_features: int) -> int:
+        return n_head_weights(n_features, n_classes, ordinal)
+
     target = n_weights_of_lstms(
-        x.shape[1:], n_classes, units, n_layers, 2 if bidirectional else 1
+        x.shape[1:], units, n_layers, directions, n_head(2 * directions * units)
     )
-    width = _matching_filters(target, depth, n_classes, 2 * n_layers)
+    width = _matching_filters(target, depth, n_head, 2 * n_layers)
     for i in range(2 * n_layers):
         x = convolve(x, width, 3, f"body_{i}", regularizer)
     kinds = keras.layers
@@ -64,16 +71,18 @@ def cnn(
     )
     x = kind(name="pooling", **CHANNELS_LAST)(x)
     x = drop(x, dropout, "dropout")
-    return classify(inputs, x, n_classes, regularizer, "cnn")
+    return classify(inputs, x, n_classes, regularizer, "cnn", ordinal)
 
 
-def _matching_filters(target: int, depth: int, n_classes: int, n_layers: int) -> int:
+def _matching_filters(
+    target: int, depth: int, n_head: Callable[[int], int], n_layers: int
+) -> int:
     """Return the filters with which so many convolutions have `target` weights."""
 
     def n_weights(filters: int) -> int:
         first = 9 * depth * filters
         others = (n_layers - 1) * 9 * filters**2
-        return first + others + 2 * n_layers * filters + (filters + 1) * n_classes
+        return first + others + 2 * n_layers * filters + n_head(filters)
 
     filters = 1
     while n_weights(filters + 1) <= target:

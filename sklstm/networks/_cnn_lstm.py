@@ -26,6 +26,7 @@ def cnn_lstm(
     dropout: float = 0.0,
     l2: float = 0.0,
     augmentation: Any = None,
+    ordinal: bool = False,
 ) -> keras.Model:
     """Build a convolutional stem whose feature map LSTMs read by rows and by columns.
 
@@ -40,7 +41,7 @@ def cnn_lstm(
     input_shape : tuple
         ``(height, width, channels)``.
     n_classes : int
-        Number of outputs, a softmax.
+        Number of outputs.
     units : int
         Hidden units per direction and layer, of either stack.
     n_layers : int
@@ -51,7 +52,7 @@ def cnn_lstm(
         Of the first convolutions; twice as many after each halving, four times at most.
     pooling : {"max", "mean", "last"}
         How the steps become one vector. "last" is the last step each direction reads.
-    input_noise, dropout, l2, augmentation
+    input_noise, dropout, l2, augmentation, ordinal
         As in `lstm`.
 
     Returns
@@ -87,15 +88,15 @@ def cnn_lstm(
             y = pool(y, pooling, bidirectional, regularizer, f"{name}_pooling")
         ends.append(y)
     x = layers.Concatenate(name="join")(ends)
-    return classify(inputs, x, n_classes, regularizer, "cnn_lstm")
+    return classify(inputs, x, n_classes, regularizer, "cnn_lstm", ordinal)
 
 
 def n_weights_of_lstms(
-    shape: tuple, n_classes: int, units: int, n_layers: int, directions: int
+    shape: tuple, units: int, n_layers: int, directions: int, n_head: int
 ) -> int:
-    """Count what `cnn_lstm` has after its stem, the softmax included."""
+    """Count what `cnn_lstm` has after its stem, the `n_head` of its end included."""
     height, width, depth = shape
-    total = _SQUEEZED * (depth + 2) + (2 * directions * units + 1) * n_classes
+    total = _SQUEEZED * (depth + 2) + n_head
     for line in (height, width):
         n_features = line * _SQUEEZED
         for _ in range(n_layers):

@@ -21,26 +21,27 @@ def conv_lstm(
     dropout: float = 0.0,
     l2: float = 0.0,
     augmentation: Any = None,
+    ordinal: bool = False,
 ) -> keras.Model:
     """Build a convolutional LSTM (Shi et al., 2015) for volumes and videos.
 
     A convolution of stride 2 makes every slice smaller; then the LSTM, whose products
     are convolutions, goes along the depth. Its last state in each direction, averaged
-    over the positions and its maximum over them, goes to the softmax.
+    over the positions and its maximum over them, goes to the end of the network.
 
     Parameters
     ----------
     input_shape : tuple
         ``(depth, height, width, channels)``.
     n_classes : int
-        Number of outputs, a softmax.
+        Number of outputs.
     filters : int
         Of every convolution.
     n_layers : int
         Convolutional LSTM layers, one on the other.
     bidirectional : bool
         Go along the depth both ways.
-    input_noise, dropout, l2, augmentation
+    input_noise, dropout, l2, augmentation, ordinal
         As in `lstm`; augmentation changes all slices of a volume alike.
 
     Returns
@@ -85,4 +86,4 @@ def conv_lstm(
             layers.GlobalMaxPooling2D(name="max", **CHANNELS_LAST)(x),
         ]
     )
-    return classify(inputs, x, n_classes, regularizer, "conv_lstm")
+    return classify(inputs, x, n_classes, regularizer, "conv_lstm", ordinal)

@@ -5,6 +5,7 @@ from typing import Any
 from sklstm._keras import keras
 
 from sklstm.networks._fused_lstm import FusedLSTM
+from sklstm.networks._ordinal import CumulativeLink
 from sklstm.networks._reading import read_input, takes
 from sklstm.networks.attention import (
     AttentionPooling,
@@ -34,6 +35,7 @@ def lstm(
     batch_norm: bool = False,
     index_map: Any = None,
     augmentation: Any = None,
+    ordinal: bool = False,
 ) -> keras.Model:
     """Build a stacked, optionally bidirectional LSTM classifier.
 
@@ -48,7 +50,7 @@ def lstm(
         ``(height, width, channels)`` of an image or ``(depth, height, width,
         channels)`` of a volume.
     n_classes : int
-        Number of outputs, a softmax.
+        Number of outputs.
     units : int
         Hidden units per direction and layer.
     n_layers : int
@@ -81,6 +83,8 @@ def lstm(
         Scan by which images become sequences inside the network.
     augmentation : None, str, dict or keras.layers.Layer
         What training does to images before the scan.
+    ordinal : bool
+        End in a `CumulativeLink`, for ordered classes, and not in a softmax.
 
     Returns
     -------
@@ -120,7 +124,7 @@ def lstm(
         )(x)
     if not last:
         x = pool(x, pooling, bidirectional, regularizer)
-    return classify(inputs, x, n_classes, regularizer, "lstm")
+    return classify(inputs, x, n_classes, regularizer, "lstm", ordinal)
 
 
 def penalize(x: Any, l2: float) -> tuple[Any, Any]:
@@ -200,17 +204,33 @@ def pool(
 
 
 def classify(
-    inputs: Any, x: Any, n_classes: int, regularizer: Any, name: str
+    inputs: Any,
+    x: Any,
+    n_classes: int,
+    regularizer: Any,
+    name: str,
+    ordinal: bool = False,
 ) -> keras.Model:
     """End a network: (n, k) to probabilities in float32, whatever the policy."""
-    outputs = keras.layers.Dense(
-        n_classes,
-        activation="softmax",
-        kernel_regularizer=regularizer,
-        dtype="float32",
-        name="probabilities",
-    )(x)
-    return keras.Model(inputs, outputs, name=name)
+    end: Any
+    if ordinal:
+        end = CumulativeLink(
+            n_classes, kernel_regularizer=regularizer, name="probabilities"
+        )
+    else:
+        end = keras.layers.Dense(
+            n_classes,
+            activation="softmax",
+            kernel_regularizer=regularizer,
+            dtype="float32",
+            name="probabilities",
+        )
+    return keras.Model(inputs, end(x), name=name)
+
+
+def n_head_weights(n_features: int, n_classes: int, ordinal: bool) -> int:
+    """Count the weights that `classify` adds."""
+    return n_features + n_classes - 1 if ordinal else (n_features + 1) * n_classes
 
 
 def drop(x: Any, dropout: float, name: str) -> Any:

@@ -30,6 +30,7 @@ def lstm_transformer(
     batch_norm: bool = False,
     index_map: Any = None,
     augmentation: Any = None,
+    ordinal: bool = False,
 ) -> keras.Model:
     """Build LSTM layers followed by transformer encoder blocks.
 
@@ -49,7 +50,7 @@ def lstm_transformer(
         Heads of each block's attention.
     windows : tuple of int
         Window sizes of "multiscale", in steps.
-    pooling, input_noise, dropout, l2, batch_norm, index_map, augmentation
+    pooling, input_noise, dropout, l2, batch_norm, index_map, augmentation, ordinal
         As in `lstm`; `dropout` also within the blocks.
 
     Returns
@@ -109,4 +110,4 @@ def lstm_transformer(
         x = x + drop(y, dropout, f"block_{i}_dropout_1")
     x = keras.layers.LayerNormalization(name="norm")(x)
     x = pool(x, pooling, bidirectional, regularizer)
-    return classify(inputs, x, n_classes, regularizer, "lstm_transformer")
+    return classify(inputs, x, n_classes, regularizer, "lstm_transformer", ordinal)

@@ -75,6 +75,8 @@ def _start(variable: keras.Variable, rng: np.random.Generator) -> np.ndarray | N
         return np.zeros(shape)
     if name == "gain":
         return np.array(0.1)
+    if name == "thresholds":
+        return _even_thresholds(shape[0])
     if name == "levels":
         return _smooth_levels(shape, rng)
     if name in _SET_BY_TRAINING:
@@ -96,6 +98,14 @@ def _orthogonal(shape: tuple, rng: np.random.Generator) -> np.ndarray:
     q, r = np.linalg.qr(gaussian)
     q *= np.sign(np.diag(r))
     return (q.T if rows < columns else q).reshape(shape)
+
+
+def _even_thresholds(n: int) -> np.ndarray:
+    """Thresholds of `CumulativeLink` between which a score of 0 sees equal classes."""
+    shares = np.arange(1, n + 1) / (n + 1)
+    thresholds = np.log(shares / (1 - shares))
+    gaps = np.diff(thresholds)
+    return np.append(thresholds[:1], np.log(np.expm1(gaps)))
 
 
 def _smooth_levels(shape: tuple, rng: np.random.Generator) -> np.ndarray:

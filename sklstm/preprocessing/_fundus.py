@@ -15,6 +15,7 @@ from sklstm.images import is_count
 from sklstm.preprocessing._base import ArrayOutputMixin
 from sklstm.preprocessing._checks import check_choice, check_sizes
 from sklstm.preprocessing._image_reader import ImageReader, resize
+from sklstm.preprocessing._on_disk import check_folder, empty_batch
 
 _OUTPUTS = ("enhanced", "graham", "vesselness", "vessels", "stack")
 _SMALLEST = 64
@@ -58,6 +59,9 @@ class FundusPreprocessor(
         Crop to the square around the field of view; what it lacks, where the field is
         cut off, is black. False keeps the frame, so that with ``size=None`` a result
         can be laid on the photograph.
+    on_disk : str, path or None, default=None
+        Folder for a set larger than memory: the results then lie in a temporary file
+        there, which has no name and is gone when they are. None holds them in memory.
 
     See Also
     --------
@@ -101,6 +105,7 @@ class FundusPreprocessor(
         tile_grid_size: tuple[int, int] = (8, 8),
         denoise: bool = True,
         crop: bool = True,
+        on_disk: Any = None,
     ) -> None:
         self.output = output
         self.size = size
@@ -109,6 +114,7 @@ class FundusPreprocessor(
         self.tile_grid_size = tile_grid_size
         self.denoise = denoise
         self.crop = crop
+        self.on_disk = on_disk
 
     @with_callbacks
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -190,8 +196,9 @@ class FundusPreprocessor(
             results = pool.map(work, enumerate(photographs))
             for i, (image, mask, found) in enumerate(results):
                 if images is None:
-                    images = np.empty((len(photographs), *image.shape), image.dtype)
-                    inside = np.empty((len(photographs), *mask.shape), bool)
+                    n = len(photographs)
+                    images = empty_batch((n, *image.shape), image.dtype, self.on_disk)
+                    inside = empty_batch((n, *mask.shape), bool, self.on_disk)
                 self._check_alike(image, images[0])
                 images[i], inside[i] = image, mask
                 if not found:
@@ -292,6 +299,7 @@ class FundusPreprocessor(
         check_choice("output", self.output, _OUTPUTS)
         check_choice("color", self.color, ["green", "rgb"])
         check_sizes("tile_grid_size", self.tile_grid_size, ("across", "down"))
+        check_folder("on_disk", self.on_disk)
         if self.size is not None and not (is_count(self.size) and self.size >= 32):
             raise ValueError(
                 f"size must be None or a whole number of at least 32 pixels; got "

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklstm._compat import CallbackSupportMixin, with_callbacks
 from sklstm.preprocessing._base import ArrayOutputMixin
 from sklstm.preprocessing._checks import check_choice, check_sizes
+from sklstm.preprocessing._on_disk import check_folder, empty_batch
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
@@ -40,6 +41,9 @@ class ImageReader(
     color : {"gray", "rgb"}, default="gray"
         "gray" gives one value for each pixel, "rgb" three. Files of the other kind are
         converted; an alpha channel is dropped.
+    on_disk : str, path or None, default=None
+        Folder for a set larger than memory: the images then lie in a temporary file
+        there, which has no name and is gone when they are. None holds them in memory.
 
     See Also
     --------
@@ -75,10 +79,14 @@ class ImageReader(
     """
 
     def __init__(
-        self, size: int | tuple[int, int] | None = None, color: str = "gray"
+        self,
+        size: int | tuple[int, int] | None = None,
+        color: str = "gray",
+        on_disk: Any = None,
     ) -> None:
         self.size = size
         self.color = color
+        self.on_disk = on_disk
 
     @with_callbacks
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -155,7 +163,9 @@ class ImageReader(
                         unreadable.append(paths[i])
                         continue
                     if images is None:
-                        images = np.empty((len(paths), *image.shape), image.dtype)
+                        images = empty_batch(
+                            (len(paths), *image.shape), image.dtype, self.on_disk
+                        )
                         reference = paths[i]
                     _check_alike(images[0], reference, image, paths[i])
                     images[i] = image
@@ -169,6 +179,7 @@ class ImageReader(
 
     def _checked_size(self) -> tuple[int, ...] | None:
         check_choice("color", self.color, ["gray", "rgb"])
+        check_folder("on_disk", self.on_disk)
         if self.size is None:
             return None
         return check_sizes("size", self.size, ("height", "width"))

@@ -50,6 +50,11 @@ EXPECTED_FAILURES = {
         "name that begins with no known prefix is a TypeError, as in any function"
     ),
 }
+ORDERED_ONLY = {
+    "check_classifiers_classes": (
+        "the check fits strings as classes; the order of grades is that of numbers"
+    ),
+}
 
 
 def make(**params):
@@ -109,8 +114,20 @@ def fitted(four):
             dropout=0,
             random_state=0,
         ),
+        LSTMImageClassifier(
+            ordinal=True,
+            units=8,
+            epochs=10,
+            learning_rate=0.01,
+            batch_size=16,
+            dropout=0,
+            random_state=0,
+        ),
     ],
-    expected_failed_checks=lambda estimator: EXPECTED_FAILURES,
+    expected_failed_checks=lambda estimator: {
+        **EXPECTED_FAILURES,
+        **(ORDERED_ONLY if estimator.ordinal else {}),
+    },
 )
 def test_sklearn_check(estimator, check):
     check(estimator)

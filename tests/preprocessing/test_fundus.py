@@ -1,14 +1,20 @@
 """FundusPreprocessor: the field of view, what comes out, and what cannot be used."""
 
+import mmap
 import pickle
+import subprocess
+import sys
 import warnings
 
 import cv2
 import numpy as np
 import pytest
+import skimage.data
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
+from sklearn.utils import get_tags
+from sklearn.utils.validation import check_is_fitted
 
 from sklstm import FundusPreprocessor, RowSequencer
 from sklstm.preprocessing import fov_mask
@@ -220,6 +226,32 @@ def test_vessels_are_found_at_any_diameter():
         assert decided[~truth].mean() < 0.06
 
 
+@pytest.mark.filterwarnings("ignore:No field of view was found")
+def test_microaneurysms_survive():
+    image = skimage.data.microaneurysms()  # a detail, green, 102 x 102
+    lesions = [(23, 17), (71, 49)]  # dark dots four pixels wide
+
+    def depth(values, row, column):
+        around = values[row - 7 : row + 8, column - 7 : column + 8].astype(float)
+        y, x = np.mgrid[-7:8, -7:8]
+        ring = np.hypot(x, y) > 5
+        return np.median(around[ring]) - around[6:9, 6:9].mean()
+
+    def noise(values):
+        even = values[28:44, 30:90].astype(float)  # no vessel there
+        return (even - cv2.GaussianBlur(even, (0, 0), 3)).std()
+
+    smoothed = FundusPreprocessor()._smoothed(image)
+    enhanced = FundusPreprocessor(crop=False).transform(image)
+    median = cv2.medianBlur(image, 5)  # as smooth, but no respecter of edges
+    assert noise(smoothed) < 0.7 * noise(image)
+    for place in lesions:
+        before = depth(image, *place)
+        assert depth(smoothed, *place) > 0.85 * before
+        assert depth(smoothed, *place) > depth(median, *place)
+        assert depth(enhanced, *place) > before
+
+
 def test_a_bar_answers_no_even_ground():
     for kind, total in (("bar", 0.0), ("line", 1.0)):
         for angle in (0.0, 0.7):
@@ -262,6 +294,7 @@ def drive(data_dir):
         ({"output": "veins"}, None, "output must be one of 'enhanced', 'graham'"),
         ({"color": "bgr"}, None, "color must be one of 'green', 'rgb'; got 'bgr'"),
         ({"size": 8}, None, "size must be None or a whole number of at least 32"),
+        ({"on_disk": "nowhere"}, None, "on_disk must be None or a folder that exists"),
         ({"clip_limit": 0}, None, "clip_limit must be a number above 0; got 0"),
         ({"tile_grid_size": (8, 0)}, None, "tile_grid_size must be a whole number"),
         (
@@ -297,6 +330,60 @@ def test_what_cannot_be_used(params, X, message):
 def test_a_file_that_is_missing():
     with pytest.raises(FileNotFoundError, match=r"gone\.png"):
         FundusPreprocessor().transform(["gone.png"])
+
+
+HUGE = """
+import resource, sys
+import numpy as np
+from sklstm import FundusPreprocessor
+y, x = np.ogrid[:4000, :4000]
+inside = (x - 2000) ** 2 + (y - 2000) ** 2 < 1900**2
+photograph = np.where(inside[..., None], np.array([180, 90, 40], np.uint8), np.uint8(0))
+FundusPreprocessor("stack", size=64).transform(photograph[::10, ::10])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+FundusPreprocessor(sys.argv[1], crop=False).transform(photograph)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux only")
+@pytest.mark.parametrize("output", ["enhanced", "vesselness"])
+def test_memory_of_a_huge_photograph(output):
+    done = subprocess.run(
+        [sys.executable, "-c", HUGE, output], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) / 1024 < 320  # as the class says, in MiB
+
+
+def test_results_on_disk_are_the_same(tmp_path):
+    images = [photograph(seed=seed)[0] for seed in range(3)]
+    expected = FundusPreprocessor("stack", size=64).transform_with_masks(images)
+    on_disk = FundusPreprocessor("stack", size=64, on_disk=tmp_path)
+    for found, in_memory in zip(
+        on_disk.transform_with_masks(images), expected, strict=True
+    ):
+        assert isinstance(found.base.base.obj, mmap.mmap)
+        np.testing.assert_array_equal(found, in_memory)
+    assert list(tmp_path.iterdir()) == []
+
+
+# scikit-learn's common checks feed flat numbers, and test nothing that takes none.
+def test_is_an_estimator():
+    params = {"output": "stack", "size": 99, "tile_grid_size": [4, 4], "denoise": 0}
+    preprocessor = FundusPreprocessor(**params)
+    given = preprocessor.get_params()
+    assert all(given[name] is value for name, value in params.items())
+    assert clone(preprocessor).get_params() == given
+    assert repr(clone(preprocessor)) == repr(preprocessor)
+    preprocessor.fit([photograph()[0]])
+    assert preprocessor.get_params() == given
+    check_is_fitted(preprocessor)  # also before fit: nothing is learned
+    check_is_fitted(FundusPreprocessor())
+    assert not hasattr(preprocessor, "set_output")
+    tags = get_tags(preprocessor)
+    assert tags.input_tags.string
+    assert not tags.input_tags.two_d_array
+    assert not tags.requires_fit
 
 
 def test_the_photographs_are_not_changed():

@@ -1,3 +1,4 @@
+import mmap
 import os
 import pickle
 import subprocess
@@ -7,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
+import joblib
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -342,13 +344,27 @@ def test_bad_parameters(params, message):
 
 def test_is_an_estimator(paths):
     reader = ImageReader(size=8, color="rgb")
-    assert reader.get_params() == {"size": 8, "color": "rgb"}
+    assert reader.get_params() == {"size": 8, "color": "rgb", "on_disk": None}
     assert clone(reader).get_params() == reader.get_params()
     copy = pickle.loads(pickle.dumps(reader))
     np.testing.assert_array_equal(copy.transform(paths), reader.transform(paths))
     assert reader.set_params(size=None).size is None
     assert not hasattr(reader, "set_output")
     assert vars(ImageReader().fit(paths)) == vars(ImageReader())
+
+
+def test_images_on_disk_are_the_same(paths, tmp_path):
+    folder = tmp_path / "held"
+    folder.mkdir()
+    images = ImageReader(on_disk=folder).fit_transform(paths)
+    np.testing.assert_array_equal(images, ImageReader().fit_transform(paths))
+    assert isinstance(images.base.base.obj, mmap.mmap)
+    assert list(folder.iterdir()) == []  # the file has no name
+    images[0] = 0  # the array is the caller's
+    again = joblib.Parallel(n_jobs=2)([joblib.delayed(np.sum)(images[1:])])
+    assert again == [images[1:].sum()]
+    with pytest.raises(ValueError, match="on_disk must be None or a folder that"):
+        ImageReader(on_disk=tmp_path / "gone").fit(paths)
 
 
 def test_tags():
