@@ -17,7 +17,7 @@ from sklearn.utils import get_tags
 
 from sklstm import ImageReader, RowSequencer
 from sklstm.preprocessing import _image_reader
-from sklstm.preprocessing._image_reader import _is_whole, _read
+from sklstm.preprocessing._image_reader import _read, is_whole
 
 
 def picture(height=40, width=50, seed=0):
@@ -210,7 +210,7 @@ def test_jpeg_is_complete_or_refused_at_every_byte(tmp_path, params):
     data = write(path, picture(), params=params).read_bytes()
     expected = ImageReader().transform([path])
     # Asked here, because some versions of OpenCV refuse what others fill with grey.
-    assert not any(_is_whole(data[:n]) for n in range(8, len(data)))
+    assert not any(is_whole(data[:n]) for n in range(8, len(data)))
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match="cannot be read"):
         ImageReader().transform([path])
@@ -226,13 +226,13 @@ def test_jpeg_with_a_whole_preview_is_still_truncated(tmp_path):
     segment = b"\xff\xe1" + (len(preview) + 2).to_bytes(2, "big") + preview
     path.write_bytes(data[:2] + segment + data[2:])
     assert ImageReader().transform([path]).shape == (1, 40, 50)
-    assert not _is_whole(data[:2] + segment + data[2:-100])
+    assert not is_whole(data[:2] + segment + data[2:-100])
 
 
 def test_damaged_png(tmp_path, capfd):
     path = tmp_path / "a.png"
     data = bytearray(write(path, picture()).read_bytes())
-    assert not any(_is_whole(bytes(data[:n])) for n in range(8, len(data)))
+    assert not any(is_whole(bytes(data[:n])) for n in range(8, len(data)))
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     with pytest.raises(ValueError, match="cannot be read"):
