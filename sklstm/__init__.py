@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sklstm._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from sklstm.datasets import load_image_folder, load_image_table
     from sklstm.estimators import LSTMImageClassifier
     from sklstm.model_selection import OptunaSearchCV
     from sklstm.preprocessing import (
@@ -32,6 +33,8 @@ _HOME = {
     "PatchSequencer": "sklstm.preprocessing",
     "RowSequencer": "sklstm.preprocessing",
     "VolumeSequencer": "sklstm.preprocessing",
+    "load_image_folder": "sklstm.datasets",
+    "load_image_table": "sklstm.datasets",
 }
 
 # Spelled out, because type checkers do not follow a computed `__all__`.
@@ -43,6 +46,8 @@ __all__ = [
     "PatchSequencer",
     "RowSequencer",
     "VolumeSequencer",
+    "load_image_folder",
+    "load_image_table",
 ]
 
 

@@ -53,6 +53,11 @@ def test_transformers_load_no_keras():
     assert loaded.isdisjoint({*HEAVY, "matplotlib"})
 
 
+def test_loaders_of_files_load_no_keras():
+    loaded = loaded_after("from sklstm import load_image_folder, load_image_table")
+    assert loaded.isdisjoint({*HEAVY, "cv2", "matplotlib"})
+
+
 def test_working_transformers_load_no_keras():
     loaded = loaded_after(
         "import numpy as np\n"

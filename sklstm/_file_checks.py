@@ -1,0 +1,102 @@
+"""Which files of a set cannot be used: missing, unreadable, there more than once."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from hashlib import sha256
+from typing import Any
+
+import joblib
+import numpy as np
+
+from sklstm.preprocessing._image_reader import decode, is_whole, quiet_opencv
+
+_MISSING, _UNREADABLE = "missing", "unreadable"
+
+
+def check_files(
+    paths: list[str], labels: list[Any], groups: list[Any]
+) -> tuple[list[int], dict[str, list]]:
+    """Return the positions of the files to keep and, by reason, those to leave out."""
+    same_contents: dict[str, list[int]] = {}
+    # Hashing and decoding hold no lock, so threads are enough.
+    with quiet_opencv, ThreadPoolExecutor(min(joblib.cpu_count(), len(paths))) as pool:
+        for i, contents in enumerate(pool.map(_contents, paths)):
+            same_contents.setdefault(contents, []).append(i)
+    problems: dict[str, list] = {
+        "missing": [paths[i] for i in same_contents.pop(_MISSING, [])],
+        "unreadable": [paths[i] for i in same_contents.pop(_UNREADABLE, [])],
+        "duplicates": [],
+        "conflicts": [],
+    }
+    kept = []
+    for same in same_contents.values():
+        if len({(labels[i], groups[i]) for i in same}) > 1:
+            # Nothing says which of them is right.
+            problems["conflicts"].append(
+                [(paths[i], labels[i], groups[i]) for i in same]
+            )
+            continue
+        first, *others = same
+        kept.append(first)
+        problems["duplicates"] += [(paths[i], paths[first]) for i in others]
+    return kept, problems
+
+
+def describe_problems(problems: dict[str, list]) -> str:
+    """Say of each reason how many files it concerns, and the first of them."""
+    said = []
+    for reason, files in problems.items():
+        if not files:
+            continue
+        n_files, first = len(files), files[0]
+        if reason == "duplicates":
+            first = "{}, the same as {}".format(*first)
+        elif reason == "conflicts":
+            n_files = sum(map(len, files))
+            one, other = first[0], next(f for f in first if f[1:] != first[0][1:])
+            first = f"{_with_label(*one)}, the same as {_with_label(*other)}"
+        said.append(f"{n_files} {_WORDS[reason]} (first {first})")
+    return ", ".join(said)
+
+
+_WORDS = {
+    "missing": "missing",
+    "unreadable": "unreadable",
+    "duplicates": "duplicate",
+    "conflicts": "equal but of different label or group",
+    "outside": "outside the class folders",
+}
+
+
+def _with_label(path: str, label: Any, group: Any) -> str:
+    return f"{path} of label {label}" + ("" if group is None else f" and group {group}")
+
+
+def _contents(path: str) -> str:
+    """Return a hash of the contents of a file, or what is wrong with it."""
+    if not os.path.exists(path):
+        return _MISSING
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError:
+        return _UNREADABLE
+    return sha256(data).hexdigest() if _is_readable(data) else _UNREADABLE
+
+
+def _is_readable(data: bytes) -> bool:
+    """Whether `decode` gives an image, found out on fewer pixels."""
+    import cv2
+
+    if not is_whole(data):
+        return False
+    # An eighth of the size, which for a JPEG is a fraction of the work.
+    kind = cv2.IMREAD_REDUCED_GRAYSCALE_8
+    with suppress(cv2.error):
+        if cv2.imdecode(np.frombuffer(data, np.uint8), kind) is not None:
+            return True
+    # Some kinds, floating TIFF for one, are read as they are or not at all.
+    return decode(data, "gray") is not None
