@@ -35,6 +35,7 @@ OTHERS = [
     "sklstm.estimators.watch_epochs",
     "sklstm.images.validate_images",
     "sklstm.inspection.SearchDisplay",
+    "sklstm.metrics.quadratic_weighted_kappa",
     "sklstm.model_selection.suggest_space",
 ]
 # Parts for a network: the networks are where they are seen at work.

@@ -50,6 +50,22 @@ def test_moving_digits_of_mnist(data_dir, tmp_path):
     assert (tmp_path / "m.png").is_file()
 
 
+@pytest.mark.slow
+@pytest.mark.data
+def test_fundus_on_few_photographs(data_dir, tmp_path):
+    if not (data_dir / "drive.npz").is_file():
+        pytest.skip(f"no drive.npz in {data_dir}")
+    picture = tmp_path / "f.png"
+    done = run("fundus.py", "--data", data_dir, "--quick", "--out", picture)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("314 windows of 8 photographs, grades [52, 71, 59, 1")
+    kappas = dict(re.findall(r"^(\w.*?) {2,}(-?0\.\d{3}) ", done.stdout, re.M))
+    assert len(kappas) == 5
+    assert float(kappas["mean vesselness"]) > 0.7
+    assert float(kappas["LSTM, patches, attention"]) > 0.3
+    assert picture.is_file()
+
+
 def test_mnist_that_is_missing_is_named_in_one_line(tmp_path):
     done = run("mnist.py", "--data", tmp_path)
     assert done.returncode == 2
