@@ -20,7 +20,7 @@ __all__ = ["quadratic_kappa_scorer", "quadratic_weighted_kappa"]
 def quadratic_weighted_kappa(
     y_true: Any, y_pred: Any, *, sample_weight: Any = None
 ) -> float:
-    """Cohen's kappa with weights that grow with the square of the distance.
+    """Measure the agreement of grades: Cohen's kappa, distances squared as weights.
 
     One minus the mean squared distance of the grades over what it would be, were the
     two independent [1]_: 1 where they agree, 0 at chance, negative below. It is
