@@ -37,6 +37,14 @@ OTHERS = [
     "sklstm.inspection.SearchDisplay",
     "sklstm.metrics.quadratic_weighted_kappa",
     "sklstm.model_selection.suggest_space",
+    "sklstm.networks.CRFLoss",
+    "sklstm.networks.log_likelihood",
+    "sklstm.networks.log_partition",
+    "sklstm.networks.marginals",
+    "sklstm.networks.max_marginals",
+    "sklstm.networks.path_score",
+    "sklstm.networks.shift_labels",
+    "sklstm.networks.viterbi",
 ]
 # Parts for a network: the networks are where they are seen at work.
 LAYERS = [

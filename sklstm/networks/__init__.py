@@ -7,6 +7,17 @@ from sklstm.networks._augmentation import Augmentation, RandomNoise, check_augme
 from sklstm.networks._cnn import cnn
 from sklstm.networks._cnn_lstm import cnn_lstm
 from sklstm.networks._conv_lstm import conv_lstm
+from sklstm.networks._crf import (
+    CRFLoss,
+    LinearChainCRF,
+    log_likelihood,
+    log_partition,
+    marginals,
+    max_marginals,
+    path_score,
+    shift_labels,
+    viterbi,
+)
 from sklstm.networks._fused_lstm import FusedLSTM
 from sklstm.networks._lstm import lstm
 from sklstm.networks._lstm_transformer import lstm_transformer
@@ -31,10 +42,12 @@ __all__ = [
     "NETWORKS",
     "AttentionPooling",
     "Augmentation",
+    "CRFLoss",
     "CumulativeLink",
     "FusedLSTM",
     "HyperDropout",
     "HyperNoise",
+    "LinearChainCRF",
     "MultiScaleAttention",
     "Network",
     "PenaltyStrength",
@@ -49,7 +62,14 @@ __all__ = [
     "cnn_lstm",
     "conv_lstm",
     "get_network",
+    "log_likelihood",
+    "log_partition",
     "lstm",
     "lstm_transformer",
+    "marginals",
+    "max_marginals",
+    "path_score",
     "read_input",
+    "shift_labels",
+    "viterbi",
 ]

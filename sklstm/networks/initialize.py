@@ -71,7 +71,7 @@ def _start(variable: keras.Variable, rng: np.random.Generator) -> np.ndarray | N
         return bias
     if name in ("gamma", "moving_variance"):
         return np.ones(shape)
-    if name in ("beta", "moving_mean", "mix"):
+    if name in ("beta", "moving_mean", "mix", "transitions", "start", "end"):
         return np.zeros(shape)
     if name == "gain":
         return np.array(0.1)
