@@ -56,8 +56,6 @@ class LinearChainCRF(keras.layers.Layer):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
-        # The mask ends here: it is in the potentials, and would else weight the loss.
-        self.supports_masking = True
 
     def build(self, emissions_shape: tuple) -> None:
         if len(emissions_shape) != 3 or (emissions_shape[-1] or 0) < 2:
@@ -90,6 +88,7 @@ class LinearChainCRF(keras.layers.Layer):
         return ops.where(mask[..., None, None], scores, staying)
 
     def compute_mask(self, emissions: Any, mask: Any = None) -> None:
+        # It ends here: it is in the potentials, and Keras would weight the loss by it.
         return None
 
     def compute_output_shape(self, emissions_shape: tuple) -> tuple:

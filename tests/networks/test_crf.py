@@ -247,8 +247,11 @@ def test_a_chain_without_a_step_is_uniform_and_trains_nothing():
     potentials = layer(emissions, mask=mask)
     assert np.isfinite(to_numpy(potentials)).all()
     np.testing.assert_allclose(to_numpy(marginals(potentials))[1], 0.5)
-    for function in (log_partition, max_marginals, lambda p: viterbi(p)[1]):
-        assert np.isfinite(to_numpy(function(potentials))).all()
+    assert to_numpy(log_partition(potentials))[1] == pytest.approx(np.log(2))
+    np.testing.assert_array_equal(to_numpy(max_marginals(potentials))[1], 0)
+    assert to_numpy(viterbi(potentials)[1])[1] == 0
+    each = to_numpy(CRFLoss(reduction=None)(some_labels(2, 4, 2), potentials))
+    assert each[1] == pytest.approx(np.log(2))
     (gradient,) = gradients(
         lambda x: CRFLoss()(some_labels(2, 4, 2), layer(x, mask=mask)), [emissions]
     )
