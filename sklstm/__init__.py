@@ -13,7 +13,7 @@ from sklstm._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from sklstm.datasets import load_image_folder, load_image_table
-    from sklstm.estimators import LSTMImageClassifier
+    from sklstm.estimators import LSTMDefectDetector, LSTMImageClassifier
     from sklstm.model_selection import OptunaSearchCV
     from sklstm.preprocessing import (
         FundusPreprocessor,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _HOME = {
     "FundusPreprocessor": "sklstm.preprocessing",
     "ImageReader": "sklstm.preprocessing",
+    "LSTMDefectDetector": "sklstm.estimators",
     "LSTMImageClassifier": "sklstm.estimators",
     "OptunaSearchCV": "sklstm.model_selection",
     "PatchSequencer": "sklstm.preprocessing",
@@ -41,6 +42,7 @@ _HOME = {
 __all__ = [
     "FundusPreprocessor",
     "ImageReader",
+    "LSTMDefectDetector",
     "LSTMImageClassifier",
     "OptunaSearchCV",
     "PatchSequencer",

@@ -1,7 +1,14 @@
 """The scikit-learn face: estimators over Keras networks. Loads no Keras itself."""
 
 from sklstm.estimators._classifier import LSTMImageClassifier
+from sklstm.estimators._detector import LSTMDefectDetector
 from sklstm.estimators._pool import clear_pool, set_pool_size
 from sklstm.estimators._watch import watch_epochs
 
-__all__ = ["LSTMImageClassifier", "clear_pool", "set_pool_size", "watch_epochs"]
+__all__ = [
+    "LSTMDefectDetector",
+    "LSTMImageClassifier",
+    "clear_pool",
+    "set_pool_size",
+    "watch_epochs",
+]

@@ -25,13 +25,12 @@ if TYPE_CHECKING:
     from sklstm.estimators._pool import Lease
     from sklstm.estimators._training import Data, Result
 
-_ROUTED = ("network", "optimizer", "loss", "metrics", "callbacks")
 # Of "auto" epochs. Fewer leave a network on a hundred images far from trained
 # (benchmarks/digits.py --small).
 _FEWEST_UPDATES = 1200
 # What a network is given besides, and the parameter that it comes from.
 _READING = {"index_map": "sequencer", "augmentation": "augmentation"}
-_FROM_DATA = ("input_shape", "n_classes")
+_FROM_DATA = ("input_shape", "n_classes", "grid", "windows")
 # What a network is given of the estimator's own parameters, if it takes them.
 SHARED_PARAMS = (
     "units",
@@ -51,17 +50,24 @@ SHARED_PARAMS = (
 class KerasEstimator(CallbackSupportMixin, BaseEstimator):
     """Base of the estimators: routed parameters, a pooled network, all or nothing."""
 
+    _routes: tuple[str, ...] = (
+        "network",
+        "optimizer",
+        "loss",
+        "metrics",
+        "callbacks",
+    )
     _lease: Lease
     history_: dict[str, list[float]]
 
     def _set_routed(self, routed: dict[str, Any]) -> None:
         for name in routed:
             prefix, _, rest = name.partition("__")
-            if prefix not in _ROUTED or not rest:
+            if prefix not in self._routes or not rest:
                 raise TypeError(
                     f"{type(self).__name__}() got an unexpected keyword argument "
                     f"{name!r}: routed parameters begin with "
-                    + ", ".join(f"{known}__" for known in _ROUTED)
+                    + ", ".join(f"{known}__" for known in self._routes)
                     + "."
                 )
         if routed:
@@ -102,7 +108,11 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         routed = {}
         for name in list(params):
             prefix, found, rest = name.partition("__")
-            if found and prefix in _ROUTED and not hasattr(own[prefix], "set_params"):
+            if (
+                found
+                and prefix in self._routes
+                and not hasattr(own.get(prefix), "set_params")
+            ):
                 if not rest:
                     raise ValueError(
                         f"Invalid parameter {name!r} for {type(self).__name__}: it "
@@ -171,21 +181,17 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         compiled.exposed = True
         return compiled.model
 
-    def _one_hot(self) -> bool:
-        """Tell whether the loss wants rows of zeros and a one."""
-        name = getattr(self.loss, "name", None) or getattr(
-            self.loss, "__name__", self.loss
-        )
-        return name is not None and "sparse" not in str(name).lower()
-
     def _lease_network(
         self,
         x: np.ndarray,
-        n_outputs: int,
         seed: np.random.SeedSequence,
         continues: bool,
+        **parts: Any,
     ) -> None:
-        """Take a network from the pool and start it, or go on with the own one."""
+        """Take a network from the pool and start it, or go on with the own one.
+
+        `parts` is what the kind of estimator adds to its recipe.
+        """
         from sklstm._keras import keras
 
         from sklstm.estimators._compiled import Recipe
@@ -199,20 +205,14 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         recipe = Recipe(
             network=self.network,
             input_shape=(None, x.shape[2]) if x.ndim == 3 else x.shape[1:],
-            n_outputs=n_outputs,
             input_dtype=x.dtype.name,
-            network_params=self._network_params(),
+            network_params=self._network_params() | parts.pop("network_params", {}),
             optimizer=self.optimizer,
             optimizer_params=self._optimizer_params(),
-            compile_params={
-                "loss": self.loss or "sparse_categorical_crossentropy",
-                "metrics": self.metrics,
-                **self._routed_to("loss", "metrics"),
-            },
-            one_hot=self._one_hot(),
-            reading_params=reading,
+            reading_params=parts.pop("reading_params", reading),
             # By name: whoever loads a pickle may have another policy.
             dtype_policy=self.dtype_policy or keras.config.dtype_policy().name,
+            **parts,
         )
         if continues:
             own = self._lease.recipe
@@ -256,7 +256,8 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
     def _network_params(self) -> dict[str, Any]:
         from sklstm.networks import get_network
 
-        params = {name: getattr(self, name) for name in SHARED_PARAMS}
+        own = (name for name in SHARED_PARAMS if hasattr(self, name))
+        params = {name: getattr(self, name) for name in own}
         params["input_noise"] = self._noise()
         known = inspect.signature(get_network(self.network).build).parameters
         if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
@@ -360,6 +361,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         epochs: int,
         context: Any,
         constant_rate: bool = False,
+        chances: np.ndarray | None = None,
     ) -> Result:
         """Train the leased network; return the result and extend `history_`."""
         from sklstm.estimators._callbacks import let_go, warn_about_gradients
@@ -398,6 +400,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
             cosine=self.lr_schedule == "cosine" and not constant_rate,
             accumulation=optimizer.gradient_accumulation_steps or 1,
             patience=self.patience if self.early_stopping else None,
+            chances=chances,
             verbose=self.verbose,
             callbacks=make_callbacks(self.callbacks, self._routed_to("callbacks")),
             epoch_begin=epoch_begin,

@@ -485,7 +485,18 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             ones = np.ones(len(x_val), "float32")
             to_watch = Data(x_val, self._targets(codes_val), ones)
 
-        self._lease_network(x, len(self.classes_), seeds[0], continues)
+        self._lease_network(
+            x,
+            seeds[0],
+            continues,
+            n_outputs=len(self.classes_),
+            compile_params={
+                "loss": self.loss or "sparse_categorical_crossentropy",
+                "metrics": self.metrics,
+                **self._routed_to("loss", "metrics"),
+            },
+            one_hot=self._one_hot(),
+        )
         result = self._train_network(
             Data(x, self._targets(codes), weights),
             to_watch,
@@ -544,6 +555,13 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             raise type(error)(f"X_val cannot be used: {reason}") from None
         labels = check_labels(y_val, len(x_val), "y_val", "X_val")
         return x_val, encode(labels, self.classes_, "y_val")
+
+    def _one_hot(self) -> bool:
+        """Tell whether the loss wants rows of zeros and a one."""
+        name = getattr(self.loss, "name", None) or getattr(
+            self.loss, "__name__", self.loss
+        )
+        return name is not None and "sparse" not in str(name).lower()
 
     def _targets(self, codes: np.ndarray) -> np.ndarray:
         if self._one_hot():

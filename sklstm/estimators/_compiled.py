@@ -23,6 +23,7 @@ from sklstm.networks import (
     PixelEmbedding,
     SelfAttention,
     Standardize,
+    Turning,
     get_network,
     read_input,
 )
@@ -56,6 +57,11 @@ class Recipe:
         knows nothing of them: they are put before it.
     dtype_policy : str or None
         Keras' name of it; None for the policy that Keras has.
+    target_shape : tuple or None
+        Shape of one target, as bytes, of a network that gives windows; None of one
+        that gives classes.
+    turning : dict or None
+        Augmentation that changes a sample and its target alike; see `Turning`.
     """
 
     network: str | Callable[..., keras.Model]
@@ -69,10 +75,18 @@ class Recipe:
     one_hot: bool = False
     reading_params: dict[str, Any] = field(default_factory=dict)
     dtype_policy: str | None = None
+    target_shape: tuple | None = None
+    turning: dict | None = None
 
     def key(self) -> tuple:
         """Return a hashable value, equal where one graph serves both."""
         return freeze(self._parts())
+
+    def target(self) -> tuple[tuple, str]:
+        """Return shape and dtype of one target."""
+        if self.target_shape is not None:
+            return self.target_shape, "uint8"
+        return ((self.n_outputs,), "float32") if self.one_hot else ((), "int32")
 
     def changes(self, before: "Recipe") -> list[str]:
         """Return the names of what `before` would need another graph for."""
@@ -102,7 +116,12 @@ class Recipe:
         if isinstance(schedule, float):
             schedule = None  # a variable of the optimizer
         return {
-            "network": {"": self.network, **params, **self.reading_params},
+            "network": {
+                "": self.network,
+                **params,
+                **self.reading_params,
+                "turning": self.turning,
+            },
             "optimizer": {"": optimizer, **optimizer_params},
             "compile": {**self.compile_params, "lr_schedule": schedule},
             "fixed": {
@@ -113,7 +132,7 @@ class Recipe:
                 "the shape of X": self.input_shape,
                 "the dtype of X": self.input_dtype,
                 "the number of classes": self.n_outputs,
-                "the kind of target": self.one_hot,
+                "the kind of target": (self.one_hot, self.target_shape),
             },
         }
 
@@ -154,6 +173,10 @@ class CompiledNetwork:
         self.key = recipe.key()
         self.exposed = False
         self.model = self._build_seeded(0)
+        self.turning = None
+        if recipe.turning is not None:
+            assert recipe.target_shape is not None
+            self.turning = Turning(recipe.turning, recipe.input_shape)
         optimizer = self.model.optimizer
         optimizer.build(self.model.trainable_variables)
         self._optimizer_start = [_numpy(v) for v in optimizer.variables]
@@ -166,17 +189,15 @@ class CompiledNetwork:
         from sklstm.estimators._tensorflow import GraphEngine
 
         recipe = self.recipe
-        shape = (recipe.n_outputs,) if recipe.one_hot else ()
-        dtype = "float32" if recipe.one_hot else "int32"
-        return GraphEngine(self.model, recipe.input_dtype, shape, dtype)
+        shape, dtype = recipe.target()
+        return GraphEngine(self.model, recipe.input_dtype, shape, dtype, self.turning)
 
     def _build(self) -> keras.Model:
         recipe = self.recipe
-        params = dict(
-            recipe.network_params,
-            input_shape=recipe.input_shape,
-            n_classes=recipe.n_outputs,
-        )
+        classes = recipe.target_shape is None
+        params = dict(recipe.network_params, input_shape=recipe.input_shape)
+        if classes:
+            params["n_classes"] = recipe.n_outputs
         build = get_network(recipe.network).build
         if recipe.reading_params and not callable(recipe.network):
             params.update(recipe.reading_params)
@@ -197,7 +218,10 @@ class CompiledNetwork:
             params,
             {"optimizer": optimizer, **routed, **recipe.compile_params},
             jit,
+            accuracy=classes,
         )
+        if not classes:
+            return model
         if len(model.outputs) != 1 or model.outputs[0].shape[1:] != (recipe.n_outputs,):
             shapes = [tuple(output.shape) for output in model.outputs]
             raise ValueError(
@@ -208,6 +232,8 @@ class CompiledNetwork:
 
     def start(self, seed: np.random.SeedSequence) -> None:
         """Put everything where a fresh build would have it, for this seed."""
+        if self.turning is not None:
+            self.turning.start(seed.spawn(1)[0])
         if isinstance(self.recipe.network, str):
             initialize(self.model, seed)
         else:
@@ -268,14 +294,18 @@ class CompiledNetwork:
     def get_state(self) -> dict[str, list[np.ndarray]]:
         """Return everything that training moved."""
         return {
-            "model": [_numpy(v) for v in self.model.variables],
+            "model": [_numpy(v) for v in self._variables()],
             "optimizer": [_numpy(v) for v in self.model.optimizer.variables],
         }
 
     def set_state(self, state: dict[str, list[np.ndarray]]) -> None:
         """Put back what `get_state` returned."""
-        self._assign(self.model.variables, state["model"])
+        self._assign(self._variables(), state["model"])
         self._assign(self.model.optimizer.variables, state["optimizer"])
+
+    def _variables(self) -> list:
+        own = [] if self.turning is None else self.turning.layer.variables
+        return [*self.model.variables, *own]
 
     def _assign(self, variables: list, values: list[np.ndarray]) -> None:
         for variable, value in zip(variables, values, strict=True):

@@ -86,8 +86,14 @@ def _kind_of_sample(estimator: Any) -> str:
     """Return "sequences", "images" or "volumes": what X must hold."""
     from sklstm.networks import check_augmentation, get_network
 
-    takes = get_network(estimator.network).takes
+    network = get_network(estimator.network)
+    takes = network.takes
     name = getattr(estimator.network, "__name__", estimator.network)
+    if network.gives != "classes":
+        raise ValueError(
+            f"network={name!r} gives a label for every window and no class: use "
+            "LSTMDefectDetector."
+        )
     check_augmentation(estimator.augmentation)
     if estimator.sequencer is not None:
         if not isinstance(estimator.sequencer, BaseSequencer):

@@ -21,6 +21,7 @@ def build_model(
     network_params: dict[str, Any],
     compile_params: dict[str, Any],
     jit_compile: bool | str,
+    accuracy: bool = True,
 ) -> keras.Model:
     """Build a network and compile it with routed optimizer, loss and metrics.
 
@@ -31,10 +32,11 @@ def build_model(
     network_params : dict
         Those parameters.
     compile_params : dict
-        ``optimizer`` (a class), ``loss``, ``metrics`` and their routed parameters;
-        the accuracy is added to the metrics.
+        ``optimizer`` (a class), ``loss``, ``metrics`` and their routed parameters.
     jit_compile : bool or str
         As in `keras.Model.compile`.
+    accuracy : bool
+        The network gives classes: the accuracy is added to the metrics.
 
     Returns
     -------
@@ -48,7 +50,8 @@ def build_model(
     ValueError
         If the model comes compiled, or the name of a loss or metric is not known.
     """
-    _check_network_params(build, network_params)
+    if accuracy:
+        _check_network_params(build, network_params)
     for part in ("optimizer", "loss", "metrics"):
         _check_part(part, compile_params)
 
@@ -66,7 +69,7 @@ def build_model(
             )
         own = compile_kwargs.pop("metrics") or []
         own = list(own.values()) if isinstance(own, dict) else own
-        metrics = ["accuracy", *own]
+        metrics = ["accuracy", *own] if accuracy else own
         model.compile(**compile_kwargs, metrics=metrics, jit_compile=jit_compile)
         return model
 

@@ -45,6 +45,8 @@ class GraphEngine:
         Shape of one target: () for class numbers, (n_classes,) for one-hot rows.
     target_dtype : str
         dtype of the targets.
+    turning : Turning or None
+        Changes samples and targets alike, in training.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class GraphEngine:
         input_dtype: str,
         target_shape: tuple,
         target_dtype: str,
+        turning: Any = None,
     ) -> None:
         # Metrics make their variables at first use: a trace in which they did so would
         # be thrown away and made again.
@@ -77,7 +80,10 @@ class GraphEngine:
         )
         def train_epoch(x: Any, y: Any, w: Any, order: Any, size: Any) -> dict:
             def step(indices: Any) -> None:
-                model.train_step(_gather(indices, x, y, w))
+                batch = _gather(indices, x, y, w)
+                if turning is not None:
+                    batch = (*turning(*batch[:2]), batch[2])
+                model.train_step(batch)
 
             _for_each_batch(step, order, size)
             return model.get_metrics_result()

@@ -59,6 +59,9 @@ class Plan:
         Batches per update.
     patience : int or None
         None trains all epochs and keeps the last weights.
+    chances : ndarray of shape (n,) or None
+        An epoch draws so many samples as there are, each with this probability, in the
+        place of every one once.
     """
 
     epochs: int
@@ -68,6 +71,7 @@ class Plan:
     cosine: bool
     accumulation: int = 1
     patience: int | None = None
+    chances: np.ndarray | None = None
     verbose: int = 0
     callbacks: list = field(default_factory=list)
     epoch_begin: Callable[[int], Any] | None = None
@@ -141,9 +145,9 @@ def train(
         callbacks.append(EpochHooks(plan.epoch_begin, plan.epoch_end))
 
     first = len(history.get("loss", []))
-    order = _Order(len(data), plan.shuffle_seed, first)
+    order = _Order(len(data), plan.shuffle_seed, first, plan.chances)
     if compiled.engine is None or any(map(wants_batches, plan.callbacks)):
-        _fit_with_keras(model, data, validation, plan, order, callbacks)
+        _fit_with_keras(compiled, data, validation, plan, order, callbacks)
     else:
         _fit_in_graph(compiled, data, validation, plan, order, callbacks)
     n_epochs = recorder.n_epochs
@@ -153,13 +157,22 @@ def train(
 class _Order:
     """The order of the samples in each epoch: a function of seed and epoch alone."""
 
-    def __init__(self, n: int, seed: int, first_epoch: int) -> None:
+    def __init__(
+        self,
+        n: int,
+        seed: int,
+        first_epoch: int,
+        chances: np.ndarray | None = None,
+    ) -> None:
         self.n = n
         self.seed = seed
         self.first_epoch = first_epoch
+        self.chances = chances
 
     def __call__(self, epoch: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, self.first_epoch + epoch])
+        if self.chances is not None:
+            return rng.choice(self.n, self.n, p=self.chances).astype(np.int32)
         return rng.permutation(self.n).astype(np.int32)
 
 
@@ -201,10 +214,11 @@ def _fit_in_graph(
 class _Batches(keras.utils.PyDataset):
     """The same batches for `model.fit`."""
 
-    def __init__(self, data: Data, batch_size: int) -> None:
+    def __init__(self, data: Data, batch_size: int, turning: Any = None) -> None:
         super().__init__()
         self.data = data
         self.batch_size = batch_size
+        self.turning = turning
         self.order = np.arange(len(data))
 
     def __len__(self) -> int:
@@ -212,7 +226,10 @@ class _Batches(keras.utils.PyDataset):
 
     def __getitem__(self, i: int) -> tuple:
         rows = self.order[i * self.batch_size : (i + 1) * self.batch_size]
-        return self.data.x[rows], self.data.y[rows], self.data.w[rows]
+        x, y = self.data.x[rows], self.data.y[rows]
+        if self.turning is not None:
+            x, y = map(keras.ops.convert_to_numpy, self.turning(x, y))
+        return x, y, self.data.w[rows]
 
 
 class _Shuffle(keras.callbacks.Callback):
@@ -226,16 +243,16 @@ class _Shuffle(keras.callbacks.Callback):
 
 
 def _fit_with_keras(
-    model: keras.Model,
+    compiled: Any,
     data: Data,
     validation: Data | None,
     plan: Plan,
     order: _Order,
     callbacks: list,
 ) -> None:
-    batches = _Batches(data, plan.batch_size)
+    batches = _Batches(data, plan.batch_size, compiled.turning)
     watched = None if validation is None else _Batches(validation, plan.batch_size)
-    model.fit(
+    compiled.model.fit(
         batches,
         validation_data=watched,
         epochs=plan.epochs,

@@ -3,7 +3,13 @@
 A network is one file and one function. Importing this package loads Keras.
 """
 
-from sklstm.networks._augmentation import Augmentation, RandomNoise, check_augmentation
+from sklstm.networks._augmentation import (
+    Augmentation,
+    RandomNoise,
+    Turning,
+    check_augmentation,
+    split_augmentation,
+)
 from sklstm.networks._cnn import cnn
 from sklstm.networks._cnn_lstm import cnn_lstm
 from sklstm.networks._conv_lstm import conv_lstm
@@ -24,6 +30,13 @@ from sklstm.networks._lstm_transformer import lstm_transformer
 from sklstm.networks._ordinal import CumulativeLink
 from sklstm.networks._reading import Scan, read_input
 from sklstm.networks._registry import NETWORKS, Network, get_network
+from sklstm.networks._window_loss import WindowLoss
+from sklstm.networks._window_lstm import (
+    GridToLines,
+    LinesToGrid,
+    split_outputs,
+    window_lstm,
+)
 from sklstm.networks.attention import (
     AttentionPooling,
     MultiScaleAttention,
@@ -45,9 +58,11 @@ __all__ = [
     "CRFLoss",
     "CumulativeLink",
     "FusedLSTM",
+    "GridToLines",
     "HyperDropout",
     "HyperNoise",
     "LinearChainCRF",
+    "LinesToGrid",
     "MultiScaleAttention",
     "Network",
     "PenaltyStrength",
@@ -57,6 +72,8 @@ __all__ = [
     "Scan",
     "SelfAttention",
     "Standardize",
+    "Turning",
+    "WindowLoss",
     "check_augmentation",
     "cnn",
     "cnn_lstm",
@@ -71,5 +88,8 @@ __all__ = [
     "path_score",
     "read_input",
     "shift_labels",
+    "split_augmentation",
+    "split_outputs",
     "viterbi",
+    "window_lstm",
 ]

@@ -32,12 +32,19 @@ def stem(x: Any, filters: int, regularizer: Any) -> Any:
 
 
 def convolve(
-    x: Any, filters: int, size: int, name: str, regularizer: Any, relu: bool = True
+    x: Any,
+    filters: int,
+    size: int,
+    name: str,
+    regularizer: Any,
+    relu: bool = True,
+    strides: int = 1,
 ) -> Any:
     """Convolve, normalize by batches, and cut off below zero if `relu`."""
     x = keras.layers.Conv2D(
         filters,
         size,
+        strides=strides,
         padding="same",
         use_bias=False,
         kernel_regularizer=regularizer,

@@ -109,7 +109,7 @@ class Scan(keras.layers.Layer):
     def __init__(self, index_map: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if isinstance(index_map, dict):
-            index_map = _unpack(index_map)
+            index_map = unpack_map(index_map)
         self.index_map = np.asarray(index_map, np.int32)
 
     def build(self, input_shape: tuple) -> None:
@@ -141,17 +141,17 @@ class Scan(keras.layers.Layer):
         return (input_shape[0], n_steps, per_step * input_shape[-1])
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "index_map": _pack(self.index_map)}
+        return {**super().get_config(), "index_map": pack_map(self.index_map)}
 
 
-def _pack(index_map: np.ndarray) -> dict:
+def pack_map(index_map: np.ndarray) -> dict:
     # A scan is regular: its differences shrink to about a thousandth.
     differences = np.diff(index_map.ravel(), prepend=0).astype("<i4")
     packed = base64.b64encode(zlib.compress(differences.tobytes(), 9)).decode()
     return {"shape": list(index_map.shape), "differences": packed}
 
 
-def _unpack(packed: dict) -> np.ndarray:
+def unpack_map(packed: dict) -> np.ndarray:
     shape = tuple(packed["shape"])
     size = 4 * math.prod(shape)
     # Never more than the shape says: a file may lie about what unpacks from it.

@@ -11,6 +11,7 @@ from sklstm.networks._conv_lstm import conv_lstm
 from sklstm.networks._lstm import lstm
 from sklstm.networks._lstm_transformer import lstm_transformer
 from sklstm.networks._reading import SAMPLES
+from sklstm.networks._window_lstm import window_lstm
 
 
 @dataclass(frozen=True)
@@ -20,19 +21,24 @@ class Network:
     Parameters
     ----------
     build : callable
-        ``build(input_shape, n_classes, **params) -> keras.Model``.
+        ``build(input_shape, n_classes, **params) -> keras.Model``; of a network that
+        gives windows, ``grid`` in the place of ``n_classes``.
     takes : {"sequences", "images", "volumes"}
         What one sample is.
+    gives : {"classes", "windows"}
+        What is predicted: the class of a sample, or a label for each of its windows.
     """
 
     build: Callable[..., keras.Model]
     takes: str
+    gives: str = "classes"
 
 
 NETWORKS = {
     build.__name__: Network(build, takes=getattr(build, "takes"))  # noqa: B009
     for build in (lstm, lstm_transformer, cnn_lstm, cnn, conv_lstm)
 }
+NETWORKS["window_lstm"] = Network(window_lstm, takes="images", gives="windows")
 
 
 def get_network(network: str | Callable[..., keras.Model]) -> Network:
@@ -62,7 +68,9 @@ def get_network(network: str | Callable[..., keras.Model]) -> Network:
             )
         return Network(network, takes=kind)
     if network not in NETWORKS:
-        known = ", ".join(repr(name) for name in sorted(NETWORKS))
+        known = ", ".join(
+            repr(name) for name in sorted(NETWORKS) if NETWORKS[name].gives == "classes"
+        )
         raise ValueError(
             f"network={network!r} is not known: use {known}, or a function "
             "(input_shape, n_classes, **params) that returns a Keras model."

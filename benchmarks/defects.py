@@ -1,0 +1,369 @@
+"""Defects of magnetic tiles: LSTMDefectDetector and what could beat it.
+
+    python benchmarks/defects.py --data FOLDER [--seeds 5] [--out FIGURE.png]
+
+FOLDER holds magnetic_tile/. Frames of one tile are on one side of every split: a new
+group starts where frame numbers jump by more than 100. A fifth of the tiles is tested
+on; of the others an eighth chooses the threshold, for every model alike. Controls: a
+CNN in the form of a U, with about as many weights, trained on the same images with the
+same augmentation and loss; a random forest on statistics of the same windows and of
+what surrounds them; the distance to the image's median. All pixels are counted at the
+photographs' own sizes.
+"""
+
+import argparse
+import os
+import re
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import cv2
+import numpy as np
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from sklstm import LSTMDefectDetector
+from sklstm.estimators._windows import best_threshold
+
+SIZE = 256
+AUGMENTATION = {"flip": "both", "contrast": 0.2}
+
+
+def read(folder):
+    """Images, masks, classes and groups, sorted by frame."""
+    files = []
+    for path in (Path(folder) / "magnetic_tile").glob("*/*.jpg"):
+        frame = int(re.search(r"num_(\d+)", path.name)[1])
+        files.append((frame, path.parent.name, path))
+    files.sort()
+    if not files:
+        raise SystemExit(f"looked for {folder}/magnetic_tile/*/*.jpg; none is there")
+    frames = np.array([frame for frame, _, _ in files])
+    groups = np.cumsum(np.diff(frames, prepend=frames[0]) > 100)
+    images = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for *_, path in files]
+    masks = [
+        cv2.imread(str(path.with_suffix(".png")), cv2.IMREAD_GRAYSCALE) > 127
+        for *_, path in files
+    ]
+    return images, masks, np.array([c for _, c, _ in files]), groups
+
+
+def split(groups, seed):
+    """Rows to train on, to choose the threshold by, and to test on."""
+    order = np.random.default_rng(seed).permutation(groups.max() + 1)
+    n = len(order) // 5
+    test, watched = np.isin(groups, order[:n]), np.isin(groups, order[n : n + n // 2])
+    return [np.flatnonzero(rows) for rows in (~test & ~watched, watched, test)]
+
+
+class Detector:
+    """The package's own."""
+
+    def __init__(self, epochs, seed, crf):
+        self.model = LSTMDefectDetector(
+            SIZE, crf=crf, augmentation=AUGMENTATION, epochs=epochs, random_state=seed
+        )
+
+    def fit(self, X, Y, X_val, Y_val):
+        self.model.fit(X, Y, X_val, Y_val)
+        self.n_weights = self.model.model_.count_params()
+
+    def maps(self, X):
+        return list(self.model.predict_proba(X))
+
+    def masks(self, X):
+        return list(self.model.predict(X))
+
+    def scores(self, X):
+        return self.model.decision_function(X)
+
+
+class UNet:
+    """Convolutions down and up again, joined at every size."""
+
+    def __init__(self, epochs, seed):
+        self.epochs, self.seed = epochs, seed
+
+    def fit(self, X, Y, X_val, Y_val):
+        from sklstm._keras import keras
+
+        from sklstm.estimators._windows import resize_images, resize_masks
+        from sklstm.networks._augmentation import make_augmentation
+
+        keras.utils.set_random_seed(self.seed)
+        layers = keras.layers
+
+        def convolve(x, filters, size=3, strides=1):
+            x = layers.Conv2D(
+                filters, size, strides=strides, padding="same", use_bias=False
+            )(x)
+            return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+
+        inputs = keras.Input((SIZE, SIZE, 1))
+        x = layers.Rescaling(1 / 50, -2)(inputs)
+        x = convolve(x, 12, 5, 2)
+        skips = []
+        for filters in (12, 24, 48):
+            x = convolve(x, filters)
+            skips.append(x)
+            x = layers.MaxPooling2D()(x)
+        x = convolve(convolve(x, 56), 56)
+        for filters, skip in zip((48, 24, 12), skips[::-1], strict=True):
+            x = layers.Concatenate()([layers.UpSampling2D()(x), skip])
+            x = convolve(x, filters)
+        outputs = layers.UpSampling2D(interpolation="bilinear")(layers.Conv2D(1, 1)(x))
+        self.model = keras.Model(inputs, outputs)
+        self.n_weights = self.model.count_params()
+        x = resize_images([image[..., None] for image in X], (SIZE, SIZE))
+        y = resize_masks(Y, (SIZE, SIZE)).astype("float32")[..., None] / 255
+        share = (y > 0.5).mean()
+        weight = float(np.clip(np.sqrt((1 - share) / share), 1, 10))
+
+        def loss(y_true, y_pred):
+            losses = keras.ops.softplus(y_pred) - y_true * y_pred
+            return keras.ops.mean(losses * (1 + (weight - 1) * y_true))
+
+        steps = -(-len(x) // 16) * self.epochs
+        schedule = keras.optimizers.schedules.CosineDecay(2e-3, steps)
+        self.model.compile(keras.optimizers.Adam(schedule, clipvalue=1.0), loss)
+        moves = make_augmentation({"flip": "both"})
+        contrast = make_augmentation({"contrast": 0.2})
+
+        class Batches(keras.utils.PyDataset):
+            rng = np.random.default_rng(self.seed)
+
+            def __len__(inner):
+                return -(-len(x) // 16)
+
+            def __getitem__(inner, i):
+                if i == 0:
+                    inner.order = inner.rng.permutation(len(x))
+                rows = inner.order[16 * i : 16 * i + 16]
+                both = np.concatenate([x[rows].astype("float32"), y[rows] * 255], -1)
+                both = np.asarray(moves(both, training=True))
+                images = np.asarray(contrast(both[..., :1], training=True))
+                return images, both[..., 1:] / 255
+
+        self.model.fit(Batches(), epochs=self.epochs, verbose=0, shuffle=False)
+        truth = resize_masks(Y_val, (SIZE, SIZE)) > 127
+        self.threshold = best_threshold(truth, self._predict(X_val))
+
+    def _predict(self, X):
+        from sklstm.estimators._windows import resize_images
+
+        x = resize_images([image[..., None] for image in X], (SIZE, SIZE))
+        odds = self.model.predict(x.astype("float32"), batch_size=32, verbose=0)
+        return 1 / (1 + np.exp(-odds[..., 0]))
+
+    def maps(self, X):
+        found = self._predict(X)
+        self.small = found
+        return [
+            cv2.resize(one, image.shape[::-1])
+            for one, image in zip(found, X, strict=True)
+        ]
+
+    def masks(self, X):
+        return [one >= self.threshold for one in self.maps(X)]
+
+    def scores(self, X):
+        found = self._predict(X).reshape(len(X), -1)
+        # As many pixels as two windows have.
+        return np.sort(found, axis=1)[:, -128:].mean(axis=1)
+
+
+class Forest:
+    """A random forest on statistics of the windows, and of what surrounds them."""
+
+    def __init__(self, seed):
+        self.seed = seed
+
+    def _features(self, X):
+        rows = []
+        for image in X:
+            image = cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+            values = image.astype(np.float32)
+            values -= np.median(values)
+            slope = np.hypot(cv2.Sobel(values, -1, 1, 0), cv2.Sobel(values, -1, 0, 1))
+            maps = []
+            for side in (8, 24, 64):
+                mean, square = (
+                    cv2.blur(v, (side, side)) for v in (values, values * values)
+                )
+                maps += [mean, np.sqrt(np.maximum(square - mean**2, 0))]
+                maps.append(cv2.blur(slope, (side, side)))
+            kernel = np.ones((8, 8), np.uint8)
+            maps += [cv2.erode(values, kernel), cv2.dilate(values, kernel)]
+            rows.append(np.stack([m[4::8, 4::8] for m in maps], -1).reshape(1024, -1))
+        return np.stack(rows)
+
+    def fit(self, X, Y, X_val, Y_val):
+        from sklstm.estimators._windows import resize_masks
+
+        self.n_weights = 0
+
+        def labels(masks):
+            y = resize_masks(masks, (SIZE, SIZE)).reshape(-1, 32, 8, 32, 8)
+            return y.mean(axis=(2, 4)).reshape(len(masks), -1) >= 0.25 * 255
+
+        y = labels(Y)
+        features = self._features(X)
+        rng = np.random.default_rng(self.seed)
+        none = np.flatnonzero(~y.ravel())
+        rows = np.concatenate(
+            [np.flatnonzero(y.ravel()), rng.choice(none, 150_000, replace=False)]
+        )
+        self.forest = RandomForestClassifier(
+            150, min_samples_leaf=4, n_jobs=2, random_state=self.seed
+        )
+        flat = features.reshape(-1, features.shape[-1])
+        self.forest.fit(flat[rows], y.ravel()[rows])
+        truth = resize_masks(Y_val, (SIZE, SIZE)) > 127
+        self.threshold = best_threshold(truth, np.stack(self._painted(X_val)))
+
+    def _windows(self, X):
+        features = self._features(X)
+        flat = features.reshape(-1, features.shape[-1])
+        found = self.forest.predict_proba(flat)[:, 1]
+        return found.reshape(len(X), 32, 32).astype(np.float32)
+
+    def _painted(self, X):
+        painted = np.repeat(np.repeat(self._windows(X), 8, axis=1), 8, axis=2)
+        return [cv2.blur(one, (8, 8)) for one in painted]
+
+    def maps(self, X):
+        return [
+            cv2.resize(one, image.shape[::-1])
+            for one, image in zip(self._painted(X), X, strict=True)
+        ]
+
+    def masks(self, X):
+        return [one >= self.threshold for one in self.maps(X)]
+
+    def scores(self, X):
+        windows = self._windows(X).reshape(len(X), -1)
+        return np.sort(windows, axis=1)[:, -2:].mean(axis=1)
+
+
+class Intensity:
+    """How far a pixel is from the median of its image, smoothed."""
+
+    n_weights = 0
+
+    def fit(self, X, Y, X_val, Y_val):
+        truth = np.concatenate([y.ravel() for y in Y_val])
+        found = np.concatenate([m.ravel() for m in self.maps(X_val)])
+        self.threshold = best_threshold(truth, found)
+
+    def maps(self, X):
+        out = []
+        for image in X:
+            smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 2)
+            out.append(np.minimum(np.abs(smooth - np.median(image)) / 100, 1))
+        return out
+
+    def masks(self, X):
+        return [one >= self.threshold for one in self.maps(X)]
+
+    def scores(self, X):
+        return np.array([np.sort(m, axis=None)[-128:].mean() for m in self.maps(X)])
+
+
+def figures(truth, maps, masks, scores):
+    """Pixel AP, F1, IoU, overlap of regions, image AUROC, fragments an image."""
+    y = np.concatenate([t.ravel() for t in truth])
+    p = np.concatenate([m.ravel() for m in maps]).astype(np.float32)
+    chosen = np.concatenate([m.ravel() for m in masks])
+    hits = (y & chosen).sum()
+    overlaps, fragments, regions = [], 0, 0
+    for mask, found in zip(truth, masks, strict=True):
+        n, labels = cv2.connectedComponents(mask.astype(np.uint8))
+        overlaps += [found[labels == i].mean() for i in range(1, n)]
+        fragments += cv2.connectedComponents(found.astype(np.uint8))[0] - 1
+        regions += n - 1
+    return {
+        "AP": average_precision_score(y[::5], p[::5]),
+        "F1": 2 * hits / (y.sum() + chosen.sum()),
+        "IoU": hits / (y | chosen).sum(),
+        "region overlap": np.mean(overlaps),
+        "image AUROC": roc_auc_score([t.any() for t in truth], scores),
+        "fragments / region": fragments / regions,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default=os.environ.get("SKLSTM_DATA"))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--models", nargs="*")
+    parser.add_argument("--out", help="where a figure of the last seed goes")
+    args = parser.parse_args()
+    if not args.data:
+        parser.error("give --data FOLDER, the folder that holds magnetic_tile")
+    images, masks, classes, groups = read(args.data)
+    print(f"{len(images)} images of {groups.max() + 1} tiles")
+    table: dict = {}
+    for seed in range(args.seeds):
+        models = {
+            "detector": Detector(args.epochs, seed, crf=True),
+            "detector, crf=False": Detector(args.epochs, seed, crf=False),
+            "U-Net": UNet(args.epochs, seed),
+            "random forest": Forest(seed),
+            "intensity": Intensity(),
+        }
+        parts = split(groups, seed)
+        data = [[a[i] for i in rows] for rows in parts for a in (images, masks)]
+        X, Y, X_val, Y_val, X_test, Y_test = data
+        for name, model in models.items():
+            if args.models and name not in args.models:
+                continue
+            start = time.perf_counter()
+            model.fit(X, Y, X_val, Y_val)
+            trained = time.perf_counter() - start
+            start = time.perf_counter()
+            maps = model.maps(X_test)
+            rate = len(X_test) / (time.perf_counter() - start)
+            row = figures(Y_test, maps, model.masks(X_test), model.scores(X_test))
+            table.setdefault(name, []).append(row)
+            text = "  ".join(f"{key} {value:.3f}" for key, value in row.items())
+            print(
+                f"seed {seed}  {name:20} {text}  {trained:.0f} s to train, "
+                f"{rate:.0f} images a second, {model.n_weights} weights",
+                flush=True,
+            )
+            if name == "detector" and args.out:
+                draw(args.out, X_test, Y_test, maps, model.masks(X_test))
+    print("\nmean over seeds, +- standard deviation")
+    for name, rows in table.items():
+        cells = [
+            f"{key} {np.mean(v):.3f} +- {np.std(v, ddof=min(1, len(v) - 1)):.3f}"
+            for key in rows[0]
+            for v in [[row[key] for row in rows]]
+        ]
+        print(f"{name:20} {'  '.join(cells)}")
+    packages = ("numpy", "scikit-learn", "keras", "tensorflow", "sklstm")
+    print(", ".join(f"{name} {version(name)}" for name in packages))
+
+
+def draw(path, X, Y, maps, masks):
+    import matplotlib.pyplot as plt
+
+    shown = [i for i in range(len(X)) if Y[i].any()][:: max(1, len(X) // 18)][:6]
+    figure, axes = plt.subplots(4, len(shown), figsize=(2.2 * len(shown), 8))
+    for column, i in zip(axes.T, shown, strict=True):
+        column[0].imshow(X[i], cmap="gray")
+        column[1].imshow(Y[i], cmap="gray", vmin=0, vmax=1)
+        column[2].imshow(maps[i], cmap="magma", vmin=0, vmax=1)
+        column[3].imshow(masks[i], cmap="gray", vmin=0, vmax=1)
+    for row, title in zip(axes, ("image", "truth", "probability", "mask"), strict=True):
+        row[0].set_ylabel(title)
+        for axis in row:
+            axis.set(xticks=[], yticks=[])
+    figure.tight_layout()
+    figure.savefig(path, dpi=80)
+
+
+if __name__ == "__main__":
+    main()

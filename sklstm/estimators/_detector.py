@@ -1,0 +1,645 @@
+"""LSTMDefectDetector: images to masks of what is defective in them."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
+
+from sklstm._compat import Interval, StrOptions, with_callbacks
+from sklstm.estimators._base import KerasEstimator
+from sklstm.estimators._labels import check_groups, stratified_split
+from sklstm.estimators._samples import take_rows
+from sklstm.images import check_image_shape
+
+
+class LSTMDefectDetector(KerasEstimator):
+    """Find defects in images by LSTMs along the rows and columns of their windows.
+
+    Learns from images and masks of their defects. An image is cut into windows, every
+    row and every column of them is read by an LSTM with attention, and every window
+    gets a label. Linear-chain CRFs [1]_ along rows and columns make labels agree with
+    their neighbours.
+
+    Parameters
+    ----------
+    size : int or tuple of int, default=256
+        (height, width) in pixels, or one number for both, that every image is brought
+        to for the network. Masks and probabilities come back in the image's own size.
+    sequencer : PatchSequencer or RowSequencer, default=None
+        The windows, on a grid, row by row. None for ``PatchSequencer(8, 8)``.
+    stem : bool, default=True
+        Make the features of a window by convolutions, ``network__filters=16`` wide at
+        first, that see more than the window. Needs windows whose sides and strides are
+        multiples of 4. False: a window is its pixels.
+    crf : bool, default=True
+        Let chains along rows and columns decide, trained by their likelihood besides
+        the cross-entropy of the windows. False decides window by window.
+    units : int, default=32
+        Hidden units per LSTM layer and direction, of either axis.
+    n_layers : int, default=1
+        LSTM layers, one on the other.
+    bidirectional : bool, default=True
+        Read lines in both directions.
+    attention : {"multihead", "self"} or None, default="multihead"
+        Attention between the windows of a line; ``network__n_heads=4``.
+    augmentation : {"light", "medium"}, dict or None, default=None
+        As in `LSTMImageClassifier`; what moves pixels moves the mask alike.
+    coverage : float, default=0.25
+        A window is defective, in training, if at least such a part of it is.
+    positive_weight : float or "balanced", default="balanced"
+        Weight of defective windows in the cross-entropy. "balanced" is the square root
+        of how much rarer they are in the training data, 10 at most.
+    focal_gamma : float, default=0.0
+        Of the focal loss [2]_: windows that are right already count less.
+    sampling : "balanced" or None, default=None
+        "balanced" draws images with and without defects alike, in every epoch as many
+        as there are.
+    input_noise : float, default=0.1
+        Standard deviation of the noise that training adds to the standardized input.
+    dropout : float, default=0.2
+        Rate after every LSTM layer, in [0, 1).
+    l2 : float, default=0.0
+        Strength of the penalty on the squares of all kernels.
+    batch_norm : bool, default=False
+        Batch normalization after every LSTM layer.
+    optimizer, learning_rate, lr_schedule, clipvalue, gradient_accumulation_steps
+        As in `LSTMImageClassifier`.
+    batch_size : int, default=16
+        Images per batch.
+    epochs : int, default=30
+        Passes over the training data, at most.
+    early_stopping, patience
+        As in `LSTMImageClassifier`; on the images held out for the threshold.
+    validation_fraction : float, default=0.15
+        Part of the training images that is held out to choose `threshold_` by.
+    callbacks, dtype_policy, op_determinism, random_state, verbose
+        As in `LSTMImageClassifier`.
+    **routed
+        Parameters with the prefixes ``network__``, ``optimizer__`` and
+        ``callbacks__``.
+
+    Attributes
+    ----------
+    threshold_ : float
+        Probability from which a window is called defective: the best F1 over the
+        pixels held out.
+    model_ : keras.Model
+        The trained network.
+    sequencer_ : estimator
+        The fitted sequencer.
+    grid_ : tuple of int
+        Windows (down, across).
+    image_shape_ : tuple
+        (height, width, channels) of what the network reads.
+    history_ : dict of str to list of float
+        As in `LSTMImageClassifier`, without accuracies.
+    n_iter_, best_epoch_ : int
+        As in `LSTMImageClassifier`.
+
+    See Also
+    --------
+    LSTMImageClassifier : One label for an image.
+
+    References
+    ----------
+    .. [1] J. Lafferty, A. McCallum and F. Pereira, "Conditional random fields:
+       probabilistic models for segmenting and labeling sequence data", ICML 2001.
+    .. [2] T.-Y. Lin et al., "Focal loss for dense object detection", ICCV 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklstm import LSTMDefectDetector
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(100, 5, (40, 32, 32))
+    >>> Y = np.zeros((40, 32, 32), bool)
+    >>> for image, mask in zip(X[::2], Y[::2]):
+    ...     row, column = rng.integers(0, 24, 2)
+    ...     mask[row : row + 8, column : column + 8] = True
+    ...     image[mask] -= 40
+    >>> detector = LSTMDefectDetector(size=32, units=8, epochs=30, random_state=0)
+    >>> detector.fit(X[:30], Y[:30]).predict(X[30:]).shape
+    (10, 32, 32)
+    >>> detector.decision_function(X[30:]).shape
+    (10,)
+    """
+
+    _parameter_constraints: dict = {
+        "size": "no_validation",
+        "sequencer": "no_validation",
+        "stem": ["boolean"],
+        "crf": ["boolean"],
+        "units": [Interval(Integral, 1, None, closed="left")],
+        "n_layers": [Interval(Integral, 1, None, closed="left")],
+        "bidirectional": ["boolean"],
+        "attention": [StrOptions({"multihead", "self"}), None],
+        "augmentation": "no_validation",
+        "coverage": [Interval(Real, 0, 1, closed="right")],
+        "positive_weight": [
+            Interval(Real, 0, None, closed="neither"),
+            StrOptions({"balanced"}),
+        ],
+        "focal_gamma": [Interval(Real, 0, None, closed="left")],
+        "sampling": [StrOptions({"balanced"}), None],
+        "input_noise": [Interval(Real, 0, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "l2": [Interval(Real, 0, None, closed="left")],
+        "batch_norm": ["boolean"],
+        "optimizer": "no_validation",
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "lr_schedule": "no_validation",
+        "clipvalue": [Interval(Real, 0, None, closed="neither"), None],
+        "gradient_accumulation_steps": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "epochs": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "callbacks": "no_validation",
+        "dtype_policy": [
+            StrOptions({"float32", "mixed_float16", "mixed_bfloat16"}),
+            None,
+        ],
+        "op_determinism": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+    _routes = ("network", "optimizer", "callbacks")
+    network = "window_lstm"
+
+    def __init__(
+        self,
+        size: int | tuple[int, int] = 256,
+        *,
+        sequencer: Any = None,
+        stem: bool = True,
+        crf: bool = True,
+        units: int = 32,
+        n_layers: int = 1,
+        bidirectional: bool = True,
+        attention: str | None = "multihead",
+        augmentation: Any = None,
+        coverage: float = 0.25,
+        positive_weight: float | str = "balanced",
+        focal_gamma: float = 0.0,
+        sampling: str | None = None,
+        input_noise: float = 0.1,
+        dropout: float = 0.2,
+        l2: float = 0.0,
+        batch_norm: bool = False,
+        optimizer: Any = "adam",
+        learning_rate: float = 2e-3,
+        lr_schedule: Any = "cosine",
+        clipvalue: float | None = 1.0,
+        gradient_accumulation_steps: int = 1,
+        batch_size: int = 16,
+        epochs: int = 30,
+        early_stopping: bool = False,
+        patience: int = 10,
+        validation_fraction: float = 0.15,
+        callbacks: Any = None,
+        dtype_policy: str | None = None,
+        op_determinism: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+        **routed: Any,
+    ) -> None:
+        self.size = size
+        self.sequencer = sequencer
+        self.stem = stem
+        self.crf = crf
+        self.units = units
+        self.n_layers = n_layers
+        self.bidirectional = bidirectional
+        self.attention = attention
+        self.augmentation = augmentation
+        self.coverage = coverage
+        self.positive_weight = positive_weight
+        self.focal_gamma = focal_gamma
+        self.sampling = sampling
+        self.input_noise = input_noise
+        self.dropout = dropout
+        self.l2 = l2
+        self.batch_norm = batch_norm
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.lr_schedule = lr_schedule
+        self.clipvalue = clipvalue
+        self.gradient_accumulation_steps = gradient_accumulation_steps
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.early_stopping = early_stopping
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.callbacks = callbacks
+        self.dtype_policy = dtype_policy
+        self.op_determinism = op_determinism
+        self.random_state = random_state
+        self.verbose = verbose
+        self._set_routed(routed)
+
+    @with_callbacks
+    def fit(
+        self,
+        X: Any,
+        Y: Any,
+        X_val: Any = None,
+        Y_val: Any = None,
+        groups: Any = None,
+    ) -> LSTMDefectDetector:
+        """Train on images and masks, and choose the threshold.
+
+        Parameters
+        ----------
+        X : array-like
+            Images (n, height, width[, channels]), or a list of images that may differ
+            in size. uint8 is kept as bytes, all else becomes float32.
+        Y : array-like
+            Masks of 0 and 1, or bool, one for each image and of its height and width;
+            or labels of windows, an array (n, n_steps).
+        X_val, Y_val : array-like, default=None
+            Images and masks to choose the threshold by, and to stop by with
+            ``early_stopping``. None: a part of the training data, with its share of
+            images without defects.
+        groups : array-like of shape (n,), default=None
+            Images of one group, of one workpiece, stay together in that split.
+
+        Returns
+        -------
+        self : LSTMDefectDetector
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, X or Y cannot be used; the estimator stays as it was.
+        FloatingPointError
+            If the loss becomes NaN or infinite.
+        """
+        self._validate_params()
+        context = self._init_callback_context(max_subtasks=self.epochs)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=Y)
+        with self._all_or_nothing(continues=False):
+            self._fit(X, Y, X_val, Y_val, groups, context)
+        context.call_on_fit_task_end(
+            estimator=self, X=X, y=Y, reconstruction_attributes=self._snapshot
+        )
+        return self
+
+    def _fit(
+        self, X: Any, Y: Any, X_val: Any, Y_val: Any, groups: Any, context: Any
+    ) -> None:
+        from sklstm.estimators._training import Data
+        from sklstm.estimators._windows import (
+            best_threshold,
+            check_images,
+            decode,
+            is_window_labels,
+            resize_images,
+        )
+        from sklstm.networks import WindowLoss, split_augmentation
+        from sklstm.networks._window_loss import balanced_weight
+
+        images = check_images(X)
+        x = resize_images(images, self._working_size())
+        self.image_shape_ = x.shape[1:]
+        self._fit_windows(x)
+        by_window = is_window_labels(Y)
+        y = self._targets(Y, images, "Y")
+        defective: np.ndarray = np.any((y > 127).reshape(len(y), -1), axis=1)
+        if not defective.any():
+            raise ValueError(
+                "Y has no positive pixel in any of "
+                f"{len(y)} images: at least one must show what a defect is."
+            )
+        if groups is not None:
+            groups = check_groups(groups, len(x))
+        moves, changes = self._split_augmentation(split_augmentation)
+        if by_window and moves:
+            raise ValueError(
+                f"augmentation moves pixels ({', '.join(moves)}), and labels of "
+                "windows cannot follow: give masks, or what only changes values."
+            )
+
+        seeds = self._seed_sequence().spawn(3)
+        self._shuffle_seed = int(seeds[1].generate_state(1)[0])
+        self.history_ = {}
+        if X_val is not None or Y_val is not None:
+            x_val, y_val = self._given_validation(X_val, Y_val, by_window)
+        else:
+            rows, kept = self._hold_out(defective, seeds[2], groups)
+            x_val, y_val = take_rows(x, kept), y[kept]
+            x, y, defective = take_rows(x, rows), y[rows], defective[rows]
+        if x_val.dtype != x.dtype:
+            x, x_val = x.astype("float32"), x_val.astype("float32")
+
+        loss = WindowLoss(
+            self.grid_,
+            None if by_window else self.sequencer_.index_map_,
+            coverage=self.coverage,
+            gamma=self.focal_gamma,
+        )
+        loss.positive_weight = (
+            balanced_weight(y > 127)
+            if self.positive_weight == "balanced"
+            else float(self.positive_weight)
+        )
+        self._lease_network(
+            x,
+            seeds[0],
+            False,
+            n_outputs=1,
+            compile_params={"loss": loss, "metrics": None},
+            network_params=self._window_params(),
+            reading_params={"augmentation": changes} if changes else {},
+            target_shape=y.shape[1:],
+            turning=moves,
+        )
+        chances = None
+        if self.sampling == "balanced" and 0 < defective.mean() < 1:
+            share = np.where(defective, defective.mean(), 1 - defective.mean())
+            chances = 1 / (2 * len(x) * share)
+        watched = Data(x_val, y_val, np.ones(len(y_val), np.float32))
+        result = self._train_network(
+            Data(x, y, np.ones(len(y), np.float32)),
+            watched if self.early_stopping or X_val is not None else None,
+            epochs=self.epochs,
+            context=context,
+            chances=chances,
+        )
+        self.n_iter_ = result.n_epochs
+        self.best_epoch_ = result.best_epoch
+        probabilities, _ = decode(self._outputs(x_val[:]), self.grid_)
+        truth = y_val > 127
+        if not by_window:
+            probabilities = self._to_pixels(probabilities)
+        self.threshold_ = best_threshold(
+            truth.reshape(probabilities.shape), probabilities
+        )
+
+    def _working_size(self) -> tuple[int, int]:
+        size = (self.size, self.size) if isinstance(self.size, Integral) else self.size
+        height, width = check_image_shape("size", size)[:2]
+        return height, width
+
+    def _fit_windows(self, x: np.ndarray) -> None:
+        """Set `sequencer_` and `grid_`."""
+        from sklstm.estimators._windows import window_grid
+        from sklstm.preprocessing import PatchSequencer
+        from sklstm.preprocessing._base import BaseSequencer
+
+        sequencer = PatchSequencer(8, 8) if self.sequencer is None else self.sequencer
+        if not isinstance(sequencer, BaseSequencer) or sequencer._n_axes != 2:
+            raise TypeError(
+                f"sequencer={sequencer!r} reads no windows: give PatchSequencer(), "
+                "RowSequencer() or None."
+            )
+        self.sequencer_ = clone(sequencer).fit(x[:1])
+        self.grid_ = window_grid(self.sequencer_.index_map_, x.shape[2])
+
+    def _window_params(self) -> dict[str, Any]:
+        """Return what the network is given of the windows."""
+        from sklstm.networks._window_lstm import STEM_STRIDE
+
+        index_map, width = self.sequencer_.index_map_, self.image_shape_[1]
+        params = {"grid": self.grid_, "index_map": index_map, "crf": self.crf}
+        if not self.stem:
+            return params
+        rows, columns = np.divmod(index_map, width)
+        size = tuple(int(np.ptp(a[0])) + 1 for a in (rows, columns))
+        starts = [np.unique(a[:, 0]) for a in (rows, columns)]
+        strides = tuple(
+            int(a[1] - a[0]) if len(a) > 1 else s
+            for a, s in zip(starts, size, strict=True)
+        )
+        even = all(len(set(np.diff(a))) <= 1 for a in starts)
+        if not even or any(n % STEM_STRIDE for n in (*size, *strides)):
+            raise ValueError(
+                f"stem=True needs windows whose sides and strides are multiples of "
+                f"{STEM_STRIDE} and fill the image; they are {size[0]} x {size[1]} at "
+                f"strides of {strides[0]} and {strides[1]} on {self.image_shape_[0]} x "
+                f"{width} pixels: change sequencer or size, or set stem=False."
+            )
+        return {**params, "windows": (size, strides)}
+
+    def _split_augmentation(self, split: Any) -> tuple:
+        from sklstm.networks import check_augmentation
+
+        if not isinstance(self.augmentation, str | dict | None):
+            raise TypeError(
+                f"augmentation={self.augmentation!r} must be 'light', 'medium', a dict "
+                "or None: of a layer nobody knows how the mask would have to follow."
+            )
+        check_augmentation(self.augmentation)
+        return split(self.augmentation)
+
+    def _targets(self, Y: Any, images: list[np.ndarray], name: str) -> np.ndarray:
+        from sklstm.estimators._windows import (
+            check_masks,
+            check_window_labels,
+            is_window_labels,
+            resize_masks,
+        )
+
+        if is_window_labels(Y):
+            n_steps = self.sequencer_.n_steps_
+            return check_window_labels(Y, len(images), n_steps, name)
+        return resize_masks(check_masks(Y, images, name), self.image_shape_[:2])
+
+    def _given_validation(self, X_val: Any, Y_val: Any, by_window: bool) -> tuple:
+        from sklstm.estimators._windows import check_images, is_window_labels
+
+        if X_val is None or Y_val is None:
+            given, missing = ("Y_val", "X_val") if X_val is None else ("X_val", "Y_val")
+            raise ValueError(
+                f"{given} is given without {missing}: give both, or neither."
+            )
+        if is_window_labels(Y_val) != by_window:
+            raise ValueError(
+                "Y_val must be what Y is: masks, or labels of windows, both times."
+            )
+        images = check_images(X_val)
+        return self._resized(images), self._targets(Y_val, images, "Y_val")
+
+    def _hold_out(self, defective: np.ndarray, seed: Any, groups: Any) -> tuple:
+        codes = defective.astype(np.int32)
+        try:
+            return stratified_split(codes, self.validation_fraction, seed, groups)
+        except ValueError as error:
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction} of {len(codes)} "
+                f"images, {codes.sum()} of them with defects, leaves no image of a "
+                "kind to train on or to choose the threshold by: give more images, "
+                "another validation_fraction, or X_val and Y_val to fit."
+            ) from error
+
+    def _resized(self, images: list[np.ndarray]) -> np.ndarray:
+        from sklstm.estimators._windows import resize_images
+
+        channels = images[0].shape[2]
+        if channels != self.image_shape_[2]:
+            raise ValueError(
+                f"X holds images of {channels} channels, but {type(self).__name__} was "
+                f"fitted on images of {self.image_shape_[2]}."
+            )
+        return resize_images(images, self.image_shape_[:2])
+
+    def _outputs(self, x: np.ndarray) -> np.ndarray:
+        return self._lease.compiled.predict(x)
+
+    def _to_pixels(self, values: np.ndarray) -> np.ndarray:
+        """Put a value for each window back on the pixels of what the network reads.
+
+        Within half a window of an edge between windows, one passes into the other.
+        """
+        import cv2
+
+        painted = self.sequencer_.steps_to_image(values.reshape(len(values), -1))
+        height, width = self.image_shape_[:2]
+        blur = (
+            max(1, width // self.grid_[1]) if self.grid_[1] > 1 else 1,
+            max(1, height // self.grid_[0]) if self.grid_[0] > 1 else 1,
+        )
+        for one in painted:
+            one[:] = cv2.blur(one, blur, borderType=cv2.BORDER_REPLICATE)
+        return painted
+
+    def _decoded(self, X: Any) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+        from sklstm.estimators._windows import check_images, decode
+
+        check_is_fitted(self)
+        images = check_images(X)
+        outputs = self._outputs(self._resized(images))
+        return images, *decode(outputs, self.grid_, self.threshold_)
+
+    def _own_sizes(self, images: list[np.ndarray], maps: np.ndarray) -> list:
+        import cv2
+
+        return [
+            cv2.resize(one, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+            if one.shape != image.shape[:2]
+            else one
+            for one, image in zip(maps, images, strict=True)
+        ]
+
+    def predict_proba(self, X: Any) -> Any:
+        """Return the probability of a defect, pixel by pixel.
+
+        Parameters
+        ----------
+        X : array-like
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, height, width), float32, or list of ndarray
+            A list where the images differ in size. With ``crf``, marginals of the
+            chains.
+        """
+        images, probabilities, _ = self._decoded(X)
+        return _joined(self._own_sizes(images, self._to_pixels(probabilities)))
+
+    def predict(self, X: Any) -> Any:
+        """Return masks of what is defective.
+
+        Parameters
+        ----------
+        X : array-like
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, height, width), bool, or list of ndarray
+            A list where the images differ in size. With ``crf``, the labels that the
+            best labelling of every line gives, at `threshold_`; rows and columns
+            decide together.
+        """
+        images, _, margins = self._decoded(X)
+        # Beyond +-4 one window would outvote all its neighbours at their common edge.
+        margins = np.clip(margins, -4, 4)
+        maps = self._own_sizes(images, self._to_pixels(margins))
+        return _joined([one > 0 for one in maps])
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return how likely an image has a defect anywhere.
+
+        Parameters
+        ----------
+        X : array-like
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+            Log-odds of the two windows that are most likely defective, their mean.
+        """
+        _, probabilities, _ = self._decoded(X)
+        flat = np.sort(probabilities.reshape(len(probabilities), -1), axis=1)[:, -2:]
+        flat = np.clip(flat, 1e-7, 1 - 1e-7)
+        return np.log(flat / (1 - flat)).mean(axis=1)
+
+    def predict_windows(self, X: Any) -> np.ndarray:
+        """Return the probability of a defect, window by window.
+
+        Parameters
+        ----------
+        X : array-like
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_steps), float32
+            In the order of `sequencer_`.
+        """
+        _, probabilities, _ = self._decoded(X)
+        return probabilities.reshape(len(probabilities), -1)
+
+    def score(self, X: Any, Y: Any) -> float:
+        """Return the F1 over all pixels of all images.
+
+        Parameters
+        ----------
+        X : array-like
+            As in `fit`.
+        Y : array-like
+            Masks, or labels of windows, (n, n_steps).
+
+        Returns
+        -------
+        float
+            1 where there is nothing to be found and nothing is.
+        """
+        from sklstm.estimators._windows import (
+            check_images,
+            check_masks,
+            check_window_labels,
+            is_window_labels,
+            pixel_f1,
+        )
+
+        images = check_images(X)
+        if is_window_labels(Y):
+            check_is_fitted(self)
+            n_steps = self.sequencer_.n_steps_
+            truth = check_window_labels(Y, len(images), n_steps, "Y") > 127
+            _, _, margins = self._decoded(X)
+            return pixel_f1(list(truth), list(margins.reshape(truth.shape) > 0))
+        return pixel_f1(check_masks(Y, images), list(self.predict(X)))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.two_d_array = False
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def _joined(maps: list[np.ndarray]) -> Any:
+    """Return one array where all have one shape."""
+    same = len({one.shape for one in maps}) == 1
+    return np.stack(maps) if same else maps

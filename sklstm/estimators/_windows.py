@@ -1,0 +1,246 @@
+"""Images, masks and windows of the defect detector, and what its network says."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from sklstm.images import all_finite
+
+
+def check_images(X: Any) -> list[np.ndarray]:
+    """Return images of one or of different sizes, each (height, width, channels).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If X does not hold images, or they differ in their channels.
+    """
+    if isinstance(X, np.ndarray) and X.dtype != object and X.ndim not in (3, 4):
+        raise ValueError(
+            "X must hold images, (n, height, width[, channels]) or a list of them that "
+            f"may differ in size; got an array of shape {X.shape}."
+        )
+    try:
+        images = [np.asarray(image) for image in X]
+    except TypeError:
+        raise TypeError(f"X must hold images; got {type(X).__name__}.") from None
+    if not images:
+        raise ValueError("X holds no images.")
+    out = []
+    for i, image in enumerate(images):
+        if image.dtype.kind in "US" or image.dtype == object:
+            raise ValueError(
+                f"X[{i}] is no image but {image.dtype}: read files first, for example "
+                "by cv2.imread, or by ImageReader(size=...)."
+            )
+        if image.ndim not in (2, 3) or image.dtype.kind not in "buif" or not image.size:
+            raise ValueError(
+                f"X[{i}] must be an image, (height, width) or (height, width, "
+                f"channels), of numbers; it has shape {image.shape} and is "
+                f"{image.dtype}."
+            )
+        if not all_finite(image):
+            bad = np.size(image) - np.count_nonzero(np.isfinite(image))
+            raise ValueError(
+                f"X[{i}] has {bad} pixels that are NaN or infinite: replace them or "
+                "leave the image out."
+            )
+        out.append(image if image.ndim == 3 else image[..., None])
+    channels = {image.shape[2] for image in out}
+    if len(channels) > 1:
+        raise ValueError(
+            f"X mixes images of {' and '.join(map(str, sorted(channels)))} channels: "
+            "bring them to one number."
+        )
+    return out
+
+
+def resize_images(images: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    """Return images of one size, (n, height, width, channels), uint8 or float32."""
+    as_bytes = all(image.dtype == np.uint8 for image in images)
+    dtype = np.uint8 if as_bytes else np.float32
+    out = np.empty((len(images), *size, images[0].shape[2]), dtype)
+    for one, image in zip(out, images, strict=True):
+        one[:] = _resize(image.astype(dtype, copy=False), size)
+    return out
+
+
+def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize (height, width[, channels]); by areas along what shrinks."""
+    if image.shape[:2] == size:
+        return image
+    shrinks = image.shape[0] * image.shape[1] > size[0] * size[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized = cv2.resize(image, size[::-1], interpolation=how)
+    return resized.reshape(*size, *image.shape[2:])
+
+
+def check_masks(Y: Any, images: list[np.ndarray], name: str = "Y") -> list[np.ndarray]:
+    """Return a mask of bool for every image.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer masks than images, or one has another shape than its
+        image or other values than 0 and 1.
+    """
+    masks = [np.asarray(mask) for mask in Y]
+    if len(masks) != len(images):
+        raise ValueError(
+            f"{name} has {len(masks)} masks, but there are {len(images)} images: give "
+            "one for each."
+        )
+    for i, (mask, image) in enumerate(zip(masks, images, strict=True)):
+        if mask.shape != image.shape[:2]:
+            raise ValueError(
+                f"{name}[{i}] has the shape {mask.shape}, but its image is "
+                f"{image.shape[:2]}: a mask has one value for each pixel."
+            )
+        if mask.dtype != bool:
+            found = np.unique(mask)
+            if not np.isin(found, (0, 1)).all():
+                some = ", ".join(map(str, found[:4].tolist()))
+                more = ", ..." if len(found) > 4 else ""
+                raise ValueError(
+                    f"{name}[{i}] has the values {some}{more}: a mask is 0 and 1; "
+                    f"masks of 0 and 255 become one by mask > 127."
+                )
+            masks[i] = mask.astype(bool)
+    return masks
+
+
+def resize_masks(masks: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    """Return how much of each pixel is defective, 0 to 255, (n, height, width)."""
+    out = np.empty((len(masks), *size), np.uint8)
+    for one, mask in zip(out, masks, strict=True):
+        one[:] = np.round(_resize(mask.astype(np.float32) * 255, size))
+    return out
+
+
+def is_window_labels(Y: Any) -> bool:
+    """Whether Y is a label for every window, (n, n_steps), and not masks."""
+    return isinstance(Y, np.ndarray) and Y.dtype != object and Y.ndim == 2
+
+
+def check_window_labels(Y: np.ndarray, n: int, n_steps: int, name: str) -> np.ndarray:
+    """Return the labels of windows as 0 and 255, uint8."""
+    if Y.shape != (n, n_steps):
+        raise ValueError(
+            f"{name} has the shape {Y.shape}: labels of windows must be ({n}, "
+            f"{n_steps}), one for each that the sequencer reads; masks are (n, height, "
+            "width)."
+        )
+    found = np.unique(Y)
+    if not np.isin(found, (0, 1)).all():
+        some = ", ".join(map(str, found[:4].tolist()))
+        raise ValueError(f"{name} has the values {some}: labels are 0 and 1.")
+    return Y.astype(np.uint8) * 255
+
+
+def window_grid(index_map: np.ndarray, width: int) -> tuple[int, int]:
+    """Return how many windows there are (down, across).
+
+    Raises
+    ------
+    ValueError
+        If they do not lie on a grid, or are not read row by row.
+    """
+    tops, lefts = np.divmod(index_map[:, 0], width)
+    down, across = len(np.unique(tops)), len(np.unique(lefts))
+    if down * across == len(index_map):
+        grid = np.lexsort((lefts, tops)).reshape(down, across)
+        if np.array_equal(grid.ravel(), np.arange(len(index_map))):
+            return down, across
+    raise ValueError(
+        "sequencer must read windows on a grid, row by row: PatchSequencer with "
+        "order='raster', or RowSequencer with order='forward'."
+    )
+
+
+def decode(
+    outputs: np.ndarray, grid: tuple[int, int], threshold: float = 0.5
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the network says of every window.
+
+    Parameters
+    ----------
+    outputs : ndarray of shape (n, down, across, 1 or more)
+        Of `window_lstm`.
+    grid : tuple of int
+        (down, across).
+    threshold : float
+        Probability from which a window is called defective. Chains are decoded with
+        the odds shifted by it: what Viterbi's algorithm decides at .5.
+
+    Returns
+    -------
+    probabilities, margins : ndarray of shape (n, down, across), float32
+        Probability of a defect; marginals where there are chains, those of rows and
+        of columns joined by the mean of their log-odds. And how far the decision is
+        from the other one: above 0 the window is defective. With chains it is by how
+        much the best labelling with this window defective is better than the best one
+        without, the mean of rows and columns.
+    """
+    from sklstm._keras import keras
+
+    from sklstm.networks import marginals as chain_marginals
+    from sklstm.networks import max_marginals, shift_labels, split_outputs
+
+    ops = keras.ops
+    shift = -float(np.log(threshold / (1 - threshold)))
+    score, chains = split_outputs(ops.convert_to_tensor(outputs), grid)
+    if not chains:
+        odds = ops.convert_to_numpy(score)
+        return _sigmoid(odds), odds + np.float32(shift)
+    odds = np.zeros(outputs.shape[:3], np.float32)
+    margins = np.zeros(outputs.shape[:3], np.float32)
+    for axis, potentials in chains.items():
+        found = ops.convert_to_numpy(chain_marginals(potentials))
+        shifted = shift_labels(potentials, np.array([0.0, shift], "float32"))
+        best = ops.convert_to_numpy(max_marginals(shifted))
+        tiny = np.float32(1e-12)
+        logs = np.log(found + tiny)
+        for total, lines in (
+            (odds, logs[..., 1] - logs[..., 0]),
+            (margins, best[..., 1] - best[..., 0]),
+        ):
+            total += _from_lines(lines, axis, grid) / np.float32(len(chains))
+    return _sigmoid(odds), margins
+
+
+def _from_lines(lines: np.ndarray, axis: str, grid: tuple[int, int]) -> np.ndarray:
+    if axis == "rows":
+        return lines.reshape(-1, *grid)
+    return lines.reshape(-1, grid[1], grid[0]).transpose(0, 2, 1)
+
+
+def _sigmoid(odds: np.ndarray) -> np.ndarray:
+    return (1 / (1 + np.exp(-np.clip(odds, -60, 60)))).astype(np.float32)
+
+
+def best_threshold(truth: np.ndarray, scores: np.ndarray) -> float:
+    """Return the threshold on scores with the best F1, from .01 to .99.
+
+    Parameters
+    ----------
+    truth : ndarray of bool
+        Which are defective.
+    scores : ndarray of float, of the same shape
+        Their probabilities.
+    """
+    thresholds = np.linspace(0.01, 0.99, 99)
+    places = np.digitize(scores.ravel(), thresholds)  # thresholds below it
+    truth = truth.ravel()
+    hits = np.bincount(places[truth], minlength=100)[::-1].cumsum()[::-1][1:]
+    chosen = np.bincount(places, minlength=100)[::-1].cumsum()[::-1][1:]
+    f1 = 2 * hits / np.maximum(chosen + np.count_nonzero(truth), 1)
+    best = np.flatnonzero(f1 == f1.max())
+    return float(thresholds[best[len(best) // 2]])  # the middle of a plateau
+
+
+def pixel_f1(truth: list[np.ndarray], found: list[np.ndarray]) -> float:
+    """Return the F1 over all pixels of all images; 1 where there is nothing to find."""
+    hits = sum(int((t & f).sum()) for t, f in zip(truth, found, strict=True))
+    total = sum(int(t.sum()) + int(f.sum()) for t, f in zip(truth, found, strict=True))
+    return 2 * hits / total if total else 1.0

@@ -1,0 +1,120 @@
+"""What trains `window_lstm`: masks or labels of windows against its output."""
+
+from typing import Any
+
+from sklstm._keras import keras
+
+import numpy as np
+
+from sklstm.networks._crf import CRFLoss
+from sklstm.networks._reading import Scan, pack_map
+from sklstm.networks._window_lstm import GridToLines, split_outputs
+
+
+@keras.saving.register_keras_serializable("sklstm")
+class WindowLoss(keras.losses.Loss):
+    """Weighted cross-entropy of the windows and, of chains, their likelihood.
+
+    Parameters
+    ----------
+    grid : tuple of int
+        Windows (down, across).
+    index_map : ndarray of int, shape (n_steps, n_pixels_per_step), dict or None
+        The windows' pixels: targets are then masks, from which labels are made. None
+        where targets are the labels of windows, (n, n_steps).
+    coverage : float
+        A window is defective if at least such a part of its pixels is.
+    positive_weight : float
+        Weight of a defective window beside one that is not.
+    gamma : float
+        Of the focal loss (Lin et al., 2017): windows that are right already count
+        less. 0 for the plain cross-entropy.
+    **kwargs
+        Passed on to `keras.losses.Loss`.
+    """
+
+    def __init__(
+        self,
+        grid: tuple[int, int],
+        index_map: Any = None,
+        coverage: float = 0.25,
+        positive_weight: float = 1.0,
+        gamma: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**{"name": "window_loss", **kwargs})
+        down, across = grid
+        self.grid = (down, across)
+        self.scan = None if index_map is None else Scan(index_map)
+        self.coverage = coverage
+        self.positive_weight = positive_weight
+        self.gamma = gamma
+        self._crf = CRFLoss()
+
+    def labels(self, y_true: Any) -> Any:
+        """Return (n, down, across) of zeros and ones.
+
+        Parameters
+        ----------
+        y_true : tensor of shape (n, height, width) or (n, n_steps)
+            Masks, from 0 to 255; or labels of windows, 0 and 255.
+
+        Returns
+        -------
+        tensor of float32
+            The label of every window.
+        """
+        ops = keras.ops
+        y = ops.cast(y_true, "float32") / 255
+        if self.scan is not None:
+            y = ops.mean(self.scan(y[..., None]), axis=-1)
+        y = ops.reshape(y, (-1, *self.grid))
+        # A hair less: 64 pixels of 8 bits do not sum up exactly.
+        return ops.cast(y >= self.coverage - 1e-4, "float32")
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the loss of every image.
+
+        Parameters
+        ----------
+        y_true : tensor
+            As in `labels`.
+        y_pred : tensor of shape (n, down, across, 1 or more)
+            What `window_lstm` gives.
+
+        Returns
+        -------
+        tensor of shape (n,)
+            In nats a window.
+        """
+        ops = keras.ops
+        labels = self.labels(y_true)
+        score, chains = split_outputs(y_pred, self.grid)
+        # -log of the probability of the true label.
+        losses = ops.softplus(ops.where(labels > 0, -score, score))
+        if self.gamma > 0:
+            losses = losses * (1 - ops.exp(-losses)) ** self.gamma
+        weights = 1 + (self.positive_weight - 1) * labels
+        loss = ops.mean(losses * weights, axis=(1, 2))
+        for axis, potentials in chains.items():
+            lines = GridToLines(axis)(labels[..., None])[..., 0]
+            chain = self._crf.call(lines, potentials)
+            chain = ops.mean(ops.reshape(chain, (ops.shape(loss)[0], -1)), axis=1)
+            loss = loss + chain / len(chains)
+        return loss
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "grid": self.grid,
+            "index_map": None if self.scan is None else pack_map(self.scan.index_map),
+            "coverage": self.coverage,
+            "positive_weight": self.positive_weight,
+            "gamma": self.gamma,
+        }
+
+
+def balanced_weight(labels: np.ndarray) -> float:
+    """Return the square root of how much rarer defective windows are, 1 to 10."""
+    share = max(float(np.mean(labels)), 1e-6)
+    return float(np.clip(np.sqrt((1 - share) / share), 1, 10))

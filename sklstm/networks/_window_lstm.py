@@ -1,0 +1,242 @@
+"""A label for every window of an image, on a grid: ``network="window_lstm"``."""
+
+from typing import Any
+
+from sklstm._keras import keras
+
+from sklstm.networks._convolutions import CHANNELS_LAST, convolve
+from sklstm.networks._crf import LinearChainCRF
+from sklstm.networks._lstm import lstm_stack, penalize
+from sklstm.networks._reading import read_input, takes
+from sklstm.networks.attention import SelfAttention
+
+# The stem halves an image twice before windows are cut.
+STEM_STRIDE = 4
+
+
+@takes("images")
+def window_lstm(
+    input_shape: tuple[int, ...],
+    grid: tuple[int, int],
+    *,
+    index_map: Any,
+    windows: tuple[tuple[int, int], tuple[int, int]] | None = None,
+    units: int = 32,
+    n_layers: int = 1,
+    bidirectional: bool = True,
+    attention: str | None = "multihead",
+    n_heads: int = 4,
+    filters: int = 16,
+    crf: bool = True,
+    input_noise: float = 0.0,
+    dropout: float = 0.0,
+    l2: float = 0.0,
+    batch_norm: bool = False,
+    augmentation: Any = None,
+) -> keras.Model:
+    """Build LSTMs along the rows and along the columns of a grid of windows.
+
+    Every row of windows is a sequence, and every column is one. What the two directions
+    say of a window is joined to what it is itself, and becomes one score: how much more
+    likely it is defective than not. With `crf`, a linear-chain CRF along the rows and
+    another along the columns go on from that score.
+
+    Parameters
+    ----------
+    input_shape : tuple
+        ``(height, width, channels)``.
+    grid : tuple of int
+        Windows (down, across).
+    index_map : ndarray of int, shape (n_steps, n_pixels_per_step)
+        The windows, row by row of the grid.
+    windows : tuple of tuple of int, or None
+        ((height, width), (stride down, stride across)) of the windows, all multiples
+        of 4: their features then come from a stem of convolutions, `filters` wide at
+        half the size and twice that at a quarter. None for their pixels.
+    units, n_layers, bidirectional, batch_norm
+        Of the LSTMs of either axis.
+    attention : {"multihead", "self", None}
+        Attention between the windows of a line, after its LSTM.
+    n_heads : int
+        Heads of "multihead".
+    filters : int
+        See `windows`.
+    crf : bool
+        End in chains.
+    input_noise, dropout, l2, augmentation
+        As in `lstm`.
+
+    Returns
+    -------
+    keras.Model
+        Not compiled. Output (n, down, across, 1), the score; with `crf`, and the four
+        log-potentials of a chain along the rows, and those of one along the columns,
+        where these are longer than one window; see `split_outputs`.
+    """
+    inputs, x = read_input(
+        input_shape,
+        index_map=index_map if windows is None else None,
+        augmentation=augmentation,
+        input_noise=input_noise,
+    )
+    x, regularizer = penalize(x, l2)
+    if windows is None:
+        x = keras.layers.Reshape((*grid, -1), name="windows")(x)
+        x = convolve(x, 2 * units, 1, "embedding", regularizer)
+    else:
+        x = _window_stem(x, windows, filters, regularizer)
+    found = [x]
+    for axis in line_axes(grid):
+        lines = GridToLines(axis, name=f"{axis}_lines")(x)
+        y = lstm_stack(
+            lines,
+            units=units,
+            n_layers=n_layers,
+            bidirectional=bidirectional,
+            dropout=dropout,
+            batch_norm=batch_norm,
+            regularizer=regularizer,
+            prefix=f"{axis}_",
+        )
+        if attention is not None:
+            y = SelfAttention(
+                n_heads if attention == "multihead" else 1,
+                kernel_regularizer=regularizer,
+                name=f"{axis}_attention",
+            )(y)
+        found.append(LinesToGrid(axis, grid, name=f"{axis}_grid")(y))
+    x = keras.layers.Concatenate(name="join")(found) if len(found) > 1 else x
+    x = convolve(x, 2 * units, 1, "fuse", regularizer)
+    score = keras.layers.Dense(
+        1, kernel_regularizer=regularizer, dtype="float32", name="score"
+    )(x)
+    outputs = [score]
+    for axis in line_axes(grid) if crf else ():
+        lines = GridToLines(axis, name=f"{axis}_scores")(score)
+        # Beside "no defect", whose score is 0.
+        pairs = keras.layers.Concatenate(name=f"{axis}_labels")([lines * 0, lines])
+        chain = LinearChainCRF(name=f"{axis}_crf")(pairs)
+        chain = keras.layers.Reshape((-1, 4), name=f"{axis}_flat")(chain)
+        outputs.append(LinesToGrid(axis, grid, name=f"{axis}_potentials")(chain))
+    out = keras.layers.Concatenate(dtype="float32", name="outputs")(outputs)
+    return keras.Model(inputs, out, name="window_lstm")
+
+
+def line_axes(grid: tuple[int, int]) -> list[str]:
+    """Return the axes along which a grid has lines of more than one window."""
+    down, across = grid
+    axes = [("rows", across), ("columns", down)]
+    return [axis for axis, length in axes if length > 1] or ["rows"]
+
+
+def split_outputs(outputs: Any, grid: tuple[int, int]) -> tuple[Any, dict[str, Any]]:
+    """Take the output of `window_lstm` apart.
+
+    Parameters
+    ----------
+    outputs : tensor of shape (n, down, across, 1 or more)
+        What the network gives.
+    grid : tuple of int
+        (down, across).
+
+    Returns
+    -------
+    score : tensor of shape (n, down, across)
+        The score of every window.
+    chains : dict of str to tensor of shape (n_lines, n_steps, 2, 2)
+        Log-potentials along "rows" and "columns"; empty without a CRF. Lines of an
+        image follow each other.
+    """
+    chains = {}
+    if outputs.shape[-1] > 1:
+        for i, axis in enumerate(line_axes(grid)):
+            potentials = GridToLines(axis)(outputs[..., 1 + 4 * i : 5 + 4 * i])
+            shape = (-1, potentials.shape[1], 2, 2)
+            chains[axis] = keras.ops.reshape(potentials, shape)
+    return outputs[..., 0], chains
+
+
+def _window_stem(x: Any, windows: tuple, filters: int, regularizer: Any) -> Any:
+    for i, (width, strides) in enumerate(
+        ((filters, 2), (2 * filters, 2), (2 * filters, 1))
+    ):
+        x = convolve(x, width, 3, f"stem_{i}", regularizer, strides=strides)
+    size, stride = (tuple(s // STEM_STRIDE for s in pair) for pair in windows)
+    x = keras.layers.Conv2D(
+        4 * filters,
+        size,
+        strides=stride,
+        use_bias=False,
+        kernel_regularizer=regularizer,
+        name="windows",
+        **CHANNELS_LAST,
+    )(x)
+    x = keras.layers.BatchNormalization(momentum=0.9, name="windows_norm")(x)
+    x = keras.layers.ReLU(name="windows_relu")(x)
+    return convolve(x, 4 * filters, 3, "context", regularizer)
+
+
+@keras.saving.register_keras_serializable("sklstm")
+class GridToLines(keras.layers.Layer):
+    """Take the lines of a grid apart, each of which becomes a sample.
+
+    Takes (n, down, across, k), gives (n * down, across, k) for the axis "rows" and
+    (n * across, down, k) for "columns".
+
+    Parameters
+    ----------
+    axis : {"rows", "columns"}
+        Which lines.
+    **kwargs
+        Passed on to `keras.layers.Layer`.
+    """
+
+    def __init__(self, axis: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis = axis
+
+    def call(self, inputs: Any) -> Any:
+        x = inputs
+        if self.axis == "columns":
+            x = keras.ops.transpose(x, (0, 2, 1, 3))
+        return keras.ops.reshape(x, (-1, *x.shape[2:]))
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        down, across, k = input_shape[1:]
+        return (None, across if self.axis == "rows" else down, k)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "axis": self.axis}
+
+
+@keras.saving.register_keras_serializable("sklstm")
+class LinesToGrid(keras.layers.Layer):
+    """Put the lines that `GridToLines` gave back into their grid.
+
+    Parameters
+    ----------
+    axis : {"rows", "columns"}
+        Which lines they are.
+    grid : tuple of int
+        (down, across).
+    **kwargs
+        Passed on to `keras.layers.Layer`.
+    """
+
+    def __init__(self, axis: str, grid: tuple[int, int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis = axis
+        self.grid = tuple(grid)
+
+    def call(self, inputs: Any) -> Any:
+        down, across = self.grid
+        if self.axis == "rows":
+            return keras.ops.reshape(inputs, (-1, down, across, inputs.shape[-1]))
+        x = keras.ops.reshape(inputs, (-1, across, down, inputs.shape[-1]))
+        return keras.ops.transpose(x, (0, 2, 1, 3))
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return (None, *self.grid, input_shape[-1])
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "axis": self.axis, "grid": self.grid}
