@@ -302,7 +302,7 @@ def main():
     args = parser.parse_args()
     if not args.data:
         parser.error("give --data FOLDER, the folder that holds magnetic_tile")
-    images, masks, classes, groups = read(args.data)
+    images, masks, _, groups = read(args.data)
     print(f"{len(images)} images of {groups.max() + 1} tiles")
     table: dict = {}
     for seed in range(args.seeds):

@@ -1,0 +1,345 @@
+"""LSTMDefectDetector: masks in and out, chains, the threshold, what cannot be used."""
+
+import gc
+import pickle
+
+from sklstm._keras import keras
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, KFold
+
+from sklstm import LSTMDefectDetector, LSTMImageClassifier, PatchSequencer, RowSequencer
+from sklstm.estimators import _windows, clear_pool
+from sklstm.estimators._pool import POOL
+from sklstm.networks import (
+    Turning,
+    WindowLoss,
+    marginals,
+    split_augmentation,
+    split_outputs,
+    viterbi,
+)
+
+
+def plates(n, seed=0, shape=(32, 40)):
+    """Noisy plates; every other one has a dark spot of 8 x 8 on the windows' grid."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(100, 5, (n, *shape))
+    Y = np.zeros((n, *shape), bool)
+    for image, mask in zip(X[::2], Y[::2], strict=True):
+        row, column = 8 * rng.integers(0, 4), 8 * rng.integers(0, shape[1] // 8)
+        mask[row : row + 8, column : column + 8] = True
+        image[mask] -= 40
+    return np.clip(X, 0, 255).astype(np.uint8), Y
+
+
+def make(**params):
+    settings = {
+        "size": (32, 40),
+        "units": 8,
+        "epochs": 25,
+        "batch_size": 8,
+        "random_state": 0,
+        "network__filters": 4,
+    }
+    return LSTMDefectDetector(**{**settings, **params})
+
+
+@pytest.fixture(scope="module")
+def data():
+    return (*plates(60), *plates(20, seed=1))
+
+
+@pytest.fixture(scope="module")
+def fitted(data):
+    """A fitted detector; tests read it and do not fit it again."""
+    return make().fit(*data[:2])
+
+
+# --- what comes out -----------------------------------------------------------------
+
+
+def test_spots_are_found(data, fitted):
+    X, Y = data[2:]
+    masks = fitted.predict(X)
+    assert masks.shape == Y.shape
+    assert masks.dtype == bool
+    assert fitted.score(X, Y) > 0.85
+    assert fitted.score(X, Y) == _windows.pixel_f1(list(Y), list(masks))
+    probabilities = fitted.predict_proba(X)
+    assert probabilities.dtype == np.float32
+    assert probabilities.min() >= 0
+    assert probabilities.max() <= 1
+    assert probabilities[Y].mean() > probabilities[~Y].mean() + 0.6
+    scores = fitted.decision_function(X)
+    assert scores.shape == (20,)
+    assert scores[::2].min() > scores[1::2].max()
+    assert 0 < fitted.threshold_ < 1
+    assert fitted.grid_ == (4, 5)
+    assert fitted.predict_windows(X).shape == (20, 20)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"crf": False},
+        {"stem": False, "network__filters": 16},
+        {"sequencer": PatchSequencer(8, 4), "attention": None},
+        {"augmentation": {"flip": "both", "contrast": 0.1}, "focal_gamma": 1.0},
+        {"sampling": "balanced", "early_stopping": True, "positive_weight": 2.0},
+    ],
+    ids=["no chains", "no stem", "overlapping windows", "augmented", "balanced"],
+)
+def test_other_ways(data, params):
+    model = make(**params).fit(*data[:2])
+    X, Y = data[2:]
+    assert model.score(X, Y) > 0.6
+    scores = model.decision_function(X)
+    assert scores[::2].mean() > scores[1::2].mean() + 1
+
+
+def test_images_of_different_sizes(data, fitted):
+    X, Y = list(data[0]), list(data[1])
+    for i in range(0, 60, 3):  # some are cut at the right, and their spots with them
+        X[i], Y[i] = X[i][:, :24], Y[i][:, :24]
+    model = make(epochs=3).fit(X, Y)
+    masks = model.predict(X[:4])
+    assert isinstance(masks, list)
+    assert [m.shape for m in masks] == [(32, 24), (32, 40), (32, 40), (32, 24)]
+    assert [m.shape for m in model.predict_proba(X[:2])] == [(32, 24), (32, 40)]
+    assert 0 <= model.score(X, Y) <= 1
+    # One at a time it is the same.
+    alone = fitted.predict_proba(data[2][3:4])
+    np.testing.assert_allclose(alone[0], fitted.predict_proba(data[2])[3], atol=1e-5)
+
+
+def test_labels_of_windows(data):
+    X, Y = data[:2]
+    labels = Y.reshape(60, 4, 8, 5, 8).mean(axis=(2, 4)).reshape(60, 20) > 0.5
+    model = make().fit(X, labels)
+    truth = data[3].reshape(20, 4, 8, 5, 8).mean(axis=(2, 4)).reshape(20, 20) > 0.5
+    assert model.score(data[2], truth) > 0.85
+    assert model.predict(data[2]).shape == (20, 32, 40)
+    with pytest.raises(ValueError, match=r"Y has the shape \(60, 19\): labels of win"):
+        make().fit(X, labels[:, :19])
+    with pytest.raises(ValueError, match="augmentation moves pixels"):
+        make(augmentation="light").fit(X, labels)
+
+
+def test_rows_as_windows():
+    X, Y = plates(40, shape=(32, 8))  # a spot is as wide as the plate
+    model = make(size=(32, 8), sequencer=RowSequencer(8), stem=False).fit(X, Y)
+    assert model.grid_ == (8, 1)
+    assert model.score(*plates(20, seed=1, shape=(32, 8))) > 0.8
+
+
+# --- chains and thresholds ----------------------------------------------------------
+
+
+def test_decoding_is_that_of_the_chains(data, fitted):
+    x = fitted._resized(_windows.check_images(data[2][:3]))
+    outputs = fitted._outputs(x)
+    _, chains = split_outputs(keras.ops.convert_to_tensor(outputs), (4, 5))
+    assert {axis: tuple(c.shape) for axis, c in chains.items()} == {
+        "rows": (12, 5, 2, 2),
+        "columns": (15, 4, 2, 2),
+    }
+    one_axis = outputs[..., :5].reshape(12, 1, 5, 5)  # a row is a grid of its own
+    _, margins = _windows.decode(one_axis, (1, 5))
+    best = keras.ops.convert_to_numpy(viterbi(chains["rows"])[0])
+    np.testing.assert_array_equal(margins[:, 0] > 0, best == 1)
+    probabilities, _ = _windows.decode(one_axis, (1, 5))
+    expected = keras.ops.convert_to_numpy(marginals(chains["rows"]))[..., 1]
+    np.testing.assert_allclose(probabilities[:, 0], expected, atol=1e-5)
+    # A lower threshold finds no less.
+    found = [(_windows.decode(outputs, (4, 5), t)[1] > 0) for t in (0.1, 0.5, 0.9)]
+    assert (found[0] >= found[1]).all()
+    assert (found[1] >= found[2]).all()
+
+
+def test_without_chains_a_threshold_is_one_on_probabilities():
+    outputs = np.array([-2.0, -0.1, 0.3, 4.0], "float32").reshape(1, 2, 2, 1)
+    for threshold in (0.2, 0.5, 0.7):
+        probabilities, margins = _windows.decode(outputs, (2, 2), threshold)
+        np.testing.assert_array_equal(margins > 0, probabilities > threshold)
+
+
+def test_the_best_threshold_by_trying_all():
+    rng = np.random.default_rng(0)
+    truth = rng.random(500) < 0.1
+    scores = np.clip(rng.normal(0.3 + 0.3 * truth, 0.15), 0, 1)
+
+    def f1(threshold):
+        found = scores >= threshold
+        return 2 * (found & truth).sum() / (found.sum() + truth.sum())
+
+    best = max(f1(t) for t in np.linspace(0.01, 0.99, 99))
+    assert f1(_windows.best_threshold(truth, scores)) == pytest.approx(best)
+
+
+def test_loss_by_hand():
+    loss = WindowLoss((1, 2), coverage=0.5, positive_weight=3.0)
+    labels = np.array([[0, 255]], "uint8")
+    score = np.array([0.3, -0.2], "float32").reshape(1, 1, 2, 1)
+    expected = (np.log1p(np.exp(0.3)) + 3 * np.log1p(np.exp(0.2))) / 2
+    assert float(loss.call(labels, score)[0]) == pytest.approx(expected, abs=1e-6)
+    again = WindowLoss.from_config(loss.get_config())
+    assert again.get_config() == loss.get_config()
+
+
+def test_labels_of_masks():
+    index_map = PatchSequencer(2, 2).get_index_map((2, 4))
+    mask = np.zeros((1, 2, 4), "uint8")
+    mask[0, 0, 0] = 255  # a quarter of the first window
+    for coverage, expected in ((0.25, [1, 0]), (0.3, [0, 0])):
+        loss = WindowLoss((1, 2), index_map, coverage=coverage)
+        found = keras.ops.convert_to_numpy(loss.labels(mask))
+        assert found.ravel().tolist() == expected
+
+
+def test_masks_move_with_their_images():
+    moves, changes = split_augmentation("medium")
+    assert set(moves) == {"rotation", "translation", "zoom"}
+    assert set(changes) == {"contrast", "erasing"}
+    turning = Turning(moves, (32, 40, 1))
+    turning.start(np.random.SeedSequence(0))
+    X, Y = plates(20)
+    images, masks = turning(X[..., None], Y * np.uint8(255))
+    images, masks = (keras.ops.convert_to_numpy(a) for a in (images[..., 0], masks))
+    assert not np.array_equal(masks, Y * 255)
+    inside = masks > 250
+    assert inside.any()
+    assert images[inside].max() < 90  # dark where the mask is
+    turning.start(np.random.SeedSequence(0))
+    again = keras.ops.convert_to_numpy(turning(X[..., None], Y * np.uint8(255))[1])
+    np.testing.assert_array_equal(again, masks)
+
+
+# --- as an estimator ----------------------------------------------------------------
+
+
+def test_the_same_seed_is_the_same_detector(data, fitted):
+    again = make().fit(*data[:2])
+    np.testing.assert_array_equal(
+        again.predict_proba(data[2]), fitted.predict_proba(data[2])
+    )
+    assert again.threshold_ == fitted.threshold_
+    assert again.history_ == fitted.history_
+    copy = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(
+        copy.predict_proba(data[2]), fitted.predict_proba(data[2])
+    )
+    np.testing.assert_array_equal(copy.predict(data[2]), fitted.predict(data[2]))
+
+
+def test_another_rate_needs_no_new_network(data):
+    clear_pool()
+    model = make(epochs=1).fit(*data[:2])
+    del model
+    gc.collect()
+    assert len(POOL) == 1
+    make(epochs=1, dropout=0.4, learning_rate=1e-4).fit(*data[:2])
+    gc.collect()
+    assert len(POOL) == 1
+
+
+def test_clone_params_and_search(data):
+    model = make(network__n_heads=2, optimizer__beta_1=0.8)
+    assert clone(model).get_params() == model.get_params()
+    model.set_params(network__n_heads=4, sequencer=PatchSequencer(8, 8))
+    assert model.set_params(sequencer__stride=4).sequencer.stride == 4
+    with pytest.raises(TypeError, match="unexpected keyword argument 'loss__gamma'"):
+        LSTMDefectDetector(loss__gamma=2)
+    search = GridSearchCV(
+        make(epochs=2), {"crf": [True, False]}, cv=KFold(2), error_score="raise"
+    ).fit(list(data[0]), list(data[1]))
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_groups_and_given_validation(data):
+    X, Y = data[:2]
+    model = make(epochs=1).fit(X, Y, groups=np.arange(60) // 6)
+    assert "val_loss" not in model.history_
+    model = make(epochs=2).fit(X[:40], Y[:40], X_val=X[40:], Y_val=Y[40:])
+    assert len(model.history_["val_loss"]) == 2
+    with pytest.raises(ValueError, match="X_val is given without Y_val"):
+        make().fit(X, Y, X_val=X)
+
+
+def test_a_failed_fit_leaves_it_as_it_was(data, fitted):
+    before = fitted.predict_proba(data[2])
+    with pytest.raises(ValueError, match="no positive pixel"):
+        fitted.fit(data[0], np.zeros_like(data[1]))
+    np.testing.assert_array_equal(fitted.predict_proba(data[2]), before)
+
+
+# --- what cannot be used ------------------------------------------------------------
+
+
+def with_value(value):
+    X, Y = plates(10)
+    X = X.astype(float)
+    X[3, 2, 5] = value
+    return X, Y
+
+
+BAD = {
+    "masks of another shape": (
+        lambda X, Y: (X, Y[:, :30]),
+        {},
+        r"Y\[0\] has the shape \(30, 40\), but its image is \(32, 40\)",
+    ),
+    "masks of 0 and 255": (
+        lambda X, Y: (X, Y * np.uint8(255)),
+        {},
+        r"Y\[0\] has the values 0, 255: a mask is 0 and 1; masks of 0 and 255 become",
+    ),
+    "too few masks": (lambda X, Y: (X, Y[:3]), {}, "Y has 3 masks, but there are 10"),
+    "nothing to find": (lambda X, Y: (X, Y * 0), {}, "Y has no positive pixel in any"),
+    "NaN": (lambda X, Y: with_value(np.nan), {}, r"X\[3\] has 1 pixels that are NaN"),
+    "strings": (lambda X, Y: (["a.png"] * 10, Y), {}, r"X\[0\] is no image but <U5"),
+    "flat": (lambda X, Y: (X.reshape(10, -1), Y), {}, "X must hold images, .* shape"),
+    "channels": (
+        lambda X, Y: ([X[0], np.dstack([X[1]] * 3), *X[2:]], Y),
+        {},
+        "X mixes images of 1 and 3 channels",
+    ),
+    "none": (lambda X, Y: ([], []), {}, "X holds no images"),
+    "size": (lambda X, Y: (X, Y), {"size": 0}, "size must be"),
+    "windows that do not fit": (
+        lambda X, Y: (X, Y),
+        {"sequencer": PatchSequencer(6, 6)},
+        "stem=True needs windows whose sides and strides are multiples of 4",
+    ),
+    "a curve of windows": (
+        lambda X, Y: (X, Y),
+        {"sequencer": PatchSequencer(8, 8, "snake")},
+        "sequencer must read windows on a grid, row by row",
+    ),
+    "one kind of image to hold out": (
+        lambda X, Y: (X[:3], Y[:3]),
+        {},
+        "leaves no image of a kind to train on or to choose the threshold by",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_used(case):
+    change, params, message = BAD[case]
+    with pytest.raises(ValueError, match=message) as error:
+        make(**params).fit(*change(*plates(10)))
+    assert "\n" not in str(error.value)
+
+
+def test_other_things_that_cannot_be_used(data, fitted):
+    with pytest.raises(TypeError, match="of a layer nobody knows how the mask"):
+        make(augmentation=keras.layers.RandomFlip()).fit(*data[:2])
+    with pytest.raises(TypeError, match="sequencer='rows' reads no windows"):
+        make(sequencer="rows").fit(*data[:2])
+    with pytest.raises(ValueError, match="X holds images of 3 channels, but"):
+        fitted.predict(np.zeros((2, 32, 40, 3)))
+    with pytest.raises(ValueError, match="gives a label for every window and no class"):
+        LSTMImageClassifier("window_lstm").fit(data[0], np.arange(60) % 2)
