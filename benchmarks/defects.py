@@ -158,7 +158,6 @@ class UNet:
 
     def maps(self, X):
         found = self._predict(X)
-        self.small = found
         return [
             cv2.resize(one, image.shape[::-1])
             for one, image in zip(found, X, strict=True)
@@ -230,7 +229,7 @@ class Forest:
 
     def _painted(self, X):
         painted = np.repeat(np.repeat(self._windows(X), 8, axis=1), 8, axis=2)
-        return [cv2.blur(one, (8, 8)) for one in painted]
+        return list(painted)
 
     def maps(self, X):
         return [

@@ -492,21 +492,8 @@ class LSTMDefectDetector(KerasEstimator):
         return self._lease.compiled.predict(x)
 
     def _to_pixels(self, values: np.ndarray) -> np.ndarray:
-        """Put a value for each window back on the pixels of what the network reads.
-
-        Within half a window of an edge between windows, one passes into the other.
-        """
-        import cv2
-
-        painted = self.sequencer_.steps_to_image(values.reshape(len(values), -1))
-        height, width = self.image_shape_[:2]
-        blur = (
-            max(1, width // self.grid_[1]) if self.grid_[1] > 1 else 1,
-            max(1, height // self.grid_[0]) if self.grid_[0] > 1 else 1,
-        )
-        for one in painted:
-            one[:] = cv2.blur(one, blur, borderType=cv2.BORDER_REPLICATE)
-        return painted
+        """Put a value for each window back on the pixels of what the network reads."""
+        return self.sequencer_.steps_to_image(values.reshape(len(values), -1))
 
     def _decoded(self, X: Any) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
         from sklstm.estimators._windows import check_images, decode
@@ -559,8 +546,8 @@ class LSTMDefectDetector(KerasEstimator):
             decide together.
         """
         images, _, margins = self._decoded(X)
-        # Beyond +-4 one window would outvote all its neighbours at their common edge.
-        margins = np.clip(margins, -4, 4)
+        # Where windows overlap, or sizes differ, far margins shall not outvote others.
+        margins = np.clip(margins, -1, 1)
         maps = self._own_sizes(images, self._to_pixels(margins))
         return _joined([one > 0 for one in maps])
 
