@@ -14,6 +14,7 @@ from sklstm._version import __version__ as __version__
 if TYPE_CHECKING:
     from sklstm.estimators import LSTMImageClassifier
     from sklstm.model_selection import OptunaSearchCV
+    from sklstm.persistence import load, save
     from sklstm.preprocessing import (
         FundusPreprocessor,
         ImageReader,
@@ -32,6 +33,8 @@ _HOME = {
     "PatchSequencer": "sklstm.preprocessing",
     "RowSequencer": "sklstm.preprocessing",
     "VolumeSequencer": "sklstm.preprocessing",
+    "load": "sklstm.persistence",
+    "save": "sklstm.persistence",
 }
 
 # Spelled out, because type checkers do not follow a computed `__all__`.
@@ -43,6 +46,8 @@ __all__ = [
     "PatchSequencer",
     "RowSequencer",
     "VolumeSequencer",
+    "load",
+    "save",
 ]
 
 

@@ -12,6 +12,7 @@ from sklstm.networks._lstm import lstm
 from sklstm.networks._lstm_transformer import lstm_transformer
 from sklstm.networks._reading import Scan, read_input
 from sklstm.networks._registry import NETWORKS, Network, get_network
+from sklstm.networks._saved import SavedNetwork
 from sklstm.networks.attention import (
     AttentionPooling,
     MultiScaleAttention,
@@ -39,6 +40,7 @@ __all__ = [
     "PixelEmbedding",
     "PositionEncoding",
     "RandomNoise",
+    "SavedNetwork",
     "Scan",
     "SelfAttention",
     "Standardize",
