@@ -100,7 +100,10 @@ class Reader:
         return array.reshape(shape)
 
     def _again(self, content: int) -> Any:
-        return self._seen[content]
+        value = self._seen[content]
+        if value is None:
+            raise Refused("holds an estimator that holds itself.")
+        return value
 
     def _random_state(self, content: list) -> np.random.RandomState:
         key, position, has_gauss, gauss = self.read(content)
@@ -153,8 +156,8 @@ class Reader:
         kind: Any = self._trusted.get(name) or estimator_class(name)
         if kind is None:
             self._refuse(name, "class")
-        estimator = kind.__new__(kind)
-        self._seen.append(estimator)
+        place = len(self._seen)
+        self._seen.append(None)
         state = {key: self.read(value) for key, value in content["state"].items()}
         if state.get("memory") is not None:
             raise Refused("names a folder to keep a cache in.")
@@ -166,7 +169,9 @@ class Reader:
         if kind.__module__.startswith("sklearn."):
             # `load` has warned of another version, once for the whole file.
             state["_sklearn_version"] = sklearn.__version__
+        estimator = kind.__new__(kind)
         estimator.__setstate__(state)
+        self._seen[place] = estimator
         if requests is not None:
             estimator._metadata_request = _requested(estimator, requests)
         return estimator
