@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sklstm.datasets import load_image_folder, load_image_table
     from sklstm.estimators import LSTMDefectDetector, LSTMImageClassifier
     from sklstm.model_selection import OptunaSearchCV
+    from sklstm.persistence import load, save
     from sklstm.preprocessing import (
         FundusPreprocessor,
         ImageReader,
@@ -36,6 +37,8 @@ _HOME = {
     "VolumeSequencer": "sklstm.preprocessing",
     "load_image_folder": "sklstm.datasets",
     "load_image_table": "sklstm.datasets",
+    "load": "sklstm.persistence",
+    "save": "sklstm.persistence",
 }
 
 # Spelled out, because type checkers do not follow a computed `__all__`.
@@ -48,8 +51,10 @@ __all__ = [
     "PatchSequencer",
     "RowSequencer",
     "VolumeSequencer",
+    "load",
     "load_image_folder",
     "load_image_table",
+    "save",
 ]
 
 

@@ -254,8 +254,14 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         }
 
     def _network_params(self) -> dict[str, Any]:
-        from sklstm.networks import get_network
+        from sklstm.networks import SavedNetwork, get_network
 
+        if isinstance(self.network, SavedNetwork):
+            name = self.network.name
+            raise ValueError(
+                f"network={name!r} was loaded without its function, which training "
+                f"needs: pass trusted={{{name!r}: function}} to sklstm.load."
+            )
         own = (name for name in SHARED_PARAMS if hasattr(self, name))
         params = {name: getattr(self, name) for name in own}
         params["input_noise"] = self._noise()

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import math
 import random
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from sklstm.networks import (
     HyperNoise,
     PenaltyStrength,
     PixelEmbedding,
+    SavedNetwork,
     SelfAttention,
     Standardize,
     Turning,
@@ -201,7 +203,7 @@ class CompiledNetwork:
         build = get_network(recipe.network).build
         if recipe.reading_params and not callable(recipe.network):
             params.update(recipe.reading_params)
-        elif recipe.reading_params:
+        elif recipe.reading_params and not isinstance(recipe.network, SavedNetwork):
             build = _read_before(build, recipe.reading_params)
         base = optimizer_class(recipe.optimizer)
         if isinstance(recipe.optimizer, keras.optimizers.Optimizer):
@@ -291,17 +293,35 @@ class CompiledNetwork:
                 if isinstance(layer, PixelEmbedding):
                     layer.set(low, high)
 
-    def get_state(self) -> dict[str, list[np.ndarray]]:
-        """Return everything that training moved."""
+    def get_state(self) -> dict[str, list]:
+        """Return everything that training moved, and what each of the weights is."""
         return {
+            "names": self._names(),
             "model": [_numpy(v) for v in self._variables()],
             "optimizer": [_numpy(v) for v in self.model.optimizer.variables],
         }
 
-    def set_state(self, state: dict[str, list[np.ndarray]]) -> None:
-        """Put back what `get_state` returned."""
+    def set_state(self, state: dict[str, list]) -> None:
+        """Put back what `get_state` returned.
+
+        Raises
+        ------
+        ValueError
+            If it was returned of a network made of other layers.
+        """
+        if state["names"] != self._names():
+            raise ValueError(
+                f"The weights are those of {', '.join(state['names'])}, and the "
+                f"network has {', '.join(self._names())}: train it anew."
+            )
         self._assign(self._variables(), state["model"])
         self._assign(self.model.optimizer.variables, state["optimizer"])
+
+    def _names(self) -> list[str]:
+        # Layer and weight, without the numbers that Keras adds: these count what a
+        # process has built.
+        ends = ["/".join(v.path.split("/")[-2:]) for v in self._variables()]
+        return [re.sub(r"_\d+(?=/|$)", "", end) for end in ends]
 
     def _variables(self) -> list:
         own = [] if self.turning is None else self.turning.layer.variables

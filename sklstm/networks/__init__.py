@@ -30,6 +30,7 @@ from sklstm.networks._lstm_transformer import lstm_transformer
 from sklstm.networks._ordinal import CumulativeLink
 from sklstm.networks._reading import Scan, read_input
 from sklstm.networks._registry import NETWORKS, Network, get_network
+from sklstm.networks._saved import SavedNetwork
 from sklstm.networks._window_loss import WindowLoss
 from sklstm.networks._window_lstm import (
     GridToLines,
@@ -69,6 +70,7 @@ __all__ = [
     "PixelEmbedding",
     "PositionEncoding",
     "RandomNoise",
+    "SavedNetwork",
     "Scan",
     "SelfAttention",
     "Standardize",

@@ -243,6 +243,16 @@ class BaseSequencer(
         ]
         return np.array(names, dtype=object)
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        state.pop("_plan", None)  # follows from the map
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if hasattr(self, "index_map_"):
+            self._plan = plan_gather(self.index_map_, self._pixels_and_channels()[0])
+
     def _pixels_and_channels(self) -> tuple[int, int]:
         n_pixels = math.prod(self.image_shape_[: self._n_axes])
         return n_pixels, math.prod(self.image_shape_[self._n_axes :])

@@ -14,7 +14,7 @@ Gather = Callable[[np.ndarray, np.ndarray], None]
 
 
 class GatherPlan(NamedTuple):
-    """What makes reading a map fast: found once, small enough to be pickled."""
+    """What makes reading a map fast, found once."""
 
     unit: int
     """Length in pixels of the pieces that all of the map is made of."""

@@ -1,0 +1,152 @@
+"""One file of several parts: written whole or not at all, checked before it is read.
+
+It is a zip in which nothing is compressed, so that nothing can unpack to more than the
+file's own size. Its comment is the checksum of all that comes before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import os
+import uuid
+import zipfile
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+_LABEL = b"sha256:"
+_N_DIGITS = 64
+# Any fixed one, so that the same parts make the same file; a zip knows none earlier.
+_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+class Refused(ValueError):
+    """Says, after the file's name, why a file is not read."""
+
+
+def pack(parts: dict[str, bytes], comment: bytes = b"") -> bytes:
+    """Return a zip of the parts, none of them compressed."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, part in parts.items():
+            info = zipfile.ZipInfo(name, _DATE)
+            info.create_system = 3  # else that of the machine
+            archive.writestr(info, part)
+        archive.comment = comment
+    return stream.getvalue()
+
+
+def unpack(data: bytes) -> dict[str, bytes]:
+    """Return the parts of a zip made by `pack`, names to bytes.
+
+    Raises
+    ------
+    Refused
+        If a part is compressed, or the parts would be larger together than the zip.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            infos = archive.infolist()
+            for info in infos:
+                if info.compress_type != zipfile.ZIP_STORED:
+                    raise Refused(
+                        f"holds {info.filename!r} compressed, which sklstm.save never "
+                        "does and which may unpack to any size."
+                    )
+            if len({info.filename for info in infos}) < len(infos):
+                raise Refused("holds two parts of one name.")
+            if sum(info.file_size for info in infos) > len(data):
+                raise Refused("claims to hold more bytes than it has.")
+            return {info.filename: archive.read(info) for info in infos}
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise Refused(f"is a broken zip: {error}.") from error
+
+
+def seal(parts: dict[str, bytes]) -> bytes:
+    """Return a zip of the parts that ends in the checksum of all before it."""
+    data = pack(parts, comment=_LABEL + b"0" * _N_DIGITS)[:-_N_DIGITS]
+    return data + _checksum(data)
+
+
+def unseal(data: bytes) -> dict[str, bytes]:
+    """Return the parts of what `seal` made; see `unpack`."""
+    if not data.startswith(b"PK"):
+        raise Refused("is no file of sklstm.save.")
+    body, checksum = data[:-_N_DIGITS], data[-_N_DIGITS:]
+    if not body.endswith(_LABEL) or checksum != _checksum(body):
+        raise Refused(
+            "is damaged, cut short or no file of sklstm.save: its checksum is wrong."
+        )
+    return unpack(data)
+
+
+def _checksum(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()
+
+
+def pack_arrays(arrays: list[np.ndarray]) -> bytes:
+    """Return an npz of plain arrays, named by their places: "0", "1", ..."""
+    parts = {}
+    for place, array in enumerate(arrays):
+        stream = io.BytesIO()
+        npy.write_array(stream, array, allow_pickle=False)
+        parts[f"{place}.npy"] = stream.getvalue()
+    return pack(parts)
+
+
+def unpack_arrays(data: bytes) -> list[np.ndarray]:
+    """Return the arrays of what `pack_arrays` made."""
+    parts = unpack(data)
+    return [_read_array(parts[f"{place}.npy"]) for place in range(len(parts))]
+
+
+def _read_array(data: bytes) -> np.ndarray:
+    # Not np.load, which makes an array of the shape that the header claims.
+    stream = io.BytesIO(data)
+    version = npy.read_magic(stream)
+    read_header: Any = (
+        npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    )
+    shape, in_columns, dtype = read_header(stream)
+    if dtype.hasobject:
+        raise Refused("holds an array of Python objects, which only a pickle can be.")
+    if math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
+        raise Refused(f"holds an array of another size than its shape, {shape}.")
+    order: Any = "F" if in_columns else "C"
+    array: np.ndarray = np.ndarray(shape, dtype, data, stream.tell(), order=order)
+    return array.copy(order="K")  # what is in `data` could not be written to
+
+
+def write_file(data: bytes, target: Any) -> None:
+    """Write to a path, where nothing is left if it fails, or to a binary file."""
+    if hasattr(target, "write"):
+        target.write(data)
+        return
+    path = os.fspath(target)
+    folder = os.path.dirname(path)
+    if folder and not os.path.isdir(folder):
+        raise FileNotFoundError(
+            f"path={path!r} cannot be written: there is no folder {folder!r}."
+        )
+    unfinished = f"{path}.{uuid.uuid4().hex}"
+    try:
+        with open(unfinished, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.remove(unfinished)
+
+
+def read_file(source: Any) -> tuple[bytes, str]:
+    """Return the bytes of a path or a binary file, and what messages call it."""
+    if hasattr(source, "read"):
+        return source.read(), "The file"
+    with open(source, "rb") as file:
+        return file.read(), f"path={os.fspath(source)!r}"

@@ -1,0 +1,224 @@
+"""Keras objects as plain data, and what of such data is safe to bring back.
+
+Keras brings back whatever class or function a description names. Its safe mode refuses
+code that is written out in the description, and has been got round by naming functions
+that do harm. So nothing is handed to Keras here that is not on a list.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+from sklstm._keras import keras
+
+import sklstm.networks  # noqa: F401  (registers its layers with Keras)
+from sklstm._saving.archive import Refused, pack, unpack
+
+# Those that only compute. Left out: those that hold code (Lambda, and the wrappers of
+# JAX, PyTorch and TensorFlow) and those that read files (StringLookup and the like).
+_LAYERS = frozenset(
+    """
+    Activation ActivityRegularization AdaptiveAveragePooling1D AdaptiveAveragePooling2D
+    AdaptiveAveragePooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling2D
+    AdaptiveMaxPooling3D Add AdditiveAttention AlphaDropout Attention AugMix
+    AutoContrast Average AveragePooling1D AveragePooling2D AveragePooling3D
+    BatchNormalization Bidirectional CenterCrop Concatenate Conv1D Conv1DTranspose
+    Conv2D Conv2DTranspose Conv3D Conv3DTranspose ConvLSTM1D ConvLSTM2D ConvLSTM3D
+    Cropping1D Cropping2D Cropping3D Dense DepthwiseConv1D DepthwiseConv2D Dot Dropout
+    ELU EinsumDense Embedding Equalization Flatten GRU GRUCell GaussianDropout
+    GaussianNoise GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D
+    GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D GroupNormalization
+    GroupQueryAttention Identity InputLayer LSTM LSTMCell LayerNormalization LeakyReLU
+    Masking MaxPooling1D MaxPooling2D MaxPooling3D Maximum Minimum MultiHeadAttention
+    Multiply Normalization PReLU Permute Pipeline RMSNormalization RNN RandAugment
+    RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast RandomCrop
+    RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale
+    RandomHue RandomInvert RandomPerspective RandomPosterization RandomRotation
+    RandomSaturation RandomSharpness RandomShear RandomTranslation RandomZoom ReLU
+    RepeatVector Rescaling Reshape Resizing SeparableConv1D SeparableConv2D SimpleRNN
+    SimpleRNNCell Softmax Solarization SpatialDropout1D SpatialDropout2D
+    SpatialDropout3D SpectralNormalization StackedRNNCells Subtract TimeDistributed
+    UnitNormalization UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D
+    ZeroPadding3D
+    """.split()
+)
+# Those that write no files and call no addresses.
+_CALLBACKS = frozenset({"EarlyStopping", "ReduceLROnPlateau", "TerminateOnNaN"})
+_ONE_BY_ONE = {
+    "keras": {"DTypePolicy", "Model", "Sequential"},
+    "keras.callbacks": _CALLBACKS,
+    "keras.layers": _LAYERS,
+    "keras.src.models.functional": {"Functional"},
+    "keras.src.ops.core": {"Cast"},
+}
+# Modules of which all classes of that kind are safe: none takes a function's name.
+_BY_KIND = {
+    "keras.constraints": "keras.constraints.Constraint",
+    "keras.initializers": "keras.initializers.Initializer",
+    "keras.losses": "keras.losses.Loss",
+    "keras.metrics": "keras.metrics.Metric",
+    "keras.optimizers": "keras.optimizers.Optimizer",
+    "keras.optimizers.schedules": "keras.optimizers.schedules.LearningRateSchedule",
+    "keras.regularizers": "keras.regularizers.Regularizer",
+    "keras.src.ops.math": "keras.Operation",
+    "keras.src.ops.nn": "keras.Operation",
+    "keras.src.ops.numpy": "keras.Operation",
+}
+# How Keras writes values that JSON has no word for.
+_VALUES = frozenset(
+    "__bytes__ __ellipsis__ __keras_tensor__ __numpy__ __slice__ __tensor__".split()
+)
+
+
+def safe_class(name: str) -> type | None:
+    """Return the class of that public name, None if it is not on the list."""
+    module, _, class_name = name.rpartition(".")
+    on_list = class_name in _ONE_BY_ONE.get(module, ())
+    if not on_list and module not in _BY_KIND:
+        return None
+    value = getattr(import_module(module), class_name, None)
+    if not isinstance(value, type):
+        return None
+    if on_list:
+        return value
+    base_module, _, base = _BY_KIND[module].rpartition(".")
+    return (
+        value if issubclass(value, getattr(import_module(base_module), base)) else None
+    )
+
+
+def public_name(kind: type) -> str | None:
+    """Return the name under which a class is on the list, None if it is not."""
+    for module in (*_ONE_BY_ONE, *_BY_KIND):
+        name = f"{module}.{kind.__name__}"
+        if safe_class(name) is kind:
+            return name
+    return None
+
+
+def is_object(value: Any) -> bool:
+    """Tell whether a value is an object that Keras can describe."""
+    bases = (
+        keras.Operation,
+        keras.constraints.Constraint,
+        keras.initializers.Initializer,
+        keras.losses.Loss,
+        keras.metrics.Metric,
+        keras.optimizers.Optimizer,
+        keras.optimizers.schedules.LearningRateSchedule,
+        keras.regularizers.Regularizer,
+    )
+    return isinstance(value, bases)
+
+
+def foreign(description: Any) -> set[str]:
+    """Return the names in a description that are not on the list.
+
+    Parameters
+    ----------
+    description : dict
+        What `keras.saving.serialize_keras_object` gives.
+
+    Returns
+    -------
+    set of str
+        Module and name of classes and functions.
+
+    Raises
+    ------
+    Refused
+        If it holds code: a Lambda layer or a lambda.
+    """
+    return set(_foreign(description))
+
+
+def _foreign(description: Any) -> Iterator[str]:
+    if isinstance(description, list | tuple):
+        for item in description:
+            yield from _foreign(item)
+    if not isinstance(description, dict):
+        return
+    for item in description.values():
+        yield from _foreign(item)
+    if "class_name" not in description or description["class_name"] in _VALUES:
+        return
+    name = description["class_name"]
+    module = description.get("module")
+    registered = description.get("registered_name")
+    if name in ("Lambda", "__lambda__"):
+        raise Refused(
+            "holds a Lambda layer or a lambda, which is code: only layers that have a "
+            "class of their own can be in a file."
+        )
+    if name == "function":
+        yield f"{module or '__main__'}.{description.get('config')}"
+    elif str(registered).startswith("sklstm>"):
+        kind = keras.saving.get_registered_object(registered)  # as Keras finds it
+        if not getattr(kind, "__module__", "").startswith("sklstm.networks."):
+            yield f"{module}.{name}"
+    elif registered not in (None, name) or safe_class(f"{module}.{name}") is None:
+        yield f"{module or '__main__'}.{name}"
+
+
+def describe(value: Any) -> dict[str, Any]:
+    """Return the description of a Keras object."""
+    with warnings.catch_warnings():
+        # The lambda that it warns of is refused right after.
+        warnings.filterwarnings("ignore", message=".*includes a `lambda`")
+        description = keras.saving.serialize_keras_object(value)
+    if str(description["module"]).startswith("keras.src.backend."):
+        # On PyTorch an optimizer is one of a private class of the same name.
+        description.update(module="keras.optimizers", registered_name=None)
+    return description
+
+
+def restore(description: dict[str, Any], trusted: dict[str, Any]) -> Any:
+    """Make the object that a description is of.
+
+    Parameters
+    ----------
+    description : dict
+        What `describe` returned; all foreign names in it are trusted.
+    trusted : dict of str to object
+        The user's own classes and functions, by module and name.
+
+    Returns
+    -------
+    object
+        The Keras object.
+    """
+    own = {name.rpartition(".")[2]: value for name, value in trusted.items()}
+    registered = {
+        keras.saving.get_registered_name(value): value
+        for value in trusted.values()
+        if isinstance(value, type)
+    }
+    return keras.saving.deserialize_keras_object(
+        description, custom_objects={**own, **registered}, safe_mode=True
+    )
+
+
+def save_network(model: keras.Model) -> bytes:
+    """Return a network as a `.keras` file, without its optimizer."""
+    # Around the same layers, but not compiled: the optimizer's numbers are kept
+    # elsewhere.
+    bare = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*includes a `lambda`")
+        path = os.path.join(folder, "network.keras")
+        bare.save(path)
+        with zipfile.ZipFile(path) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+    return pack(parts)
+
+
+def read_network(data: bytes) -> dict[str, Any]:
+    """Return the description of the network in a `.keras` file, weights unread."""
+    return json.loads(unpack(data)["config.json"])

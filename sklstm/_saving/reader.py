@@ -1,0 +1,214 @@
+"""Plain data back to estimators: what `Writer` wrote, and nothing else."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import sklearn
+from sklearn.base import BaseEstimator
+from sklearn.utils import Bunch
+from sklearn.utils.metadata_routing import MetadataRequest
+
+from sklstm._saving.archive import Refused
+from sklstm._saving.names import estimator_class, numpy_class
+from sklstm._saving.writer import PLAIN_KINDS
+from sklstm.estimators._pool import Lease
+
+
+class Reader:
+    """Makes an estimator of plain data.
+
+    Parameters
+    ----------
+    arrays : list of ndarray
+        What the data refer to by number.
+    networks : dict of str to bytes
+        `.keras` files, by the names that the data refer to.
+    trusted : dict of str to object
+        The user's own classes and functions, by module and name.
+
+    Raises
+    ------
+    Refused
+        If a network holds code.
+    """
+
+    def __init__(
+        self,
+        arrays: list[np.ndarray],
+        networks: dict[str, bytes],
+        trusted: dict[str, Any],
+    ) -> None:
+        self._arrays = arrays
+        self._trusted = trusted
+        self._seen: list[Any] = []
+        self._networks: dict[str, dict] = {}
+        self._foreign: dict[str, set[str]] = {}
+        for file, data in networks.items():
+            from sklstm._saving.keras_objects import foreign, read_network
+
+            self._networks[file] = read_network(data)
+            # Also where the network is built by name: this says it holds no code.
+            self._foreign[file] = foreign(self._networks[file])
+
+    def read(self, data: Any) -> Any:
+        """Return the value that plain data stand for."""
+        if isinstance(data, list):
+            return [self.read(item) for item in data]
+        if not isinstance(data, dict):
+            return data
+        ((tag, content),) = data.items()
+        return _READERS[tag](self, content)
+
+    def _float(self, content: str) -> float:
+        return float(content)
+
+    def _tuple(self, content: list) -> tuple:
+        return tuple(self.read(content))
+
+    def _dict(self, content: list) -> dict:
+        return {self.read(key): self.read(value) for key, value in content}
+
+    def _bunch(self, content: list) -> Bunch:
+        return Bunch(**self._dict(content))
+
+    def _slice(self, content: list) -> slice:
+        return slice(*content)
+
+    def _scalar(self, content: list) -> Any:
+        dtype, digits = content
+        array: np.ndarray = np.ndarray((), self._dtype(dtype), bytes.fromhex(digits))
+        return array[()]
+
+    def _dtype(self, content: str) -> np.dtype:
+        dtype = np.dtype(content)
+        if dtype.kind not in PLAIN_KINDS:
+            raise Refused(f"names the dtype {content!r}, which is not plain.")
+        return dtype
+
+    def _array(self, content: int) -> np.ndarray:
+        return self._arrays[content]
+
+    def _objects(self, content: list) -> np.ndarray:
+        shape, items = content
+        array = np.empty(len(items), object)
+        array[:] = self.read(items)
+        return array.reshape(shape)
+
+    def _again(self, content: int) -> Any:
+        value = self._seen[content]
+        if value is None:
+            raise Refused("holds an estimator that holds itself.")
+        return value
+
+    def _random_state(self, content: list) -> np.random.RandomState:
+        key, position, has_gauss, gauss = self.read(content)
+        # NumPy would read the key at any position.
+        if not 0 <= position <= len(key):
+            raise Refused(f"holds a random state at {position}, beyond its key.")
+        state = np.random.RandomState(0)
+        state.set_state(("MT19937", key, position, has_gauss, gauss))
+        self._seen.append(state)
+        return state
+
+    def _class(self, content: str) -> Any:
+        kind = self._trusted.get(content) or numpy_class(content)
+        if kind is None and content.startswith("keras."):
+            from sklstm._saving.keras_objects import safe_class
+
+            kind = safe_class(content)
+        return kind or self._refuse(content, "class")
+
+    def _function(self, content: str) -> Any:
+        return self._trusted.get(content) or self._refuse(content, "function")
+
+    def _refuse(self, name: str, what: str) -> Any:
+        own = name.rpartition(".")[2]
+        raise Refused(
+            f"needs the {what} {name!r}, which no file can bring: if you know it and "
+            f"trust it, import it and pass trusted={{{name!r}: {own}}}."
+        )
+
+    def _keras(self, content: Any) -> Any:
+        from sklstm._saving.keras_objects import foreign, restore
+
+        description = self.read(content)
+        for name in sorted(foreign(description) - set(self._trusted)):
+            self._refuse(name, "Keras object")
+        return restore(description, self._trusted)
+
+    def _network(self, content: dict) -> Any:
+        name, file = content["function"], content["file"]
+        if name in self._trusted:
+            return self._trusted[name]
+        if self._foreign[file]:
+            self._refuse(name, "function")
+        from sklstm.networks import SavedNetwork
+
+        return SavedNetwork(name, content["takes"], json.dumps(self._networks[file]))
+
+    def _estimator(self, content: dict) -> BaseEstimator:
+        name = content["class"]
+        kind: Any = self._trusted.get(name) or estimator_class(name)
+        if kind is None:
+            self._refuse(name, "class")
+        place = len(self._seen)
+        self._seen.append(None)
+        state = {key: self.read(value) for key, value in content["state"].items()}
+        if state.get("memory") is not None:
+            raise Refused("names a folder to keep a cache in.")
+        # What a later version of the class takes besides.
+        for parameter in inspect.signature(kind).parameters.values():
+            if parameter.default is not parameter.empty:
+                state.setdefault(parameter.name, parameter.default)
+        requests = state.pop("_metadata_request", None)
+        if kind.__module__.startswith("sklearn."):
+            # `load` has warned of another version, once for the whole file.
+            state["_sklearn_version"] = sklearn.__version__
+        estimator = kind.__new__(kind)
+        estimator.__setstate__(state)
+        self._seen[place] = estimator
+        if requests is not None:
+            estimator._metadata_request = _requested(estimator, requests)
+        return estimator
+
+    def _lease(self, content: dict) -> Lease:
+        from sklstm.estimators._compiled import Recipe
+
+        recipe = Recipe(**{k: self.read(v) for k, v in content["recipe"].items()})
+        lease = Lease.__new__(Lease)
+        lease.__setstate__({"recipe": recipe, "state": self.read(content["state"])})
+        return lease
+
+
+def _requested(estimator: BaseEstimator, requests: dict) -> MetadataRequest:
+    routing = estimator.get_metadata_routing()
+    for method, asked in requests.items():
+        for param, alias in asked.items():
+            vars(routing)[method].add_request(param=param, alias=alias)
+    return routing
+
+
+_READERS: dict[str, Callable[[Reader, Any], Any]] = {
+    "again": Reader._again,
+    "array": Reader._array,
+    "bunch": Reader._bunch,
+    "class": Reader._class,
+    "dict": Reader._dict,
+    "dtype": Reader._dtype,
+    "estimator": Reader._estimator,
+    "float": Reader._float,
+    "function": Reader._function,
+    "keras": Reader._keras,
+    "lease": Reader._lease,
+    "network": Reader._network,
+    "objects": Reader._objects,
+    "random_state": Reader._random_state,
+    "scalar": Reader._scalar,
+    "slice": Reader._slice,
+    "tuple": Reader._tuple,
+}

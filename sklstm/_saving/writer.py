@@ -1,0 +1,238 @@
+"""Estimators as plain data: JSON, arrays and networks.
+
+A value that JSON has a word for is written as it is. Any other is an object with one
+key, which says what it is: ``{"tuple": [1, 2]}``.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.utils import Bunch
+from sklearn.utils.metadata_routing import MetadataRequest
+
+from sklstm._saving.archive import Refused
+from sklstm._saving.names import qualified_name
+
+if TYPE_CHECKING:
+    from sklstm.estimators._pool import Lease
+
+PLAIN_KINDS = "biufcSUmM"  # of NumPy's dtypes
+_NOT_KEPT = ("_sklearn_version", "_skl_callbacks")
+
+
+class Writer:
+    """Makes plain data of an estimator; its arrays and networks gather on the side."""
+
+    def __init__(self) -> None:
+        self.arrays: list[np.ndarray] = []
+        self.networks: dict[str, bytes] = {}
+        self._seen: list[Any] = []
+        self._files: list[tuple[Callable, str]] = []  # functions of networks
+
+    def write(self, value: Any, where: str = "") -> Any:
+        """Return plain data; `where` is what messages call the value."""
+        kind = type(value)
+        if value is None or kind in (bool, int, str):
+            return value
+        if kind is float:
+            return value if math.isfinite(value) else {"float": repr(value)}
+        if kind is list:
+            return self._items(value, where)
+        if kind is tuple:
+            return {"tuple": self._items(value, where)}
+        if kind in (dict, Bunch):
+            pairs = [
+                [self.write(key, where), self.write(item, f"{where}[{key!r}]")]
+                for key, item in value.items()
+            ]
+            return {kind.__name__.lower(): pairs}
+        if kind is slice:
+            return {"slice": [value.start, value.stop, value.step]}
+        if kind is np.ndarray:
+            return self._array(value, where)
+        if isinstance(value, np.generic) and value.dtype.kind in PLAIN_KINDS:
+            scalar = np.asarray(value)
+            return {"scalar": [scalar.dtype.str, scalar.tobytes().hex()]}
+        if isinstance(value, np.dtype) and value.kind in PLAIN_KINDS:
+            return {"dtype": value.str}
+        if isinstance(value, BaseEstimator):
+            return self._once(value, self._estimator, where)
+        if kind is np.random.RandomState:
+            return self._once(value, self._random_state, where)
+        if isinstance(value, type):
+            return self._class(value)
+        if "keras" in sys.modules:
+            from sklstm._saving.keras_objects import is_object
+
+            if is_object(value):
+                return self._keras(value, where)
+        if callable(value):
+            return self._function(value, where)
+        raise _cannot_hold(value, where)
+
+    def _items(self, value: Iterable, where: str) -> list:
+        items = []
+        for place, item in enumerate(value):
+            # A step of a Pipeline goes by its name.
+            named = type(item) is tuple and item and type(item[0]) is str
+            label = item[0] if named else place
+            own = where if isinstance(value, tuple) else f"{where}[{label!r}]"
+            items.append(self.write(item, own))
+        return items
+
+    def _once(self, value: Any, write: Callable, where: str) -> dict[str, Any]:
+        for place, seen in enumerate(self._seen):
+            if seen is value:
+                return {"again": place}
+        self._seen.append(value)
+        return write(value, where)
+
+    def _array(self, array: np.ndarray, where: str) -> dict[str, Any]:
+        if array.dtype == object:
+            items = self._items(array.ravel().tolist(), where)
+            return {"objects": [list(array.shape), items]}
+        if array.dtype.kind not in PLAIN_KINDS:
+            raise _cannot_hold(array, where)
+        for place, seen in enumerate(self.arrays):
+            if seen is array:
+                return {"array": place}
+        self.arrays.append(array)
+        return {"array": len(self.arrays) - 1}
+
+    def _random_state(self, state: np.random.RandomState, where: str) -> dict:
+        _, key, *rest = state.get_state(legacy=True)
+        return {"random_state": [self.write(key, where), *rest]}
+
+    def _class(self, value: type) -> dict[str, str]:
+        if issubclass(value, np.generic):
+            return {"class": f"numpy.{value.__name__}"}
+        name = None
+        if "keras" in sys.modules:
+            from sklstm._saving.keras_objects import public_name
+
+            name = public_name(value)
+        return {"class": name or qualified_name(value)}
+
+    def _keras(self, value: Any, where: str) -> dict[str, Any]:
+        from sklstm._saving.keras_objects import describe, foreign
+
+        try:
+            description = describe(value)
+            foreign(description)
+        except Refused as error:
+            raise TypeError(f"{where} cannot be saved: it {error}") from None
+        except (NotImplementedError, TypeError, ValueError) as error:
+            raise TypeError(
+                f"{where} cannot be saved: Keras cannot describe it ({error})."
+            ) from error
+        return {"keras": self.write(description, where)}
+
+    def _function(self, value: Any, where: str) -> dict[str, Any]:
+        for function, file in self._files:
+            if function == value:
+                from sklstm.networks import SavedNetwork
+
+                saved = isinstance(value, SavedNetwork)
+                return {
+                    "network": {
+                        "function": value.name if saved else qualified_name(value),
+                        "takes": getattr(value, "takes", "sequences"),
+                        "file": file,
+                    }
+                }
+        if not hasattr(value, "__qualname__") and not isinstance(value, np.ufunc):
+            raise _cannot_hold(value, where)
+        return {"function": qualified_name(value)}
+
+    def _estimator(self, estimator: BaseEstimator, where: str) -> dict[str, Any]:
+        kind = type(estimator)
+        here = f"{where}: {kind.__name__}" if where else kind.__name__
+        if isinstance(estimator, BaseSearchCV):
+            raise TypeError(
+                f"{here} is a search, which a file does not hold: save its "
+                "best_estimator_."
+            )
+        state = dict(estimator.__getstate__())
+        for name in _NOT_KEPT:
+            state.pop(name, None)
+        if state.get("memory") is not None:
+            raise TypeError(
+                f"{here}.memory={state['memory']!r} is a cache on this machine, which "
+                "a file does not hold: set memory=None before saving."
+            )
+        written: dict[str, Any] = {}
+        lease = state.pop("_lease", None)
+        if lease is not None:  # first: the parameter `network` may be its function
+            written["_lease"] = self._lease(lease, here)
+        for name, value in state.items():
+            if isinstance(value, MetadataRequest):
+                written[name] = self.write(_requests(value), f"{here}.{name}")
+            else:
+                written[name] = self.write(value, f"{here}.{name}")
+        return {"estimator": {"class": qualified_name(kind), "state": written}}
+
+    def _lease(self, lease: Lease, where: str) -> dict[str, Any]:
+        from sklstm._saving.keras_objects import foreign, read_network, save_network
+
+        try:
+            network = save_network(lease.compiled.model)
+            foreign(read_network(network))
+        except Refused as error:
+            raise TypeError(f"{where} cannot be saved: its network {error}") from None
+        except (NotImplementedError, TypeError, ValueError) as error:
+            raise TypeError(
+                f"{where} cannot be saved: Keras cannot describe its network ({error})."
+            ) from error
+        file = f"networks/{len(self.networks)}.keras"
+        self.networks[file] = network
+        if callable(lease.recipe.network):
+            self._files.append((lease.recipe.network, file))
+        recipe = {
+            part.name: self.write(getattr(lease.recipe, part.name), where)
+            for part in fields(lease.recipe)
+        }
+        state = {
+            name: [_as_plain(number) for number in numbers]
+            for name, numbers in lease.get_state().items()
+        }
+        return {
+            "lease": {
+                "recipe": recipe,
+                "state": self.write(state, where),
+                "file": file,
+            }
+        }
+
+
+def _as_plain(number: Any) -> Any:
+    # NumPy has no file format for bfloat16; float32 holds all of its numbers.
+    is_half = isinstance(number, np.ndarray) and number.dtype.name == "bfloat16"
+    return number.astype(np.float32) if is_half else number
+
+
+def _requests(request: MetadataRequest) -> dict[str, dict]:
+    methods = {
+        name: getattr(method, "requests", None)
+        for name, method in vars(request).items()
+    }
+    return {name: dict(asked) for name, asked in methods.items() if asked}
+
+
+def _cannot_hold(value: Any, where: str) -> TypeError:
+    kind = type(value)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    if isinstance(value, np.ndarray):
+        name = f"{name} of dtype {value.dtype}"
+    return TypeError(
+        f"{where or 'The estimator'} is a {name}, which a file cannot hold: it holds "
+        "plain values, arrays, estimators and Keras objects; keep this one by pickle, "
+        "or leave it out."
+    )

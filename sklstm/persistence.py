@@ -1,0 +1,205 @@
+"""`save` and `load`: a fitted estimator or Pipeline as one file, without pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any, BinaryIO
+
+from sklearn.base import BaseEstimator
+
+from sklstm._saving.archive import (
+    Refused,
+    pack_arrays,
+    read_file,
+    seal,
+    unpack_arrays,
+    unseal,
+    write_file,
+)
+from sklstm._saving.reader import Reader
+from sklstm._saving.writer import Writer
+from sklstm._version import __version__
+
+# Raised when a file cannot be read by the versions before; all older are read.
+_FORMAT = 1
+_NETWORK = re.compile(r"networks/\d+\.keras")
+
+
+def save(estimator: BaseEstimator, path: str | os.PathLike[str] | BinaryIO) -> None:
+    """Save an estimator or a Pipeline, fitted or not, to one file.
+
+    The file is a zip of JSON, NumPy arrays and Keras networks, with no pickle in it. It
+    holds all that prediction and further training need. It appears whole or not at
+    all, in place of one of that name.
+
+    Parameters
+    ----------
+    estimator : estimator
+        One of this package, a Pipeline, or another scikit-learn estimator made of plain
+        values and arrays.
+    path : str, path-like or binary file
+        Where to.
+
+    Raises
+    ------
+    TypeError
+        If a parameter or attribute is something that a file cannot hold; the message
+        names it.
+    FileNotFoundError
+        If there is no such folder.
+
+    See Also
+    --------
+    load : The way back.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import sklstm
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "rows.sklstm"
+    ...     sklstm.save(sklstm.RowSequencer(sequence_length=4), path)
+    ...     sklstm.load(path)
+    RowSequencer(sequence_length=4)
+    """
+    if not isinstance(estimator, BaseEstimator):
+        raise TypeError(
+            f"estimator is a {type(estimator).__name__}: give an estimator or a "
+            "Pipeline."
+        )
+    writer = Writer()
+    structure = writer.write(estimator)
+    meta = {"format": _FORMAT, "versions": _versions(bool(writer.networks))}
+    parts = {
+        "meta.json": _to_json(meta),
+        "structure.json": _to_json(structure),
+        "arrays.npz": pack_arrays(writer.arrays),
+        **writer.networks,
+    }
+    write_file(seal(parts), path)
+
+
+def load(
+    path: str | os.PathLike[str] | BinaryIO,
+    trusted: Mapping[str, Any] | None = None,
+) -> Any:
+    """Load what `save` saved.
+
+    Runs no code that a file brings, whoever made it: estimators, layers and the like
+    are looked up by their names in lists of harmless ones, and all else is plain data.
+
+    Parameters
+    ----------
+    path : str, path-like or binary file
+        Where from.
+    trusted : mapping of str to object, default=None
+        Your own functions and classes that the estimator was made with, by the names
+        that the file knows them by, ``{"module.name": object}``; the message of an
+        error gives the name. Without the function that was given as ``network=``, an
+        estimator predicts and cannot be trained further.
+
+    Returns
+    -------
+    estimator
+        It predicts what the saved one does, to the bit with the same versions on the
+        same kind of machine.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, is no file of `save` or one of a newer format, or asks
+        for something that is neither harmless nor in `trusted`.
+
+    Warns
+    -----
+    UserWarning
+        If the file was written with another version of this package, of scikit-learn
+        or of Keras.
+
+    See Also
+    --------
+    save : The way there.
+
+    Examples
+    --------
+    >>> import io
+    >>> import sklstm
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> scaler = StandardScaler().fit([[1.0, 2.0], [3.0, 6.0]])
+    >>> file = io.BytesIO()
+    >>> sklstm.save(make_pipeline(scaler), file)
+    >>> sklstm.load(io.BytesIO(file.getvalue())).transform([[2.0, 2.0]])
+    array([[ 0., -1.]])
+    """
+    if not isinstance(trusted, Mapping | None):
+        raise TypeError(
+            f"trusted={trusted!r} must be a dict of names to your own functions and "
+            "classes."
+        )
+    data, name = read_file(path)
+    try:
+        parts = unseal(data)
+        meta = json.loads(parts.pop("meta.json"))
+        found, written = meta["format"], meta["versions"]
+        if found > _FORMAT:
+            raise Refused(
+                f"has format {found}, of sklstm {written['sklstm']}, and this sklstm "
+                f"{__version__} reads formats up to {_FORMAT}: update sklstm."
+            )
+        structure = json.loads(parts.pop("structure.json"))
+        arrays = unpack_arrays(parts.pop("arrays.npz"))
+        for part in parts:
+            if not _NETWORK.fullmatch(part):
+                raise Refused(f"holds {part!r}, which is no part of such a file.")
+        estimator = Reader(arrays, parts, dict(trusted or {})).read(structure)
+        if not isinstance(estimator, BaseEstimator):
+            raise Refused("holds no estimator.")
+    except Refused as error:
+        raise ValueError(f"{name} is not loaded: it {error}") from None
+    except Exception as error:
+        # Whatever a forged file makes fail.
+        raise ValueError(
+            f"{name} is not loaded: its content is not what sklstm.save writes "
+            f"({type(error).__name__}: {error})."
+        ) from error
+    _warn_of_versions(written, name)
+    return estimator
+
+
+def _to_json(value: Any) -> bytes:
+    return json.dumps(value, allow_nan=False).encode()
+
+
+def _versions(with_network: bool) -> dict[str, str]:
+    """Return the versions that bear on what an estimator predicts."""
+    versions = {"sklstm": __version__}
+    for package in ("scikit-learn", "numpy", "keras"):
+        if package != "keras" or with_network:
+            versions[package] = version(package)
+    if with_network:
+        from sklstm._keras import keras
+
+        versions["backend"] = keras.backend.backend()
+    return versions
+
+
+def _warn_of_versions(written: dict[str, str], name: str) -> None:
+    changed = []
+    for package in ("sklstm", "scikit-learn", "keras"):
+        if package in written:
+            here = __version__ if package == "sklstm" else version(package)
+            if here != written[package]:
+                changed.append(f"{package} {written[package]} and is read by {here}")
+    if changed:
+        warnings.warn(
+            f"{name} was written by {', '.join(changed)}: see that it predicts what it "
+            "did.",
+            stacklevel=3,
+        )
