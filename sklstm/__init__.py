@@ -13,7 +13,9 @@ from sklstm._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from sklstm.estimators import LSTMImageClassifier
+    from sklstm.exporting import export
     from sklstm.model_selection import OptunaSearchCV
+    from sklstm.predictor import load_exported
     from sklstm.preprocessing import (
         FundusPreprocessor,
         ImageReader,
@@ -32,6 +34,8 @@ _HOME = {
     "PatchSequencer": "sklstm.preprocessing",
     "RowSequencer": "sklstm.preprocessing",
     "VolumeSequencer": "sklstm.preprocessing",
+    "export": "sklstm.exporting",
+    "load_exported": "sklstm.predictor",
 }
 
 # Spelled out, because type checkers do not follow a computed `__all__`.
@@ -43,6 +47,8 @@ __all__ = [
     "PatchSequencer",
     "RowSequencer",
     "VolumeSequencer",
+    "export",
+    "load_exported",
 ]
 
 

@@ -1,0 +1,1 @@
+def register_skl2onnx(): pass
