@@ -1,7 +1,8 @@
-"""What predicts from an exported file: NumPy and one runtime, no Keras, no scikit-learn.
+"""What predicts from an exported file: NumPy and one runtime, no Keras.
 
 An installation of ``pip install --no-deps sklstm`` with NumPy and onnxruntime (or
-ai-edge-litert) is enough for this module: it imports nothing else.
+ai-edge-litert) is enough for this module: it imports nothing else, scikit-learn
+included.
 """
 
 from __future__ import annotations
@@ -228,6 +229,8 @@ class _ONNXPredictor(ExportedPredictor):
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # Weights held as bytes become floats once, and not at every call.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             self._session = runtime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]

@@ -172,8 +172,8 @@ def _check_parameters(
         raise ValueError(f"quantize={quantize!r} must be None or 'int8'.")
     if quantize is not None and format == "saved_model":
         raise ValueError(
-            "quantize='int8' is not for format='saved_model', which has no operators on "
-            "bytes: use format='onnx' or 'litert'."
+            "quantize='int8' is not for format='saved_model', which has no operators "
+            "on bytes: use format='onnx' or 'litert'."
         )
     if calibration is not None and (format != "litert" or quantize is None):
         raise ValueError(
@@ -188,7 +188,8 @@ def _check_parameters(
         )
     if format == "saved_model" and path.exists():
         raise FileExistsError(
-            f"path={str(path)!r} exists: a SavedModel is a folder, and needs a new name."
+            f"path={str(path)!r} exists: a SavedModel is a folder, for which a new "
+            "name is needed."
         )
     if format != "saved_model" and path.is_dir():
         raise IsADirectoryError(
@@ -200,8 +201,8 @@ def _metadata(plan: Plan, format: str) -> str:
     dtype = plan.classes.dtype
     if dtype.kind not in "biufUO":
         raise ValueError(
-            f"The labels have dtype {dtype}, which cannot be kept in the file: train on "
-            "numbers or strings."
+            f"The labels have dtype {dtype}, which cannot be kept in the file: train "
+            "on numbers or strings."
         )
     input_shape = plan.input_shape
     if format == "litert":

@@ -40,11 +40,14 @@ def write(job: Job, model: keras.Model, path: Path) -> dict[str, int]:
             samples = job.calibration
             converter.representative_dataset = lambda: ([x[None]] for x in samples)
         content = converter.convert()
+    parts = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    if job.quantize is not None:
+        _refuse_floats(parts)
     path.write_bytes(content)
     # After the model itself, where TensorFlow Lite keeps what belongs to it.
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(METADATA_FILE, job.metadata)
-    return _operators(content)
+    return _operators(parts)
 
 
 def _composite_lstm(
@@ -61,8 +64,8 @@ def _composite_lstm(
     units = values[1].shape[0]
     n_steps = x.shape[1]
 
-    def lstm(x, h, c, kernel, recurrent, bias):  # type: ignore[no-untyped-def]
-        def step(t, h, c, hs):  # type: ignore[no-untyped-def]
+    def lstm(x, h, c, kernel, recurrent, bias):
+        def step(t, h, c, hs):
             gates = tf.matmul(x[:, t], kernel) + tf.matmul(h, recurrent) + bias
             i, f, g, o = tf.split(gates, 4, axis=1)
             c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
@@ -70,9 +73,7 @@ def _composite_lstm(
             return t + 1, h, c, hs.write(t, h)
 
         hs = tf.TensorArray(tf.float32, n_steps)
-        _, h, c, hs = tf.while_loop(
-            lambda t, *_: t < n_steps, step, (0, h, c, hs)
-        )
+        _, h, c, hs = tf.while_loop(lambda t, *_: t < n_steps, step, (0, h, c, hs))
         outputs = tf.transpose(hs.stack(), [1, 0, 2])
         outputs.set_shape((1, n_steps, units))
         return h, outputs, h, c, tf.constant(0.0)
@@ -91,8 +92,17 @@ def _composite_lstm(
     return outputs if every_step else last
 
 
-def _operators(content: bytes) -> dict[str, int]:
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+def _refuse_floats(model: Any) -> None:
+    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
+    if all(tensor.type != schema.TensorType.INT8 for tensor in tensors):
+        raise RuntimeError(
+            "LiteRT leaves arrays of fewer than 1,024 weights in float, and with one of "
+            "them a whole LSTM, and here nothing else is left: export without "
+            "quantize='int8', or give calibration."
+        )
+
+
+def _operators(model: Any) -> dict[str, int]:
     codes = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes]
     return dict(
         collections.Counter(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import onnx
@@ -54,7 +55,11 @@ def simplify(graph: onnx.GraphProto) -> None:
     _drop_unused(graph)
 
 
-def _halve_bias(graph: onnx.GraphProto, node: onnx.NodeProto, constants: dict) -> None:
+def _halve_bias(
+    graph: onnx.GraphProto,
+    node: onnx.NodeProto,
+    constants: dict[str, onnx.TensorProto],
+) -> None:
     """Keep no zeros for the second of an LSTM's two biases, of which Keras has one."""
     tensor = constants.get(node.input[3])
     if tensor is None:
@@ -63,12 +68,15 @@ def _halve_bias(graph: onnx.GraphProto, node: onnx.NodeProto, constants: dict) -
     half = bias.shape[1] // 2
     if bias[:, half:].any():
         return
-    names = [f"{tensor.name}_{part}" for part in ("half", "pads", "whole")]
+    # A bias of its own name for each, since layers may share one that is equal.
+    name = f"{node.output[0]}_bias"
     pads = np.array([0, 0, 0, half], np.int64)
-    for name, array in zip(names, (bias[:, :half], pads), strict=False):
-        graph.initializer.append(numpy_helper.from_array(array.copy(), name))
-    graph.node.insert(0, onnx.helper.make_node("Pad", names[:2], names[2:]))
-    node.input[3] = names[2]
+    graph.initializer.append(numpy_helper.from_array(bias[:, :half], f"{name}_half"))
+    graph.initializer.append(numpy_helper.from_array(pads, f"{name}_pads"))
+    graph.node.insert(
+        0, onnx.helper.make_node("Pad", [f"{name}_half", f"{name}_pads"], [name])
+    )
+    node.input[3] = name
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:
@@ -153,7 +161,7 @@ def name(graph: onnx.GraphProto, input_shape: tuple) -> None:
         axes[1].dim_param = "steps"
 
 
-def _replace(field: object, values: object) -> None:
+def _replace(field: Any, values: Iterable) -> None:
     values = list(values)
     del field[:]
     field.extend(values)

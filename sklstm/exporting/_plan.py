@@ -144,7 +144,7 @@ def make_plan(estimator: Any) -> Plan:
         image_shape=tuple(image_shape),
         steps=steps,
         network_shape=tuple(network_shape),
-        recipe=_bare(lease.recipe),
+        recipe=make_bare(lease.recipe),
         weights=model.get_weights(),
         classes=classifier.classes_,
         center=center,
@@ -188,7 +188,8 @@ def _standard(step: StandardScaler) -> Scale:
 
 
 def _min_max(step: MinMaxScaler) -> Scale:
-    limits = tuple(map(float, step.feature_range)) if step.clip else None
+    low, high = map(float, step.feature_range)
+    limits = (low, high) if step.clip else None
     return Scale(-step.min_ / step.scale_, step.scale_, limits)
 
 
@@ -215,7 +216,7 @@ def _training_data(model: Any) -> tuple[float, float]:
     return 0.0, 1.0
 
 
-def _bare(recipe: Recipe) -> Recipe:
+def make_bare(recipe: Recipe) -> Recipe:
     """Return what builds the same network without all that only training needs."""
     reading = {k: v for k, v in recipe.reading_params.items() if k != "augmentation"}
     return replace(

@@ -35,10 +35,11 @@ class ExportReport:
     Examples
     --------
     >>> from sklstm.exporting import ExportReport
-    >>> ExportReport("a.onnx", "onnx", None, 5000, 7000, {"LSTM": 1}, 3e-8, 32, None, .2)
+    >>> operators = {"LSTM": 1, "MatMul": 1}
+    >>> ExportReport("a.onnx", "onnx", None, 5000, 7000, operators, 3e-8, 32, None, 0.2)
     Exported to a.onnx (onnx, float32)
       size: 5.0 kB of weights in Keras, 7.0 kB in the file
-      operators: 1 LSTM
+      operators: 1 LSTM, 1 MatMul
       largest difference of a probability: 3.0e-08 on 32 samples
       latency: 0.20 ms a sample
     """

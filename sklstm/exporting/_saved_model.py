@@ -36,5 +36,5 @@ def write(job: Job, model: keras.Model, path: Path) -> dict[str, int]:
 def _block_lstm(
     x: Any, kernel: Any, recurrent: Any, bias: Any, every_step: bool
 ) -> Any:
-    weights = map(tf.convert_to_tensor, (kernel, recurrent, bias))
-    return with_own_gradient(x, *weights, every_step)
+    kernel, recurrent, bias = map(tf.convert_to_tensor, (kernel, recurrent, bias))
+    return with_own_gradient(x, kernel, recurrent, bias, every_step)
