@@ -96,8 +96,8 @@ def _refuse_floats(model: Any) -> None:
     tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
     if all(tensor.type != schema.TensorType.INT8 for tensor in tensors):
         raise RuntimeError(
-            "LiteRT leaves arrays of fewer than 1,024 weights in float, and with one of "
-            "them a whole LSTM, and here nothing else is left: export without "
+            "LiteRT leaves arrays of fewer than 1,024 weights in float, with one of "
+            "them a whole LSTM, and here that is all there is: export without "
             "quantize='int8', or give calibration."
         )
 
