@@ -15,7 +15,6 @@ import argparse
 import multiprocessing
 import os
 import platform
-import resource
 import statistics
 import tempfile
 import time
@@ -90,8 +89,13 @@ def predict_alone(path, images, connection):
         probabilities = predictor.predict_proba(images[:n])
         seconds = time.perf_counter() - start
         connection.send((seconds, probabilities if n == len(images) else None))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    connection.send(peak * 1024 / 1e6)  # kilobytes, on Linux
+    # Not ru_maxrss, which goes on from that of the process that started this one.
+    status = Path("/proc/self/status")  # Linux has it
+    peak = float("nan")
+    if status.exists():
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        peak = int(lines["VmHWM"].split()[0]) / 1e3
+    connection.send(peak)
 
 
 def mnist(folder, data, epochs, repeats):

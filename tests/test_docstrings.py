@@ -33,9 +33,13 @@ OTHERS = [
     "sklstm.estimators.clear_pool",
     "sklstm.estimators.set_pool_size",
     "sklstm.estimators.watch_epochs",
+    "sklstm.exporting.ExportReport",
+    "sklstm.exporting.register_skl2onnx",
     "sklstm.images.validate_images",
     "sklstm.inspection.SearchDisplay",
     "sklstm.model_selection.suggest_space",
+    "sklstm.predictor.ExportedPredictor.predict",
+    "sklstm.predictor.ExportedPredictor.predict_proba",
 ]
 # Parts for a network: the networks are where they are seen at work.
 LAYERS = [

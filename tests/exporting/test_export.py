@@ -4,7 +4,9 @@ import copy
 import os
 import subprocess
 import sys
+import re
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -353,3 +355,18 @@ def test_the_estimator_stays_as_it_was(sequences, tmp_path, at_home):
     export(classifier, tmp_path / "a.onnx")
     assert vars(classifier) == before
     assert not classifier._lease.compiled.exposed
+
+
+def test_the_page(tmp_path, at_home, monkeypatch, capsys):
+    page = Path(__file__).parents[2] / "docs" / "exporting.rst"
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"code-block:: python\n\n((?: {3}.*\n|\n)+)", text)
+    assert len(blocks) == 2
+    code = textwrap.dedent(blocks[0] + blocks[1])
+    assert len([line for line in blocks[0].splitlines() if line.strip()]) <= 10
+    code = code.replace("LSTMImageClassifier()", "LSTMImageClassifier(epochs=2)")
+    monkeypatch.chdir(tmp_path)
+    namespace = {}
+    exec(compile(code, str(page), "exec"), namespace)
+    assert capsys.readouterr().out.startswith("Exported to digits.onnx (onnx, float32)")
+    assert namespace["report"].accuracy_lost < 0.05
