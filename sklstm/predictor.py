@@ -116,6 +116,10 @@ class ExportedPredictor(ABC):
         The labels, sorted, of the kind that `fit` was given.
     format : {"onnx", "litert"}
         Format of the file.
+
+    See Also
+    --------
+    load_exported : Makes one; its example shows the methods.
     """
 
     format: str

@@ -9,6 +9,7 @@ from numpydoc.validate import validate
 
 import sklstm
 from sklstm import networks
+from sklstm.predictor import ExportedPredictor
 
 # What is not asked for anywhere, and why. All other codes of numpydoc are.
 IGNORED = {
@@ -38,8 +39,6 @@ OTHERS = [
     "sklstm.images.validate_images",
     "sklstm.inspection.SearchDisplay",
     "sklstm.model_selection.suggest_space",
-    "sklstm.predictor.ExportedPredictor.predict",
-    "sklstm.predictor.ExportedPredictor.predict_proba",
 ]
 # Parts for a network: the networks are where they are seen at work.
 LAYERS = [
@@ -68,6 +67,8 @@ def own_members(cls):
 def documented():
     """Dotted names of what is public, and of the public members of classes."""
     yield from OTHERS
+    for name in own_members(ExportedPredictor):
+        yield f"sklstm.predictor.ExportedPredictor.{name}"
     for home in LAYERS:
         yield home
         layer = getattr(networks, home.rpartition(".")[2])

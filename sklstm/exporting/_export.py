@@ -128,6 +128,7 @@ def export(
             "each."
         )
     if calibration is not None:
+        estimator.predict_proba(calibration[:1])  # refuses what it does not take
         calibration = _as_input(calibration, plan)
     job = Job(
         plan,

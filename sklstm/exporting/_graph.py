@@ -27,17 +27,17 @@ def build_model(plan: Plan) -> keras.Model:
     return model
 
 
-def count_lstms(model: keras.Model) -> int:
+def count_lstms(model: keras.Model, joined: bool) -> int:
     """Count the LSTM layers that runtimes have an operator for.
 
-    The two directions of a `keras.layers.Bidirectional` count as one: ONNX has one
-    operator for both.
+    With `joined`, the two directions of a `keras.layers.Bidirectional` are one, as they
+    are in ONNX.
     """
     layers = model._flatten_layers()
     backward = {
         id(layer.backward_layer)
         for layer in layers
-        if isinstance(layer, keras.layers.Bidirectional)
+        if joined and isinstance(layer, keras.layers.Bidirectional)
     }
     return sum(
         isinstance(layer, keras.layers.LSTM)

@@ -112,7 +112,7 @@ def make_plan(estimator: Any) -> Plan:
         named = [
             (name, step)
             for name, step in estimator.steps
-            if step is not None and step != "passthrough"
+            if step is not None and not isinstance(step, str)  # "passthrough"
         ]
     *before, (_, classifier) = named
     if not isinstance(classifier, LSTMImageClassifier):

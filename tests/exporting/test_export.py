@@ -2,9 +2,9 @@
 
 import copy
 import os
+import re
 import subprocess
 import sys
-import re
 import textwrap
 from pathlib import Path
 
@@ -292,6 +292,12 @@ def test_y_of_another_length(pipeline, few_digits, tmp_path):
     images, names = few_digits
     with pytest.raises(ValueError, match="y has 3 labels, but X has 200 samples"):
         export(pipeline, tmp_path / "a.onnx", X=images, y=names[:3])
+
+
+def test_calibration_of_another_shape(pipeline, tmp_path):
+    how = {"format": "litert", "quantize": "int8", "calibration": np.zeros((3, 5, 5))}
+    with pytest.raises(ValueError, match=r"was fitted on images of \(8, 8\)"):
+        export(pipeline, tmp_path / "a", **how)
 
 
 def test_paths(pipeline, tmp_path):
