@@ -24,8 +24,8 @@ __all__ = ["ExportedPredictor", "load_exported"]
 # The name of what `sklstm.export` leaves in its files.
 METADATA = "sklstm"
 METADATA_FILE = "sklstm.json"
-# Samples at a time in each thread: more gain nothing, and cost memory.
-_MOST_SAMPLES = 64
+# Samples at a time in each thread: of more, the gates do not stay in the cache.
+_MOST_SAMPLES = 8
 _MOST_VALUES = 2**18
 
 
