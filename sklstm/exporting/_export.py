@@ -28,7 +28,7 @@ _NAMES = {"onnx": "ONNX", "litert": "LiteRT", "saved_model": "a SavedModel"}
 # Samples drawn where none are given.
 _N_DRAWN = 32
 # What rounding never comes to, and a broken file soon does.
-_LARGEST_DIFFERENCE = 1e-3
+_LARGEST_DIFFERENCE = 1e-4
 _LARGEST_DIFFERENCE_OF_HALVES = 5e-2
 
 
