@@ -14,8 +14,10 @@ from sklstm._version import __version__ as __version__
 if TYPE_CHECKING:
     from sklstm.datasets import load_image_folder, load_image_table
     from sklstm.estimators import LSTMDefectDetector, LSTMImageClassifier
+    from sklstm.exporting import export
     from sklstm.model_selection import OptunaSearchCV
     from sklstm.persistence import load, save
+    from sklstm.predictor import load_exported
     from sklstm.preprocessing import (
         FundusPreprocessor,
         ImageReader,
@@ -39,6 +41,8 @@ _HOME = {
     "load_image_table": "sklstm.datasets",
     "load": "sklstm.persistence",
     "save": "sklstm.persistence",
+    "export": "sklstm.exporting",
+    "load_exported": "sklstm.predictor",
 }
 
 # Spelled out, because type checkers do not follow a computed `__all__`.
@@ -51,7 +55,9 @@ __all__ = [
     "PatchSequencer",
     "RowSequencer",
     "VolumeSequencer",
+    "export",
     "load",
+    "load_exported",
     "load_image_folder",
     "load_image_table",
     "save",

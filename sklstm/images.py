@@ -43,14 +43,14 @@ def validate_images(
     ----------
     estimator : estimator
         Names itself in messages and carries the attributes `n_features_in_` (the
-        product of the shape of one image) and `image_shape_` (that shape). If the check
-        fails it is left as it was.
+        product of the shape of one image), `image_shape_` (that shape) and
+        `_fitted_flat`. If the check fails it is left as it was.
     X : array-like
         Images of (n, height, width) or (n, height, width, channels), volumes of one
         axis more, or flat (n, n_features). Any real dtype or bool; it is kept, and so
         is the memory wherever no conversion is needed.
     reset : bool
-        True in fit, which sets the two attributes; False elsewhere, which compares with
+        True in fit, which sets the attributes; False elsewhere, which compares with
         them.
     image_shape : sequence of int, default=None
         Shape of one image, needed for flat input only, and compared with all other.
@@ -128,6 +128,7 @@ def validate_images(
                 vars(estimator).pop("feature_names_in_", None)
             estimator.n_features_in_ = math.prod(images.shape[1:])
             estimator.image_shape_ = images.shape[1:]
+            estimator._fitted_flat = flat
     return images
 
 

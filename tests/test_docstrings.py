@@ -9,6 +9,7 @@ from numpydoc.validate import validate
 
 import sklstm
 from sklstm import networks
+from sklstm.predictor import ExportedPredictor
 
 # What is not asked for anywhere, and why. All other codes of numpydoc are.
 IGNORED = {
@@ -33,6 +34,8 @@ OTHERS = [
     "sklstm.estimators.clear_pool",
     "sklstm.estimators.set_pool_size",
     "sklstm.estimators.watch_epochs",
+    "sklstm.exporting.ExportReport",
+    "sklstm.exporting.register_skl2onnx",
     "sklstm.images.validate_images",
     "sklstm.inspection.SearchDisplay",
     "sklstm.metrics.quadratic_weighted_kappa",
@@ -73,6 +76,8 @@ def own_members(cls):
 def documented():
     """Dotted names of what is public, and of the public members of classes."""
     yield from OTHERS
+    for name in own_members(ExportedPredictor):
+        yield f"sklstm.predictor.ExportedPredictor.{name}"
     for home in LAYERS:
         yield home
         layer = getattr(networks, home.rpartition(".")[2])

@@ -337,7 +337,8 @@ class MultiScaleAttention(_StepAttention):
 def _cut(x: Any, n_steps: Any, window: int) -> Any:
     """Cut (n, n_steps, k) into (n, n_windows, window, k), filled up with zeros."""
     ops = keras.ops
-    missing = -n_steps % window
+    # The sign of a remainder differs between runtimes: of positive numbers it does not.
+    missing = (window - n_steps % window) % window
     n = ops.shape(x)[0]
     filling = ops.zeros((n, missing, x.shape[-1]), x.dtype)
     x = ops.concatenate([x, filling], axis=1)

@@ -13,11 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 from sklstm._compat import CallbackSupportMixin, with_callbacks
 from sklstm.images import (
     all_finite,
-    as_array,
     batches,
     check_image_shape,
     describe_not_finite,
-    is_flat,
     unchanged_on_error,
     validate_images,
 )
@@ -74,11 +72,9 @@ class BaseSequencer(
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         given = getattr(self, self._shape_parameter)
         with unchanged_on_error(self):
-            array = as_array(X)
             images = validate_images(
-                self, array, reset=True, image_shape=given, volumes=self._n_axes == 3
+                self, X, reset=True, image_shape=given, volumes=self._n_axes == 3
             )
-            self._fitted_flat = is_flat(array)
             self.index_map_ = self._scan(
                 images.shape[1 : 1 + self._n_axes],
                 guessed=self._fitted_flat and given is None,

@@ -1,0 +1,97 @@
+"""The process that converts: a plan to a file, and what is in it."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sklstm.exporting._measure import measure
+from sklstm.exporting._plan import Plan
+
+# What a layer's steps are in one piece.
+FUSED = {
+    "onnx": ("LSTM", "DynamicQuantizeLSTM"),
+    "litert": ("UNIDIRECTIONAL_SEQUENCE_LSTM",),
+    "saved_model": ("BlockLSTM",),
+}
+
+
+@dataclass
+class Job:
+    """What to convert, and to what.
+
+    Parameters
+    ----------
+    plan : Plan
+        The graph.
+    format : {"onnx", "litert", "saved_model"}
+        What to write.
+    quantize : {"int8"} or None
+        How to hold the weights.
+    calibration : ndarray or None
+        Samples by which ranges are found.
+    metadata : str
+        To be kept in the file.
+    samples : ndarray
+        To try the result on.
+    """
+
+    plan: Plan
+    format: str
+    quantize: str | None
+    calibration: np.ndarray | None
+    metadata: str
+    samples: np.ndarray
+
+
+def convert(job: Job, path: Path) -> dict[str, int]:
+    """Write the file.
+
+    Parameters
+    ----------
+    job : Job
+        What to convert.
+    path : Path
+        Where to.
+
+    Returns
+    -------
+    dict of str to int
+        How many of each operator it has.
+
+    Raises
+    ------
+    RuntimeError
+        If an LSTM was left as a loop.
+    """
+    from sklstm.exporting._graph import build_model, count_lstms
+
+    model = build_model(job.plan)
+    writer: Any = import_module(f"sklstm.exporting._{job.format}")
+    operators = writer.write(job, model, path)
+    wanted = count_lstms(model, joined=job.format == "onnx")
+    found = sum(operators.get(name, 0) for name in FUSED[job.format])
+    if found < wanted:
+        raise RuntimeError(
+            f"{wanted} LSTM layers became {found} {' or '.join(FUSED[job.format])} "
+            "operators: the converter left the others as loops, which run many times "
+            "slower."
+        )
+    return operators
+
+
+def main(folder: str) -> None:
+    """Convert the job in a folder, try the result, and leave there what came of it."""
+    job = pickle.loads(Path(folder, "job").read_bytes())
+    result = Path(folder, "result")
+    operators = convert(job, result)
+    probabilities, latency = measure(result, job.samples)
+    np.save(Path(folder, "probabilities.npy"), probabilities)
+    facts = {"operators": operators, "latency_ms": latency}
+    Path(folder, "facts").write_text(json.dumps(facts))

@@ -1,0 +1,279 @@
+"""`sklstm.export`: a fitted classifier to a file that needs no Keras."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+
+from sklstm._version import __version__
+from sklstm.exporting._convert import Job
+from sklstm.exporting._plan import Plan, make_plan
+from sklstm.exporting._process import run
+from sklstm.exporting._report import ExportReport
+
+_NEEDS = {
+    "onnx": {"onnx": "onnx", "tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"},
+    "litert": {"ai_edge_litert": "ai-edge-litert"},
+    "saved_model": {},
+}
+_NAMES = {"onnx": "ONNX", "litert": "LiteRT", "saved_model": "a SavedModel"}
+# Samples drawn where none are given.
+_N_DRAWN = 32
+# What rounding never comes to, and a broken file soon does.
+_LARGEST_DIFFERENCE = 1e-4
+_LARGEST_DIFFERENCE_OF_HALVES = 5e-2
+
+
+def export(
+    estimator: Any,
+    path: Any,
+    format: str = "onnx",
+    *,
+    quantize: str | None = None,
+    calibration: Any = None,
+    X: Any = None,
+    y: Any = None,
+) -> ExportReport:
+    """Write a fitted classifier to a file that runs without Keras.
+
+    The file takes raw pixels in float32 and gives the probabilities of the classes:
+    scaling, scan and network are inside, the labels in its metadata. It is converted
+    and tried in processes of their own, which may crash without this one, and takes
+    its place at `path` only when it gives what the estimator gives.
+
+    Parameters
+    ----------
+    estimator : LSTMImageClassifier, Pipeline or search
+        Fitted. A Pipeline may have sequencers, StandardScaler, MinMaxScaler and
+        MaxAbsScaler before the classifier. Of a search, its best estimator is taken.
+    path : str or os.PathLike
+        The file to write, in a folder that exists; an older one is replaced. Of
+        ``format="saved_model"`` a folder, which must not exist.
+    format : {"onnx", "litert", "saved_model"}, default="onnx"
+        "onnx" for onnxruntime on servers, in browsers and on phones; any number of
+        samples at a time, and of steps where the network leaves them open. "litert"
+        (TensorFlow Lite) for phones and boards; one sample at a time. "saved_model"
+        for TensorFlow Serving.
+    quantize : {"int8"} or None, default=None
+        "int8" holds the weights as bytes: about a quarter of the size. Not for
+        ``format="saved_model"``.
+    calibration : array-like, default=None
+        A hundred or so samples like those to come. With it, ``format="litert"`` and
+        ``quantize="int8"``, all arithmetic is in bytes, for boards that have nothing
+        else; without it, only the weights are.
+    X : array-like, default=None
+        Samples to compare the file with the estimator on. None for 32 random ones.
+    y : array-like of shape (n,), default=None
+        Labels of `X`, to find the accuracy lost.
+
+    Returns
+    -------
+    ExportReport
+        Sizes, operators, largest difference, accuracy lost and latency.
+
+    Raises
+    ------
+    ImportError
+        If a package that the format needs is missing: ``pip install
+        "sklstm[export]"``.
+    ValueError
+        If a step of the Pipeline or a parameter cannot be exported; the message names
+        it.
+    RuntimeError
+        If the conversion fails, or crashes in its process, or what it gives is not
+        what the estimator gives. Nothing is written then.
+
+    See Also
+    --------
+    load_exported : Predict with the file, without Keras.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.pipeline import make_pipeline
+    >>> import sklstm
+    >>> digits = load_digits(n_class=3)
+    >>> pipeline = make_pipeline(
+    ...     sklstm.RowSequencer(), sklstm.LSTMImageClassifier(units=4, epochs=1)
+    ... ).fit(digits.images, digits.target)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = sklstm.export(pipeline, Path(folder, "digits.onnx"))
+    >>> report.operators["LSTM"], report.largest_difference < 1e-5
+    (1, True)
+    """
+    path = Path(path)
+    _check_parameters(path, format, quantize, calibration, X, y)
+    plan = make_plan(estimator)
+    for module, package in _NEEDS[format].items():
+        if find_spec(module) is None:
+            raise ImportError(
+                f"format={format!r} needs {package}, which is not installed: pip "
+                "install 'sklstm[export]'."
+            )
+    X = plan.samples(_N_DRAWN) if X is None else X
+    wanted = estimator.predict_proba(X)
+    if y is not None and len(y) != len(wanted):
+        raise ValueError(
+            f"y has {len(y)} labels, but X has {len(wanted)} samples: give one for "
+            "each."
+        )
+    if calibration is not None:
+        estimator.predict_proba(calibration[:1])  # refuses what it does not take
+        calibration = _as_input(calibration, plan)
+    job = Job(
+        plan,
+        format,
+        quantize,
+        calibration,
+        metadata=_metadata(plan, format),
+        samples=_as_input(X, plan),
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _write_job(job, folder)
+        run("sklstm.exporting._convert", folder, f"The conversion to {_NAMES[format]}")
+        facts = json.loads((folder / "facts").read_text())
+        found = np.load(folder / "probabilities.npy")
+        difference = float(np.abs(found - wanted).max())
+        if quantize is None:
+            _refuse_broken(difference, plan)
+        report = ExportReport(
+            path=path,
+            format=format,
+            quantize=quantize,
+            size_before=sum(weights.nbytes for weights in plan.weights),
+            size_after=_size(folder / "result"),
+            operators=facts["operators"],
+            largest_difference=difference,
+            n_samples=len(wanted),
+            accuracy_lost=_accuracy_lost(plan.classes, wanted, found, y),
+            latency_ms=facts["latency_ms"],
+        )
+        _move(folder / "result", path)
+    return report
+
+
+def _check_parameters(
+    path: Path, format: str, quantize: Any, calibration: Any, X: Any, y: Any
+) -> None:
+    if format not in _NEEDS:
+        known = ", ".join(map(repr, _NEEDS))
+        raise ValueError(f"format={format!r} must be one of {known}.")
+    if quantize not in (None, "int8"):
+        raise ValueError(f"quantize={quantize!r} must be None or 'int8'.")
+    if quantize is not None and format == "saved_model":
+        raise ValueError(
+            "quantize='int8' is not for format='saved_model', which has no operators "
+            "on bytes: use format='onnx' or 'litert'."
+        )
+    if calibration is not None and (format != "litert" or quantize is None):
+        raise ValueError(
+            "calibration is for format='litert' with quantize='int8': in all other "
+            "files no more than the weights are bytes, and nothing is to be calibrated."
+        )
+    if y is not None and X is None:
+        raise ValueError("y is given without X: give both, or neither.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"path={str(path)!r} is in a folder that does not exist: make it first."
+        )
+    if format == "saved_model" and path.exists():
+        raise FileExistsError(
+            f"path={str(path)!r} exists: a SavedModel is a folder, for which a new "
+            "name is needed."
+        )
+    if format != "saved_model" and path.is_dir():
+        raise IsADirectoryError(
+            f"path={str(path)!r} is a folder: name the file to write."
+        )
+
+
+def _metadata(plan: Plan, format: str) -> str:
+    dtype = plan.classes.dtype
+    if dtype.kind not in "biufUO":
+        raise ValueError(
+            f"The labels have dtype {dtype}, which cannot be kept in the file: train "
+            "on numbers or strings."
+        )
+    input_shape = plan.input_shape
+    if format == "litert":
+        input_shape = plan.fixed_input_shape
+    return json.dumps(
+        {
+            "sklstm": __version__,
+            "classes": plan.classes.tolist(),
+            "dtype": dtype.str,
+            "input_shape": input_shape,
+            "image_shape": plan.image_shape,
+        }
+    )
+
+
+def _write_job(job: Job, folder: Path) -> None:
+    try:
+        # By value what cannot be imported there: a network function of a script.
+        (folder / "job").write_bytes(cloudpickle.dumps(job))
+    except Exception as error:
+        raise ValueError(
+            f"network={job.plan.recipe.network!r} and its parameters cannot be sent to "
+            f"the process that converts: {error}"
+        ) from error
+
+
+def _as_input(X: Any, plan: Plan) -> np.ndarray:
+    """Return samples, which the estimator has taken, as the graph takes them."""
+    x = np.asarray(X, np.float32)
+    return x.reshape(len(x), *plan.fixed_input_shape)
+
+
+def _refuse_broken(difference: float, plan: Plan) -> None:
+    limit = _LARGEST_DIFFERENCE if plan.exact else _LARGEST_DIFFERENCE_OF_HALVES
+    if not difference <= limit:  # NaN, too
+        raise RuntimeError(
+            f"The converted file gives probabilities that differ by {difference:.2g} "
+            f"from those of the estimator, and rounding explains {limit:g}: nothing is "
+            "written."
+        )
+
+
+def _accuracy_lost(
+    classes: np.ndarray, wanted: np.ndarray, found: np.ndarray, y: Any
+) -> float | None:
+    if y is None:
+        return None
+    before, after = (
+        float(np.mean(classes[probabilities.argmax(axis=1)] == np.asarray(y)))
+        for probabilities in (wanted, found)
+    )
+    return before - after
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _move(result: Path, path: Path) -> None:
+    """Put a file or folder in its place, whole or not at all."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if result.is_dir():
+            shutil.copytree(result, beside)
+        else:
+            shutil.copyfile(result, beside)
+        os.replace(beside, path)
+    finally:
+        if beside.is_dir():
+            shutil.rmtree(beside)
+        else:
+            beside.unlink(missing_ok=True)

@@ -1,0 +1,147 @@
+"""The plan of an export as one TensorFlow function, its LSTMs as one operator each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sklstm._keras import keras
+
+import tensorflow as tf
+
+from sklstm.estimators._compiled import CompiledNetwork
+from sklstm.exporting._plan import Gather, Plan, Scale
+from sklstm.networks import FusedLSTM, Scan
+
+
+def build_model(plan: Plan) -> keras.Model:
+    """Build the network anew, on the CPU, its LSTMs Keras' own loop."""
+    model = CompiledNetwork(plan.recipe).model
+    model.set_weights(plan.weights)
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.LSTM):
+            layer.use_cudnn = False
+        if isinstance(layer, FusedLSTM):
+            layer.fused = False
+    return model
+
+
+def count_lstms(model: keras.Model, joined: bool) -> int:
+    """Count the LSTM layers that runtimes have an operator for.
+
+    With `joined`, the two directions of a `keras.layers.Bidirectional` are one, as they
+    are in ONNX.
+    """
+    layers = model._flatten_layers()
+    backward = {
+        id(layer.backward_layer)
+        for layer in layers
+        if joined and isinstance(layer, keras.layers.Bidirectional)
+    }
+    return sum(
+        isinstance(layer, keras.layers.LSTM)
+        and _is_standard(layer)
+        and id(layer) not in backward
+        for layer in layers
+    )
+
+
+def _is_standard(layer: keras.layers.LSTM) -> bool:
+    return (
+        layer.activation is keras.activations.tanh
+        and layer.recurrent_activation is keras.activations.sigmoid
+        and layer.use_bias
+        and not (layer.return_state or layer.stateful or layer.unroll)
+    )
+
+
+def make_function(
+    plan: Plan, model: keras.Model, batch: int | None, open_steps: bool
+) -> Any:
+    """Make the function from raw samples to probabilities.
+
+    Parameters
+    ----------
+    plan : Plan
+        What comes before the network.
+    model : keras.Model
+        The network.
+    batch : int or None
+        Samples of a call; None for any number.
+    open_steps : bool
+        Leave the number of steps open where the network does.
+
+    Returns
+    -------
+    tf.function
+        From "X" to "probabilities", traced when it is asked for.
+    """
+    shape = plan.input_shape if open_steps else plan.fixed_input_shape
+    spec = tf.TensorSpec((batch, *shape), tf.float32, name="X")
+
+    @tf.function(input_signature=[spec])
+    def serve(X: Any) -> dict[str, Any]:
+        x = X
+        for step in plan.steps:
+            x = _scale(x, step) if isinstance(step, Scale) else _gather(x, step)
+        x = _as_network_takes_it(x, plan)
+        return {"probabilities": model(x, training=False)}
+
+    return serve
+
+
+def _scale(x: Any, step: Scale) -> Any:
+    x = (x - step.shift.astype("float32")) * step.factor.astype("float32")
+    return x if step.limits is None else tf.clip_by_value(x, *step.limits)
+
+
+def _gather(x: Any, step: Gather) -> Any:
+    return Scan(step.index_map)(tf.reshape(x, (-1, *step.shape)))
+
+
+def _as_network_takes_it(x: Any, plan: Plan) -> Any:
+    if None not in plan.input_shape:
+        return tf.reshape(x, (-1, *plan.network_shape))
+    if len(x.shape) > 3:  # a step holds all channels of its pixels
+        x = tf.reshape(x, (-1, tf.shape(x)[1], plan.network_shape[-1]))
+    return x
+
+
+@contextmanager
+def lstm_calls(scan: Callable[..., Any]) -> Iterator[None]:
+    """Let the LSTM layers that runtimes have an operator for be traced to it.
+
+    Parameters
+    ----------
+    scan : callable
+        ``scan(x, kernel, recurrent_kernel, bias, every_step)``, of a tensor and three
+        Keras variables.
+    """
+    original = keras.layers.LSTM.call
+
+    def call(self: Any, sequences: Any, initial_state=None, mask=None, training=False):
+        if initial_state is not None or mask is not None or not _is_standard(self):
+            return original(
+                self, sequences, initial_state=initial_state, mask=mask, training=False
+            )
+        x = tf.reverse(sequences, [1]) if self.go_backwards else sequences
+        cell = self.cell
+        weights = cell.kernel, cell.recurrent_kernel, cell.bias
+        return scan(x, *weights, self.return_sequences)
+
+    keras.layers.LSTM.call = call
+    try:
+        yield
+    finally:
+        keras.layers.LSTM.call = original
+
+
+def save(function: Any, model: keras.Model, folder: Any) -> None:
+    """Write a SavedModel of the function, with the network's weights."""
+    module = tf.Module()
+    # Not the model: it would bring functions of its own.
+    module.weights = [variable.value for variable in model.variables]
+    module.serve = function
+    concrete = function.get_concrete_function()
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": concrete})

@@ -1,0 +1,113 @@
+"""LiteRT (TensorFlow Lite) by TensorFlow's converter."""
+
+from __future__ import annotations
+
+import collections
+import tempfile
+import uuid
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from sklstm._keras import keras
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.lite.python import schema_py_generated as schema
+
+from sklstm.exporting._convert import Job
+from sklstm.exporting._graph import lstm_calls, make_function, save
+from sklstm.predictor import METADATA_FILE
+
+_OPERATORS = {
+    number: name
+    for name, number in vars(schema.BuiltinOperator).items()
+    if isinstance(number, int)
+}
+
+
+def write(job: Job, model: keras.Model, path: Path) -> dict[str, int]:
+    """Write a LiteRT file for one sample at a time; return its operators."""
+    with tempfile.TemporaryDirectory() as folder, lstm_calls(_composite_lstm):
+        # By way of a SavedModel: converted directly, functions are inlined, and with
+        # them goes what tells the converter that they are LSTMs.
+        # With an open batch the converter writes a file that does not run.
+        save(make_function(job.plan, model, 1, open_steps=False), model, folder)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        if job.quantize is not None:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if job.calibration is not None:
+            samples = job.calibration
+            converter.representative_dataset = lambda: ([x[None]] for x in samples)
+        content = converter.convert()
+    parts = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    if job.quantize is not None:
+        _refuse_floats(parts)
+    path.write_bytes(content)
+    # After the model itself, where TensorFlow Lite keeps what belongs to it.
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(METADATA_FILE, job.metadata)
+    return _operators(parts)
+
+
+def _composite_lstm(
+    x: Any, kernel: Any, recurrent: Any, bias: Any, every_step: bool
+) -> Any:
+    """Call a function that the converter takes for Keras' LSTM, and fuses.
+
+    It knows it by the attribute, by the order of what goes in and by the number of what
+    comes out, and wants the weights to be constants.
+    """
+    with tf.init_scope():
+        values = [np.asarray(weight) for weight in (kernel, recurrent, bias)]
+    weights = list(map(tf.constant, values))
+    units = values[1].shape[0]
+    n_steps = x.shape[1]
+
+    def lstm(x, h, c, kernel, recurrent, bias):
+        def step(t, h, c, hs):
+            gates = tf.matmul(x[:, t], kernel) + tf.matmul(h, recurrent) + bias
+            i, f, g, o = tf.split(gates, 4, axis=1)
+            c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
+            h = tf.sigmoid(o) * tf.tanh(c)
+            return t + 1, h, c, hs.write(t, h)
+
+        hs = tf.TensorArray(tf.float32, n_steps)
+        _, h, c, hs = tf.while_loop(lambda t, *_: t < n_steps, step, (0, h, c, hs))
+        outputs = tf.transpose(hs.stack(), [1, 0, 2])
+        outputs.set_shape((1, n_steps, units))
+        return h, outputs, h, c, tf.constant(0.0)
+
+    composite = tf.function(
+        lstm,
+        experimental_attributes={
+            "api_implements": f"lstm_{uuid.uuid4()}",
+            "api_preferred_device": "CPU",
+            "time_major": False,
+            "go_backwards": False,
+        },
+    )
+    zeros = tf.zeros((1, units))
+    last, outputs, *_ = composite(x, zeros, zeros, *weights)
+    return outputs if every_step else last
+
+
+def _refuse_floats(model: Any) -> None:
+    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
+    if all(tensor.type != schema.TensorType.INT8 for tensor in tensors):
+        raise RuntimeError(
+            "LiteRT leaves arrays of fewer than 1,024 weights in float, with one of "
+            "them a whole LSTM, and here that is all there is: export without "
+            "quantize='int8', or give calibration."
+        )
+
+
+def _operators(model: Any) -> dict[str, int]:
+    codes = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes]
+    return dict(
+        collections.Counter(
+            _OPERATORS[codes[operator.opcodeIndex]]
+            for graph in model.subgraphs
+            for operator in graph.operators
+        )
+    )

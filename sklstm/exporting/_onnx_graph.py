@@ -1,0 +1,167 @@
+"""Changes to an ONNX graph that leave its results as they are, or nearly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+ONE = np.array(1, np.float32)
+# Smaller weights gain nothing by being bytes.
+_FEWEST_WEIGHTS = 1024
+# What makes zeros of zeros, and of which input.
+_KEEPS_ZEROS = ("Cast", "Concat", "Expand", "Identity", "Squeeze", "Unsqueeze")
+
+
+def all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """Go through a graph and the bodies of its loops."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from all_graphs(attribute.g)
+
+
+def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Go through the nodes of a graph and of the bodies of its loops."""
+    for one in all_graphs(graph):
+        yield from one.node
+
+
+def simplify(graph: onnx.GraphProto) -> None:
+    """Drop what is no more than an LSTM's default, and what then has no use."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    makers = {output: node for node in graph.node for output in node.output}
+
+    def is_zero(name: str) -> bool:
+        if name in constants:
+            return not numpy_helper.to_array(constants[name]).any()
+        node = makers.get(name)
+        if node is None or node.op_type not in _KEEPS_ZEROS:
+            return False
+        # The second input of all but Concat is a shape.
+        inputs = node.input if node.op_type == "Concat" else node.input[:1]
+        return all(map(is_zero, inputs))
+
+    for node in list(graph.node):
+        if node.op_type == "LSTM":
+            for i in (5, 6):  # initial_h, initial_c
+                if i < len(node.input) and is_zero(node.input[i]):
+                    node.input[i] = ""
+            _halve_bias(graph, node, constants)
+    _drop_unused(graph)
+
+
+def _halve_bias(
+    graph: onnx.GraphProto,
+    node: onnx.NodeProto,
+    constants: dict[str, onnx.TensorProto],
+) -> None:
+    """Keep no zeros for the second of an LSTM's two biases, of which Keras has one."""
+    tensor = constants.get(node.input[3])
+    if tensor is None:
+        return
+    bias = numpy_helper.to_array(tensor)
+    half = bias.shape[1] // 2
+    if bias[:, half:].any():
+        return
+    # A bias of its own name for each, since layers may share one that is equal.
+    name = f"{node.output[0]}_bias"
+    pads = np.array([0, 0, 0, half], np.int64)
+    graph.initializer.append(numpy_helper.from_array(bias[:, :half], f"{name}_half"))
+    graph.initializer.append(numpy_helper.from_array(pads, f"{name}_pads"))
+    graph.node.insert(
+        0, onnx.helper.make_node("Pad", [f"{name}_half", f"{name}_pads"], [name])
+    )
+    node.input[3] = name
+
+
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    needed = {output.name for output in graph.output}
+    kept: list[onnx.NodeProto] = []
+    for node in reversed(graph.node):  # from the outputs back
+        if needed.isdisjoint(node.output):
+            continue
+        kept.append(node)
+        needed.update(node.input)
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                needed.update(output.name for output in attribute.g.output)
+                for inner in all_nodes(attribute.g):
+                    needed.update(inner.input)
+    _replace(graph.node, reversed(kept))
+    _replace(graph.initializer, [t for t in graph.initializer if t.name in needed])
+
+
+def hold_weights_as_bytes(graph: onnx.GraphProto) -> None:
+    """Keep large weights as int8 with a scale, made floats again where they are used.
+
+    The scale is one of each output of a product or convolution.
+    """
+    users = {
+        name: (node, i)
+        for node in all_nodes(graph)
+        for i, name in enumerate(node.input)
+        if name
+    }
+    for one in all_graphs(graph):
+        kept, nodes = [], []
+        for tensor in one.initializer:
+            weights = numpy_helper.to_array(tensor)
+            large = weights.ndim > 1 and weights.size >= _FEWEST_WEIGHTS
+            if tensor.data_type != onnx.TensorProto.FLOAT or not large:
+                kept.append(tensor)
+                continue
+            axis = _output_axis(weights, *users[tensor.name])
+            others = tuple(i for i in range(weights.ndim) if i != axis)
+            scale = np.abs(weights).max(axis=others, keepdims=True) / 127
+            scale[scale == 0] = 1
+            names = [f"{tensor.name}_{part}" for part in ("bytes", "scale")]
+            values = np.rint(weights / scale).astype(np.int8)
+            for name, array in zip(names, (values, scale.reshape(-1)), strict=True):
+                kept.append(numpy_helper.from_array(array, name))
+            nodes.append(
+                onnx.helper.make_node(
+                    "DequantizeLinear", names, [tensor.name], axis=axis
+                )
+            )
+        _replace(one.initializer, kept)
+        _replace(one.node, [*nodes, *one.node])
+
+
+def _output_axis(weights: np.ndarray, node: onnx.NodeProto, place: int) -> int:
+    transposed = any(a.name == "transB" and a.i for a in node.attribute)
+    return 0 if node.op_type in ("Conv", "Gather") or transposed else weights.ndim - 1
+
+
+def name(graph: onnx.GraphProto, input_shape: tuple) -> None:
+    """Name the input "X" and its open axes; drop the names that TensorFlow gave.
+
+    They take as much room as the weights of a small network.
+    """
+    names = {"": "", graph.input[0].name: "X"}
+    names.update({output.name: output.name for output in graph.output})
+    for one in all_graphs(graph):
+        del one.value_info[:]
+        one.doc_string = ""
+        for tensor in (*one.initializer, *one.input, *one.output):
+            tensor.name = names.setdefault(tensor.name, f"t{len(names)}")
+        for node in one.node:
+            node.name, node.doc_string = "", ""
+            for ends in (node.input, node.output):
+                _replace(ends, [names.setdefault(e, f"t{len(names)}") for e in ends])
+    graph.name = "sklstm"
+    axes = graph.input[0].type.tensor_type.shape.dim
+    axes[0].dim_param = "batch"
+    graph.output[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    if None in input_shape:
+        axes[1].dim_param = "steps"
+
+
+def _replace(field: Any, values: Iterable) -> None:
+    values = list(values)
+    del field[:]
+    field.extend(values)

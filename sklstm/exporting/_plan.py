@@ -1,0 +1,231 @@
+"""What of a fitted estimator goes into one graph, in plain data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
+from sklearn.utils.validation import check_is_fitted
+
+from sklstm.estimators import LSTMImageClassifier
+from sklstm.preprocessing._base import BaseSequencer
+
+if TYPE_CHECKING:
+    from sklstm.estimators._compiled import Recipe
+
+
+@dataclass
+class Scale:
+    """One affine step, ``(x - shift) * factor``, then cut to `limits`."""
+
+    shift: np.ndarray
+    factor: np.ndarray
+    limits: tuple[float, float] | None = None
+
+
+@dataclass
+class Gather:
+    """One scan: the pixels of images of `shape`, channels last, by an index map."""
+
+    index_map: np.ndarray
+    shape: tuple[int, ...]
+
+
+@dataclass
+class Plan:
+    """Everything that a graph needs, from raw pixels to probabilities.
+
+    Parameters
+    ----------
+    input_shape : tuple
+        Shape of one sample as the graph takes it; None for an open number of steps.
+    image_shape : tuple of int
+        Shape of one sample as `fit` was given it.
+    steps : list of Scale or Gather
+        What comes before the network.
+    network_shape : tuple of int
+        Shape of one sample as the network takes it.
+    recipe : Recipe
+        How the network is built.
+    weights : list of ndarray
+        Its weights, in Keras' order.
+    classes : ndarray
+        Labels.
+    center, spread : float
+        Mean and standard deviation of what the network was trained on.
+    exact : bool
+        The network computes in float32, as its export does.
+    """
+
+    input_shape: tuple[int | None, ...]
+    image_shape: tuple[int, ...]
+    steps: list[Scale | Gather]
+    network_shape: tuple[int, ...]
+    recipe: Recipe
+    weights: list[np.ndarray]
+    classes: np.ndarray
+    center: float = 0.0
+    spread: float = 1.0
+    exact: bool = True
+
+    @property
+    def fixed_input_shape(self) -> tuple[int, ...]:
+        """`input_shape`, of as many steps as there were in `fit`."""
+        if None in self.input_shape:
+            return self.image_shape
+        return self.input_shape  # type: ignore[return-value]
+
+    def samples(self, n: int) -> np.ndarray:
+        """Draw samples such as the network was trained on, as far as that is known."""
+        rng = np.random.default_rng(0)
+        shape = (n, *self.image_shape)
+        x = rng.normal(self.center, self.spread, shape)
+        for step in reversed(self.steps):
+            if isinstance(step, Scale):
+                x = x / step.factor + step.shift
+        return x.astype("float32")
+
+
+def make_plan(estimator: Any) -> Plan:
+    """Say what goes into the graph of a fitted classifier or Pipeline.
+
+    Parameters
+    ----------
+    estimator : LSTMImageClassifier, Pipeline or search
+        Fitted; of a search its best estimator is taken.
+
+    Raises
+    ------
+    TypeError
+        If it does not end in an LSTMImageClassifier.
+    ValueError
+        If one of its steps cannot be part of the graph.
+    """
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    named = [("", estimator)]
+    if isinstance(estimator, Pipeline):
+        named = [
+            (name, step)
+            for name, step in estimator.steps
+            if step is not None and not isinstance(step, str)  # "passthrough"
+        ]
+    *before, (_, classifier) = named
+    if not isinstance(classifier, LSTMImageClassifier):
+        raise TypeError(
+            "estimator must be a fitted LSTMImageClassifier, or a Pipeline or search "
+            f"that ends in one; got a {type(classifier).__name__}."
+        )
+    check_is_fitted(classifier)
+    _refuse_others(estimator, before)
+    steps = [_make_step(step) for _, step in before]
+    first = named[0][1]
+    if isinstance(first, BaseSequencer | LSTMImageClassifier):
+        image_shape = first.image_shape_
+        flat = first._fitted_flat
+    else:  # a scaler, which takes nothing but tables
+        image_shape = (first.n_features_in_,)
+        flat = True
+    input_shape = (math.prod(image_shape),) if flat else image_shape
+    lease = classifier._lease
+    network_shape = lease.recipe.input_shape
+    if network_shape[0] is None:  # reads steps, as many as there are
+        network_shape = (classifier.image_shape_[0], *network_shape[1:])
+        if first is classifier and not flat:
+            input_shape = (None, *image_shape[1:])
+    model = lease.compiled.model
+    center, spread = _training_data(model)
+    return Plan(
+        input_shape=tuple(input_shape),
+        image_shape=tuple(image_shape),
+        steps=steps,
+        network_shape=tuple(network_shape),
+        recipe=make_bare(lease.recipe),
+        weights=model.get_weights(),
+        classes=classifier.classes_,
+        center=center,
+        spread=spread,
+        exact=lease.recipe.dtype_policy in (None, "float32"),
+    )
+
+
+def _refuse_others(estimator: Any, before: list[tuple[str, Any]]) -> None:
+    """Raise if a step is none that the graph can hold."""
+    bad = [
+        i
+        for i, (_, step) in enumerate(before)
+        if not isinstance(step, BaseSequencer) and type(step) not in _SCALERS
+    ]
+    if not bad:
+        return
+    name, step = before[bad[-1]]
+    place = [name for name, _ in estimator.steps].index(name) + 1
+    raise ValueError(
+        f"The step {name!r} ({type(step).__name__}) cannot be exported: a graph holds "
+        "sequencers, StandardScaler, MinMaxScaler, MaxAbsScaler and the classifier. "
+        f"Export pipeline[{place}:], and run what comes before it on the images that "
+        "you give to the exported file."
+    )
+
+
+def _make_step(step: Any) -> Scale | Gather:
+    if isinstance(step, BaseSequencer):
+        check_is_fitted(step)
+        n_axes = step._n_axes
+        channels = step.image_shape_[n_axes:] or (1,)
+        return Gather(step.index_map_, (*step.image_shape_[:n_axes], *channels))
+    return _SCALERS[type(step)](step)
+
+
+def _standard(step: StandardScaler) -> Scale:
+    zeros = np.zeros(step.n_features_in_)
+    shift = step.mean_ if step.with_mean else zeros
+    return Scale(shift, 1 / step.scale_ if step.with_std else zeros + 1)
+
+
+def _min_max(step: MinMaxScaler) -> Scale:
+    low, high = map(float, step.feature_range)
+    limits = (low, high) if step.clip else None
+    return Scale(-step.min_ / step.scale_, step.scale_, limits)
+
+
+def _max_abs(step: MaxAbsScaler) -> Scale:
+    limits = (-1.0, 1.0) if getattr(step, "clip", False) else None
+    return Scale(np.zeros(step.n_features_in_), 1 / step.scale_, limits)
+
+
+# Exact types: a subclass may do anything.
+_SCALERS: dict[type, Callable[[Any], Scale]] = {
+    StandardScaler: _standard,
+    MinMaxScaler: _min_max,
+    MaxAbsScaler: _max_abs,
+}
+
+
+def _training_data(model: Any) -> tuple[float, float]:
+    """Return the mean and the standard deviation that the network's input has."""
+    from sklstm.networks import Standardize
+
+    for layer in model.layers:
+        if isinstance(layer, Standardize):
+            return float(layer.mean), float(layer.scale)
+    return 0.0, 1.0
+
+
+def make_bare(recipe: Recipe) -> Recipe:
+    """Return what builds the same network without all that only training needs."""
+    reading = {k: v for k, v in recipe.reading_params.items() if k != "augmentation"}
+    return replace(
+        recipe,
+        reading_params=reading,
+        input_dtype="float32",
+        optimizer="sgd",
+        optimizer_params={},
+        compile_params={"loss": "sparse_categorical_crossentropy", "metrics": None},
+        one_hot=False,
+        dtype_policy="float32",
+    )

@@ -1,0 +1,90 @@
+"""Every network exports to ONNX and to LiteRT, and gives the same there."""
+
+import json
+
+from sklstm._keras import keras
+
+import numpy as np
+import pytest
+
+from sklstm import PatchSequencer
+from sklstm.estimators._compiled import CompiledNetwork, Recipe
+from sklstm.exporting._convert import Job, convert
+from sklstm.exporting._measure import measure
+from sklstm.exporting._plan import Plan, make_bare
+from sklstm.networks import NETWORKS
+
+N_CLASSES = 3
+SEQUENCE, IMAGE, VOLUME = (8, 6), (8, 8, 1), (3, 4, 4, 1)
+CASES = {
+    "lstm": ("lstm", SEQUENCE, {}),
+    "lstm-one-way": ("lstm", SEQUENCE, {"bidirectional": False, "pooling": "mean"}),
+    "lstm-deep": ("lstm", SEQUENCE, {"n_layers": 2, "batch_norm": True, "l2": 0.1}),
+    "lstm-dense": ("lstm", SEQUENCE, {"embedding": "dense", "pooling": "max"}),
+    "lstm-pixel": ("lstm", SEQUENCE, {"embedding": "pixel"}),
+    "lstm-additive": ("lstm", SEQUENCE, {"attention": "additive"}),
+    "lstm-self": ("lstm", SEQUENCE, {"attention": "self"}),
+    "lstm-multihead": ("lstm", SEQUENCE, {"attention": "multihead"}),
+    "lstm-multiscale": ("lstm", SEQUENCE, {"attention": "multiscale"}),
+    "lstm-scan": ("lstm", IMAGE, {}),
+    "lstm_transformer": ("lstm_transformer", SEQUENCE, {"dropout": 0.1}),
+    "cnn_lstm": ("cnn_lstm", IMAGE, {"filters": 4}),
+    "cnn": ("cnn", IMAGE, {"filters": 4}),
+    "conv_lstm": ("conv_lstm", VOLUME, {"filters": 3}),
+}
+# LiteRT takes longer: one of each kind of layer.
+LITERT = ["lstm", "lstm-one-way", "lstm-pixel", "lstm-multihead", "lstm-multiscale"]
+LITERT += ["lstm-scan", "cnn_lstm", "conv_lstm"]
+
+
+def test_all_networks_are_there():
+    assert {name for name, _, _ in CASES.values()} == set(NETWORKS)
+
+
+@pytest.mark.parametrize(
+    ("case", "format"),
+    [(case, "onnx") for case in CASES] + [(case, "litert") for case in LITERT],
+)
+def test_network(case, format, tmp_path):
+    name, shape, params = CASES[case]
+    params = {"input_noise": 0.1, **params}
+    if name != "conv_lstm":
+        params["units"] = 4
+    reading = {}
+    if case == "lstm-scan":
+        reading["index_map"] = PatchSequencer(4, 2).get_index_map(shape[:2])
+    open_shape = (None, *shape[1:]) if shape is SEQUENCE else shape
+    recipe = Recipe(
+        network=name,
+        input_shape=open_shape,
+        n_outputs=N_CLASSES,
+        input_dtype="float32",
+        network_params=params,
+        reading_params=reading,
+        compile_params={"loss": "sparse_categorical_crossentropy", "metrics": None},
+    )
+    compiled = CompiledNetwork(recipe)
+    compiled.start(np.random.SeedSequence(0))
+    x = np.random.default_rng(0).normal(size=(5, *shape)).astype("float32")
+    plan = Plan(
+        input_shape=open_shape,
+        image_shape=shape,
+        steps=[],
+        network_shape=shape,
+        recipe=make_bare(recipe),
+        weights=compiled.model.get_weights(),
+        classes=np.arange(N_CLASSES),
+    )
+    metadata = {
+        "classes": [0, 1, 2],
+        "dtype": "<i8",
+        "input_shape": open_shape if format == "onnx" else shape,
+        "image_shape": shape,
+    }
+    job = Job(plan, format, None, None, json.dumps(metadata), x)
+    convert(job, tmp_path / "file")
+    found, _ = measure(tmp_path / "file", x)
+    expected = compiled.model.predict(x, verbose=0)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    # Training, which goes on in the process that tests, finds Keras as it was.
+    assert keras.layers.LSTM.call.__qualname__ == "LSTM.call"
