@@ -198,6 +198,14 @@ def test_values_keep_type_and_bits(value):
     assert_same(round_trip(holder).kw_args["value"], value)
 
 
+def test_a_part_of_an_array_keeps_its_order():
+    # Else a product with it would be another in its last bits.
+    columns = np.asfortranarray(np.arange(12.0).reshape(4, 3))[:2]
+    again = round_trip(FunctionTransformer(kw_args={"a": columns})).kw_args["a"]
+    np.testing.assert_array_equal(again, columns)
+    assert again.flags.f_contiguous
+
+
 def test_a_random_state_goes_on_where_it_was():
     state = np.random.RandomState(3)
     state.standard_normal()  # of a pair: the other is kept for the next call

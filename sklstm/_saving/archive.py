@@ -93,6 +93,9 @@ def pack_arrays(arrays: list[np.ndarray]) -> bytes:
     parts = {}
     for place, array in enumerate(arrays):
         stream = io.BytesIO()
+        if not array.flags.forc:
+            # By rows or by columns as it is: products differ in their last bits.
+            array = array.copy(order="K")
         npy.write_array(stream, array, allow_pickle=False)
         parts[f"{place}.npy"] = stream.getvalue()
     return pack(parts)
