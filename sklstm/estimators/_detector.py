@@ -66,18 +66,37 @@ class LSTMDefectDetector(KerasEstimator):
         Strength of the penalty on the squares of all kernels.
     batch_norm : bool, default=False
         Batch normalization after every LSTM layer.
-    optimizer, learning_rate, lr_schedule, clipvalue, gradient_accumulation_steps
-        As in `LSTMImageClassifier`.
+    optimizer : str, class or keras.optimizers.Optimizer, default="adam"
+        As in `LSTMImageClassifier`, as are all of these without a word of their own.
+    learning_rate : float, default=2e-3
+        Learning rate at the start.
+    lr_schedule : {"cosine", "constant"} or keras schedule, default="cosine"
+        "cosine" lets the learning rate fall to zero by the last update.
+    clipvalue : float or None, default=1.0
+        Bound on every element of the gradient.
+    gradient_accumulation_steps : int, default=1
+        Batches whose mean gradient makes one update.
     batch_size : int, default=16
         Images per batch.
     epochs : int, default=30
         Passes over the training data, at most.
-    early_stopping, patience
-        As in `LSTMImageClassifier`; on the images held out for the threshold.
+    early_stopping : bool, default=False
+        Stop when the loss on the images held out for the threshold has not fallen for
+        `patience` epochs, and keep the best weights.
+    patience : int, default=10
+        Epochs to wait for a better one.
     validation_fraction : float, default=0.15
         Part of the training images that is held out to choose `threshold_` by.
-    callbacks, dtype_policy, op_determinism, random_state, verbose
-        As in `LSTMImageClassifier`.
+    callbacks : list or keras.callbacks.Callback, default=None
+        Classes or instances; ``callbacks__*`` goes to classes.
+    dtype_policy : {"float32", "mixed_float16", "mixed_bfloat16"}, default=None
+        None for the policy that Keras has.
+    op_determinism : bool, default=False
+        Let only deterministic kernels run while training.
+    random_state : int, RandomState instance or None, default=None
+        Determines weights, order, dropout, augmentation and split.
+    verbose : int, default=0
+        1 prints a line per epoch.
     **routed
         Parameters with the prefixes ``network__``, ``optimizer__`` and
         ``callbacks__``.

@@ -38,7 +38,9 @@ NETWORKS = {
     build.__name__: Network(build, takes=getattr(build, "takes"))  # noqa: B009
     for build in (lstm, lstm_transformer, cnn_lstm, cnn, conv_lstm)
 }
-NETWORKS["window_lstm"] = Network(window_lstm, takes="images", gives="windows")
+WINDOW_NETWORKS = {
+    "window_lstm": Network(window_lstm, takes="images", gives="windows"),
+}
 
 
 def get_network(network: str | Callable[..., keras.Model]) -> Network:
@@ -67,10 +69,10 @@ def get_network(network: str | Callable[..., keras.Model]) -> Network:
                 f"network.takes={kind!r} must be 'sequences', 'images' or 'volumes'."
             )
         return Network(network, takes=kind)
+    if network in WINDOW_NETWORKS:
+        return WINDOW_NETWORKS[network]
     if network not in NETWORKS:
-        known = ", ".join(
-            repr(name) for name in sorted(NETWORKS) if NETWORKS[name].gives == "classes"
-        )
+        known = ", ".join(repr(name) for name in sorted(NETWORKS))
         raise ValueError(
             f"network={network!r} is not known: use {known}, or a function "
             "(input_shape, n_classes, **params) that returns a Keras model."
