@@ -185,7 +185,8 @@ VALUES = {
         np.array(["2026-01-02"], "M8[D]"),
     ],
     "objects": np.array([["a", 1, None], [2.5, np.int8(1), (1, 2)]], object),
-    "an array of lists": np.array([[1], [2, 3]], object),
+    "an array of pairs": np.fromiter([(1, "a"), (2, "b")], object),
+    "an array of arrays": np.fromiter([np.ones(2), np.ones(2)], object),
     "types": [np.dtype("<f4"), np.dtype(">i2"), np.float64, np.uint8],
     "slices": [slice(1, None, 2), slice(None)],
     "random": np.random.RandomState(3),
@@ -582,6 +583,10 @@ REFUSED = {
     "a structured array": (
         FunctionTransformer(kw_args={"a": np.zeros(3, "f4,i4")}),
         r"kw_args\['a'\] is a numpy.ndarray of dtype \[\('f0', '<f4'\)",
+    ),
+    "another generator": (
+        LSTMImageClassifier(random_state=np.random.RandomState(np.random.PCG64(0))),
+        "LSTMImageClassifier.random_state is a numpy.random.mtrand.RandomState",
     ),
     "an open file": (
         FunctionTransformer(kw_args={"a": [io.StringIO()]}),

@@ -96,7 +96,8 @@ class Reader:
     def _objects(self, content: list) -> np.ndarray:
         shape, items = content
         array = np.empty(len(items), object)
-        array[:] = self.read(items)
+        for place, item in enumerate(items):  # not at once: lists would be spread
+            array[place] = self.read(item)
         return array.reshape(shape)
 
     def _again(self, content: int) -> Any:

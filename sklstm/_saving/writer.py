@@ -108,7 +108,11 @@ class Writer:
         return {"array": len(self.arrays) - 1}
 
     def _random_state(self, state: np.random.RandomState, where: str) -> dict:
-        _, key, *rest = state.get_state(legacy=True)
+        numbers = state.get_state(legacy=False)
+        if numbers["bit_generator"] != "MT19937":
+            raise _cannot_hold(state, where)
+        key, position = numbers["state"]["key"], numbers["state"]["pos"]
+        rest = [position, numbers["has_gauss"], numbers["gauss"]]
         return {"random_state": [self.write(key, where), *rest]}
 
     def _class(self, value: type) -> dict[str, str]:
