@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _FEWEST_UPDATES = 1200
 # What a network is given besides, and the parameter that it comes from.
 _READING = {"index_map": "sequencer", "augmentation": "augmentation"}
-_FROM_DATA = ("input_shape", "n_classes", "grid", "windows")
+_FROM_DATA = ("input_shape", "n_classes", "grid", "stem")
 # What a network is given of the estimator's own parameters, if it takes them.
 SHARED_PARAMS = (
     "units",

@@ -443,7 +443,7 @@ class LSTMDefectDetector(KerasEstimator):
                 f"strides of {strides[0]} and {strides[1]} on {self.image_shape_[0]} x "
                 f"{width} pixels: change sequencer or size, or set stem=False."
             )
-        return {**params, "windows": (size, strides)}
+        return {**params, "stem": (size, strides)}
 
     def _split_augmentation(self, split: Any) -> tuple:
         from sklstm.networks import check_augmentation

@@ -20,7 +20,7 @@ def window_lstm(
     grid: tuple[int, int],
     *,
     index_map: Any,
-    windows: tuple[tuple[int, int], tuple[int, int]] | None = None,
+    stem: tuple[tuple[int, int], tuple[int, int]] | None = None,
     units: int = 32,
     n_layers: int = 1,
     bidirectional: bool = True,
@@ -49,7 +49,7 @@ def window_lstm(
         Windows (down, across).
     index_map : ndarray of int, shape (n_steps, n_pixels_per_step)
         The windows, row by row of the grid.
-    windows : tuple of tuple of int, or None
+    stem : tuple of tuple of int, or None
         ((height, width), (stride down, stride across)) of the windows, all multiples
         of 4: their features then come from a stem of convolutions, `filters` wide at
         half the size and twice that at a quarter. None for their pixels.
@@ -60,7 +60,7 @@ def window_lstm(
     n_heads : int
         Heads of "multihead".
     filters : int
-        See `windows`.
+        See `stem`.
     crf : bool
         End in chains.
     input_noise, dropout, l2, augmentation
@@ -75,16 +75,16 @@ def window_lstm(
     """
     inputs, x = read_input(
         input_shape,
-        index_map=index_map if windows is None else None,
+        index_map=index_map if stem is None else None,
         augmentation=augmentation,
         input_noise=input_noise,
     )
     x, regularizer = penalize(x, l2)
-    if windows is None:
+    if stem is None:
         x = keras.layers.Reshape((*grid, -1), name="windows")(x)
         x = convolve(x, 2 * units, 1, "embedding", regularizer)
     else:
-        x = _window_stem(x, windows, filters, regularizer)
+        x = _window_stem(x, stem, filters, regularizer)
     found = [x]
     for axis in line_axes(grid):
         lines = GridToLines(axis, name=f"{axis}_lines")(x)

