@@ -11,12 +11,18 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from sklstm._compat import FRAMES_OF_FIT, CallbackSupportMixin
+from sklstm._compat import (
+    FRAMES_OF_FIT,
+    CallbackSupportMixin,
+    Interval,
+    StrOptions,
+)
 from sklstm.images import unchanged_on_error
 
 if TYPE_CHECKING:
@@ -57,6 +63,32 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         "metrics",
         "callbacks",
     )
+    # Of the parameters that mean the same in all of them.
+    _shared_constraints: dict = {
+        "units": [Interval(Integral, 1, None, closed="left")],
+        "n_layers": [Interval(Integral, 1, None, closed="left")],
+        "bidirectional": ["boolean"],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "l2": [Interval(Real, 0, None, closed="left")],
+        "batch_norm": ["boolean"],
+        "optimizer": "no_validation",
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "lr_schedule": "no_validation",
+        "clipvalue": [Interval(Real, 0, None, closed="neither"), None],
+        "gradient_accumulation_steps": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "callbacks": "no_validation",
+        "dtype_policy": [
+            StrOptions({"float32", "mixed_float16", "mixed_bfloat16"}),
+            None,
+        ],
+        "op_determinism": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
     _lease: Lease
     history_: dict[str, list[float]]
 
@@ -186,30 +218,27 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         x: np.ndarray,
         seed: np.random.SeedSequence,
         continues: bool,
+        *,
+        network_params: dict[str, Any] | None = None,
         **parts: Any,
     ) -> None:
         """Take a network from the pool and start it, or go on with the own one.
 
-        `parts` is what the kind of estimator adds to its recipe.
+        `network_params` is what the network is given besides the estimator's own
+        parameters, `parts` what the kind of estimator adds to the recipe.
         """
         from sklstm._keras import keras
 
         from sklstm.estimators._compiled import Recipe
         from sklstm.estimators._pool import POOL, Lease
 
-        reading = {}
-        if self.sequencer is not None:
-            reading["index_map"] = self.sequencer_.index_map_
-        if self.augmentation is not None:
-            reading["augmentation"] = self.augmentation
         recipe = Recipe(
             network=self.network,
             input_shape=(None, x.shape[2]) if x.ndim == 3 else x.shape[1:],
             input_dtype=x.dtype.name,
-            network_params=self._network_params() | parts.pop("network_params", {}),
+            network_params=self._network_params() | (network_params or {}),
             optimizer=self.optimizer,
             optimizer_params=self._optimizer_params(),
-            reading_params=parts.pop("reading_params", reading),
             # By name: whoever loads a pickle may have another policy.
             dtype_policy=self.dtype_policy or keras.config.dtype_policy().name,
             **parts,

@@ -202,12 +202,10 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
     """
 
     _parameter_constraints: dict = {
+        **KerasEstimator._shared_constraints,
         "network": [str, callable],
         "sequencer": "no_validation",
         "augmentation": "no_validation",
-        "units": [Interval(Integral, 1, None, closed="left")],
-        "n_layers": [Interval(Integral, 1, None, closed="left")],
-        "bidirectional": ["boolean"],
         "embedding": [StrOptions({"dense", "pixel"}), None],
         "attention": [
             StrOptions({"self", "multihead", "multiscale", "additive"}),
@@ -215,32 +213,12 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         ],
         "pooling": [StrOptions({"last", "mean", "max", "attention"}), None],
         "input_noise": [Interval(Real, 0, None, closed="left"), None],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "l2": [Interval(Real, 0, None, closed="left")],
-        "batch_norm": ["boolean"],
         "ordinal": ["boolean"],
-        "optimizer": "no_validation",
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "lr_schedule": "no_validation",
-        "clipvalue": [Interval(Real, 0, None, closed="neither"), None],
-        "gradient_accumulation_steps": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
         "epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "early_stopping": ["boolean"],
-        "patience": [Interval(Integral, 1, None, closed="left")],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "loss": "no_validation",
         "metrics": "no_validation",
-        "callbacks": "no_validation",
-        "dtype_policy": [
-            StrOptions({"float32", "mixed_float16", "mixed_bfloat16"}),
-            None,
-        ],
         "warm_start": ["boolean"],
-        "op_determinism": ["boolean"],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -485,6 +463,11 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             ones = np.ones(len(x_val), "float32")
             to_watch = Data(x_val, self._targets(codes_val), ones)
 
+        reading = {}
+        if self.sequencer is not None:
+            reading["index_map"] = self.sequencer_.index_map_
+        if self.augmentation is not None:
+            reading["augmentation"] = self.augmentation
         self._lease_network(
             x,
             seeds[0],
@@ -496,6 +479,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
                 **self._routed_to("loss", "metrics"),
             },
             one_hot=self._one_hot(),
+            reading_params=reading,
         )
         result = self._train_network(
             Data(x, self._targets(codes), weights),

@@ -52,7 +52,8 @@ class LSTMDefectDetector(KerasEstimator):
         A window is defective, in training, if at least such a part of it is.
     positive_weight : float or "balanced", default="balanced"
         Weight of defective windows in the cross-entropy. "balanced" is the square root
-        of how much rarer they are in the training data, 10 at most.
+        of how much rarer defective pixels are in the training data, rounded to a whole
+        number, 10 at most.
     focal_gamma : float, default=0.0
         Of the focal loss [2]_: windows that are right already count less.
     sampling : "balanced" or None, default=None
@@ -148,13 +149,11 @@ class LSTMDefectDetector(KerasEstimator):
     """
 
     _parameter_constraints: dict = {
+        **KerasEstimator._shared_constraints,
         "size": "no_validation",
         "sequencer": "no_validation",
         "stem": ["boolean"],
         "crf": ["boolean"],
-        "units": [Interval(Integral, 1, None, closed="left")],
-        "n_layers": [Interval(Integral, 1, None, closed="left")],
-        "bidirectional": ["boolean"],
         "attention": [StrOptions({"multihead", "self"}), None],
         "augmentation": "no_validation",
         "coverage": [Interval(Real, 0, 1, closed="right")],
@@ -165,27 +164,7 @@ class LSTMDefectDetector(KerasEstimator):
         "focal_gamma": [Interval(Real, 0, None, closed="left")],
         "sampling": [StrOptions({"balanced"}), None],
         "input_noise": [Interval(Real, 0, None, closed="left")],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "l2": [Interval(Real, 0, None, closed="left")],
-        "batch_norm": ["boolean"],
-        "optimizer": "no_validation",
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "lr_schedule": "no_validation",
-        "clipvalue": [Interval(Real, 0, None, closed="neither"), None],
-        "gradient_accumulation_steps": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
         "epochs": [Interval(Integral, 1, None, closed="left")],
-        "early_stopping": ["boolean"],
-        "patience": [Interval(Integral, 1, None, closed="left")],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "callbacks": "no_validation",
-        "dtype_policy": [
-            StrOptions({"float32", "mixed_float16", "mixed_bfloat16"}),
-            None,
-        ],
-        "op_determinism": ["boolean"],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
     _routes = ("network", "optimizer", "callbacks")
     network = "window_lstm"
@@ -356,16 +335,15 @@ class LSTMDefectDetector(KerasEstimator):
         if x_val.dtype != x.dtype:
             x, x_val = x.astype("float32"), x_val.astype("float32")
 
+        balanced = self.positive_weight == "balanced"
         loss = WindowLoss(
             self.grid_,
             None if by_window else self.sequencer_.index_map_,
             coverage=self.coverage,
+            positive_weight=(
+                balanced_weight(y > 127) if balanced else float(self.positive_weight)
+            ),
             gamma=self.focal_gamma,
-        )
-        loss.positive_weight = (
-            balanced_weight(y > 127)
-            if self.positive_weight == "balanced"
-            else float(self.positive_weight)
         )
         self._lease_network(
             x,

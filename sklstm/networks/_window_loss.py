@@ -115,6 +115,9 @@ class WindowLoss(keras.losses.Loss):
 
 
 def balanced_weight(labels: np.ndarray) -> float:
-    """Return the square root of how much rarer defective windows are, 1 to 10."""
+    """Return the square root of how much rarer defects are, a whole number, 1 to 10.
+
+    Whole, because it is a constant of the graph, which all folds shall share.
+    """
     share = max(float(np.mean(labels)), 1e-6)
-    return float(np.clip(np.sqrt((1 - share) / share), 1, 10))
+    return float(np.clip(np.round(np.sqrt((1 - share) / share)), 1, 10))
