@@ -13,7 +13,22 @@ from sklstm._compat import Interval, StrOptions, with_callbacks
 from sklstm.estimators._base import KerasEstimator
 from sklstm.estimators._labels import check_groups, stratified_split
 from sklstm.estimators._samples import take_rows
+from sklstm.estimators._windows import (
+    best_threshold,
+    check_images,
+    check_masks,
+    check_window_labels,
+    decode,
+    is_window_labels,
+    pixel_f1,
+    resize_images,
+    resize_masks,
+    stem_windows,
+    window_grid,
+)
 from sklstm.images import check_image_shape
+from sklstm.preprocessing import PatchSequencer
+from sklstm.preprocessing._base import BaseSequencer
 
 
 class LSTMDefectDetector(KerasEstimator):
@@ -292,14 +307,7 @@ class LSTMDefectDetector(KerasEstimator):
         self, X: Any, Y: Any, X_val: Any, Y_val: Any, groups: Any, context: Any
     ) -> None:
         from sklstm.estimators._training import Data
-        from sklstm.estimators._windows import (
-            best_threshold,
-            check_images,
-            decode,
-            is_window_labels,
-            resize_images,
-        )
-        from sklstm.networks import WindowLoss, split_augmentation
+        from sklstm.networks import WindowLoss
         from sklstm.networks._window_loss import balanced_weight
 
         images = check_images(X)
@@ -316,7 +324,7 @@ class LSTMDefectDetector(KerasEstimator):
             )
         if groups is not None:
             groups = check_groups(groups, len(x))
-        moves, changes = self._split_augmentation(split_augmentation)
+        moves, changes = self._split_augmentation()
         if by_window and moves:
             raise ValueError(
                 f"augmentation moves pixels ({', '.join(moves)}), and labels of "
@@ -370,7 +378,7 @@ class LSTMDefectDetector(KerasEstimator):
         )
         self.n_iter_ = result.n_epochs
         self.best_epoch_ = result.best_epoch
-        probabilities, _ = decode(self._outputs(x_val[:]), self.grid_)
+        probabilities, _ = decode(self._lease.compiled.predict(x_val[:]), self.grid_)
         truth = y_val > 127
         if not by_window:
             probabilities = self._to_pixels(probabilities)
@@ -385,10 +393,6 @@ class LSTMDefectDetector(KerasEstimator):
 
     def _fit_windows(self, x: np.ndarray) -> None:
         """Set `sequencer_` and `grid_`."""
-        from sklstm.estimators._windows import window_grid
-        from sklstm.preprocessing import PatchSequencer
-        from sklstm.preprocessing._base import BaseSequencer
-
         sequencer = PatchSequencer(8, 8) if self.sequencer is None else self.sequencer
         if not isinstance(sequencer, BaseSequencer) or sequencer._n_axes != 2:
             raise TypeError(
@@ -402,29 +406,18 @@ class LSTMDefectDetector(KerasEstimator):
         """Return what the network is given of the windows."""
         from sklstm.networks._window_lstm import STEM_STRIDE
 
-        index_map, width = self.sequencer_.index_map_, self.image_shape_[1]
-        params = {"grid": self.grid_, "index_map": index_map, "crf": self.crf}
-        if not self.stem:
-            return params
-        rows, columns = np.divmod(index_map, width)
-        size = tuple(int(np.ptp(a[0])) + 1 for a in (rows, columns))
-        starts = [np.unique(a[:, 0]) for a in (rows, columns)]
-        strides = tuple(
-            int(a[1] - a[0]) if len(a) > 1 else s
-            for a, s in zip(starts, size, strict=True)
-        )
-        even = all(len(set(np.diff(a))) <= 1 for a in starts)
-        if not even or any(n % STEM_STRIDE for n in (*size, *strides)):
-            raise ValueError(
-                f"stem=True needs windows whose sides and strides are multiples of "
-                f"{STEM_STRIDE} and fill the image; they are {size[0]} x {size[1]} at "
-                f"strides of {strides[0]} and {strides[1]} on {self.image_shape_[0]} x "
-                f"{width} pixels: change sequencer or size, or set stem=False."
-            )
-        return {**params, "stem": (size, strides)}
+        index_map = self.sequencer_.index_map_
+        params: dict[str, Any] = {
+            "grid": self.grid_,
+            "index_map": index_map,
+            "crf": self.crf,
+        }
+        if self.stem:
+            params["stem"] = stem_windows(index_map, self.image_shape_, STEM_STRIDE)
+        return params
 
-    def _split_augmentation(self, split: Any) -> tuple:
-        from sklstm.networks import check_augmentation
+    def _split_augmentation(self) -> tuple:
+        from sklstm.networks import check_augmentation, split_augmentation
 
         if not isinstance(self.augmentation, str | dict | None):
             raise TypeError(
@@ -432,15 +425,9 @@ class LSTMDefectDetector(KerasEstimator):
                 "or None: of a layer nobody knows how the mask would have to follow."
             )
         check_augmentation(self.augmentation)
-        return split(self.augmentation)
+        return split_augmentation(self.augmentation)
 
     def _targets(self, Y: Any, images: list[np.ndarray], name: str) -> np.ndarray:
-        from sklstm.estimators._windows import (
-            check_masks,
-            check_window_labels,
-            is_window_labels,
-            resize_masks,
-        )
 
         if is_window_labels(Y):
             n_steps = self.sequencer_.n_steps_
@@ -448,7 +435,6 @@ class LSTMDefectDetector(KerasEstimator):
         return resize_masks(check_masks(Y, images, name), self.image_shape_[:2])
 
     def _given_validation(self, X_val: Any, Y_val: Any, by_window: bool) -> tuple:
-        from sklstm.estimators._windows import check_images, is_window_labels
 
         if X_val is None or Y_val is None:
             given, missing = ("Y_val", "X_val") if X_val is None else ("X_val", "Y_val")
@@ -475,7 +461,6 @@ class LSTMDefectDetector(KerasEstimator):
             ) from error
 
     def _resized(self, images: list[np.ndarray]) -> np.ndarray:
-        from sklstm.estimators._windows import resize_images
 
         channels = images[0].shape[2]
         if channels != self.image_shape_[2]:
@@ -485,19 +470,15 @@ class LSTMDefectDetector(KerasEstimator):
             )
         return resize_images(images, self.image_shape_[:2])
 
-    def _outputs(self, x: np.ndarray) -> np.ndarray:
-        return self._lease.compiled.predict(x)
-
     def _to_pixels(self, values: np.ndarray) -> np.ndarray:
         """Put a value for each window back on the pixels of what the network reads."""
         return self.sequencer_.steps_to_image(values.reshape(len(values), -1))
 
     def _decoded(self, X: Any) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-        from sklstm.estimators._windows import check_images, decode
 
         check_is_fitted(self)
         images = check_images(X)
-        outputs = self._outputs(self._resized(images))
+        outputs = self._lease.compiled.predict(self._resized(images))
         return images, *decode(outputs, self.grid_, self.threshold_)
 
     def _own_sizes(self, images: list[np.ndarray], maps: np.ndarray) -> list:
@@ -597,14 +578,6 @@ class LSTMDefectDetector(KerasEstimator):
         float
             1 where there is nothing to be found and nothing is.
         """
-        from sklstm.estimators._windows import (
-            check_images,
-            check_masks,
-            check_window_labels,
-            is_window_labels,
-            pixel_f1,
-        )
-
         images = check_images(X)
         if is_window_labels(Y):
             check_is_fitted(self)

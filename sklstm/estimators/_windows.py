@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import cv2
 import numpy as np
 
 from sklstm.images import all_finite
@@ -68,6 +67,8 @@ def resize_images(images: list[np.ndarray], size: tuple[int, int]) -> np.ndarray
 
 def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize (height, width[, channels]); by areas along what shrinks."""
+    import cv2
+
     if image.shape[:2] == size:
         return image
     shrinks = image.shape[0] * image.shape[1] > size[0] * size[1]
@@ -156,6 +157,49 @@ def window_grid(index_map: np.ndarray, width: int) -> tuple[int, int]:
         "sequencer must read windows on a grid, row by row: PatchSequencer with "
         "order='raster', or RowSequencer with order='forward'."
     )
+
+
+def stem_windows(
+    index_map: np.ndarray, shape: tuple[int, ...], multiple: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return sides and strides of windows that a stem of convolutions can cut.
+
+    Parameters
+    ----------
+    index_map : ndarray of int, shape (n_steps, n_pixels_per_step)
+        The windows.
+    shape : tuple of int
+        (height, width, ...) of the image.
+    multiple : int
+        What sides and strides must be multiples of.
+
+    Returns
+    -------
+    sides, strides : tuple of int
+        (down, across).
+
+    Raises
+    ------
+    ValueError
+        If the windows are no such.
+    """
+    places = np.divmod(index_map, shape[1])
+    sides = tuple(int(np.ptp(place[0])) + 1 for place in places)
+    starts = [np.unique(place[:, 0]) for place in places]
+    steps = [np.unique(np.diff(start)) for start in starts]
+    strides = tuple(
+        int(step[0]) if len(step) else side
+        for step, side in zip(steps, sides, strict=True)
+    )
+    uneven = any(len(step) > 1 for step in steps)
+    if uneven or any(length % multiple for length in (*sides, *strides)):
+        raise ValueError(
+            f"stem=True needs windows whose sides and strides are multiples of "
+            f"{multiple} and fill the image; they are {sides[0]} x {sides[1]} at "
+            f"strides of {strides[0]} and {strides[1]} on {shape[0]} x {shape[1]} "
+            "pixels: change sequencer or size, or set stem=False."
+        )
+    return sides, strides
 
 
 def decode(

@@ -94,35 +94,22 @@ def fitted(four):
     return make().fit(*four[:2])
 
 
+# No dropout: the checks' toy sets are smaller than what it is for.
+CHECKED = {
+    "units": 8,
+    "epochs": 10,
+    "learning_rate": 0.01,
+    "batch_size": 16,
+    "dropout": 0,
+    "random_state": 0,
+}
+
+
 @parametrize_with_checks(
-    # No dropout: the checks' toy sets are smaller than what it is for.
     [
-        LSTMImageClassifier(
-            units=8,
-            epochs=10,
-            learning_rate=0.01,
-            batch_size=16,
-            dropout=0,
-            random_state=0,
-        ),
-        LSTMImageClassifier(
-            sequencer=RowSequencer(),
-            units=8,
-            epochs=10,
-            learning_rate=0.01,
-            batch_size=16,
-            dropout=0,
-            random_state=0,
-        ),
-        LSTMImageClassifier(
-            ordinal=True,
-            units=8,
-            epochs=10,
-            learning_rate=0.01,
-            batch_size=16,
-            dropout=0,
-            random_state=0,
-        ),
+        LSTMImageClassifier(**CHECKED),
+        LSTMImageClassifier(sequencer=RowSequencer(), **CHECKED),
+        LSTMImageClassifier(ordinal=True, **CHECKED),
     ],
     expected_failed_checks=lambda estimator: {
         **EXPECTED_FAILURES,
