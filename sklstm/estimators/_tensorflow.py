@@ -19,6 +19,9 @@ from tensorflow.python.framework import config
 
 from sklstm.estimators._samples import AT_ONCE
 
+# Samples that are filled up to: the kernels take so many rows at a time.
+_VECTOR = 8
+
 
 @contextmanager
 def deterministic_kernels() -> Iterator[None]:
@@ -141,10 +144,17 @@ class GraphEngine:
 
     def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
         """Return the network's output, (n, n_outputs)."""
+        # TensorFlow rounds the rows that are left over from whole vectors differently:
+        # what is predicted of a sample would depend on where it stands.
+        whole = _VECTOR if batch_size >= _VECTOR else 1
+        batch_size -= batch_size % whole
         outputs = []
         for i in range(0, len(x), batch_size):
-            part = tf.constant(x[i : i + batch_size].astype("float32", copy=False))
-            outputs.append(_call(self._predict, part).numpy())
+            part = x[i : i + batch_size].astype("float32", copy=False)
+            filling = np.repeat(part[-1:], -len(part) % whole, axis=0)
+            filled = np.concatenate([part, filling]) if len(filling) else part
+            found = _call(self._predict, tf.constant(filled)).numpy()
+            outputs.append(found[: len(part)])
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
 

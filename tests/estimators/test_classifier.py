@@ -199,3 +199,21 @@ def test_verbose(four, capfd):
     assert [line.partition("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
     for line in lines:
         assert {"loss", "accuracy", "learning_rate"} <= set(line.split())
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="other backends are given batches of few different sizes",
+)
+@pytest.mark.parametrize("n", [1, 5, 60, 97])
+def test_a_prediction_does_not_depend_on_its_place(digits, n):
+    images, y = digits
+    model = LSTMImageClassifier(units=8, epochs=1, random_state=0)
+    model.fit(images[:200], y[:200])
+    expected = model.predict_proba(images[:n])
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(n)
+        found = model.predict_proba(images[order])
+        np.testing.assert_array_equal(found, expected[order])
+    first = model.predict_proba(images[:1])  # and not on who stands beside it
+    np.testing.assert_array_equal(first, expected[:1])

@@ -43,6 +43,9 @@ def make(**params):
         "batch_size": 8,
         "random_state": 0,
         "network__filters": 4,
+        # Half the graph to trace; `fitted` has all of it.
+        "attention": None,
+        "bidirectional": False,
     }
     return LSTMDefectDetector(**{**settings, **params})
 
@@ -55,7 +58,7 @@ def data():
 @pytest.fixture(scope="module")
 def fitted(data):
     """A fitted detector; tests read it and do not fit it again."""
-    return make().fit(*data[:2])
+    return make(attention="multihead", bidirectional=True).fit(*data[:2])
 
 
 # --- what comes out -----------------------------------------------------------------
@@ -86,7 +89,7 @@ def test_spots_are_found(data, fitted):
     [
         {"crf": False},
         {"stem": False, "network__filters": 16},
-        {"sequencer": PatchSequencer(8, 4), "attention": None},
+        {"sequencer": PatchSequencer(8, 4), "attention": "self"},
         {"augmentation": {"flip": "both", "contrast": 0.1}, "focal_gamma": 1.0},
         {"sampling": "balanced", "early_stopping": True, "positive_weight": 2.0},
     ],
@@ -221,7 +224,7 @@ def test_masks_move_with_their_images():
 
 
 def test_the_same_seed_is_the_same_detector(data, fitted):
-    again = make().fit(*data[:2])
+    again = clone(fitted).fit(*data[:2])
     np.testing.assert_array_equal(
         again.predict_proba(data[2]), fitted.predict_proba(data[2])
     )
@@ -270,8 +273,9 @@ def test_clone_params_and_search(data):
 
 def test_groups_and_given_validation(data):
     X, Y = data[:2]
-    model = make(epochs=1).fit(X, Y, groups=np.arange(60) // 6)
+    model = make(epochs=2).fit(X, Y, groups=np.arange(60) // 6)
     assert "val_loss" not in model.history_
+    del model
     model = make(epochs=2).fit(X[:40], Y[:40], X_val=X[40:], Y_val=Y[40:])
     assert len(model.history_["val_loss"]) == 2
     with pytest.raises(ValueError, match="X_val is given without Y_val"):

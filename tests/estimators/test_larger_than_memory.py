@@ -43,6 +43,7 @@ else:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     sys.platform != "linux", reason="the limit of RLIMIT_DATA is that of Linux"
 )
