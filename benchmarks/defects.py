@@ -3,12 +3,12 @@
     python benchmarks/defects.py --data FOLDER [--seeds 5] [--out FIGURE.png]
 
 FOLDER holds magnetic_tile/. Frames of one tile are on one side of every split: a new
-group starts where frame numbers jump by more than 100. A fifth of the tiles is tested
-on; of the others an eighth chooses the threshold, for every model alike. Controls: a
-CNN in the form of a U, with about as many weights, trained on the same images with the
-same augmentation and loss; a random forest on statistics of the same windows and of
-what surrounds them; the distance to the image's median. All pixels are counted at the
-photographs' own sizes.
+group starts where frame numbers jump by more than 100. A fifth of the tiles of every
+class is tested on; of the others a fifth chooses the threshold, for every model alike.
+Controls: a CNN in the form of a U, with about as many weights, trained on the same
+images at the same size, with the same contrast, augmentation and weights of defects; a
+random forest on statistics of the same windows and of what surrounds them; the distance
+to the image's median. All pixels are counted at the photographs' own sizes.
 """
 
 import argparse
@@ -22,11 +22,14 @@ import cv2
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.model_selection import StratifiedGroupKFold
 
 from sklstm import LSTMDefectDetector
 from sklstm.estimators._windows import best_threshold
 
-SIZE = 256
+SIZE = 128
+GRID = SIZE // 8
+LEARNING_RATE = 4e-3
 AUGMENTATION = {"flip": "both", "contrast": 0.2}
 
 
@@ -49,12 +52,16 @@ def read(folder):
     return images, masks, np.array([c for _, c, _ in files]), groups
 
 
-def split(groups, seed):
+def split(classes, groups, seed):
     """Rows to train on, to choose the threshold by, and to test on."""
-    order = np.random.default_rng(seed).permutation(groups.max() + 1)
-    n = len(order) // 5
-    test, watched = np.isin(groups, order[:n]), np.isin(groups, order[n : n + n // 2])
-    return [np.flatnonzero(rows) for rows in (~test & ~watched, watched, test)]
+
+    def part(rows, n_parts):
+        folds = StratifiedGroupKFold(n_parts, shuffle=True, random_state=seed)
+        kept, taken = next(folds.split(rows, classes[rows], groups[rows]))
+        return rows[kept], rows[taken]
+
+    rest, test = part(np.arange(len(groups)), 5)
+    return (*part(rest, 5), test)
 
 
 class Detector:
@@ -62,7 +69,12 @@ class Detector:
 
     def __init__(self, epochs, seed, crf):
         self.model = LSTMDefectDetector(
-            SIZE, crf=crf, augmentation=AUGMENTATION, epochs=epochs, random_state=seed
+            SIZE,
+            crf=crf,
+            augmentation=AUGMENTATION,
+            learning_rate=LEARNING_RATE,
+            epochs=epochs,
+            random_state=seed,
         )
 
     def fit(self, X, Y, X_val, Y_val):
@@ -89,7 +101,9 @@ class UNet:
         from sklstm._keras import keras
 
         from sklstm.estimators._windows import resize_images, resize_masks
+        from sklstm.networks import LocalContrast
         from sklstm.networks._augmentation import make_augmentation
+        from sklstm.networks._window_loss import MAX_WEIGHT
 
         keras.utils.set_random_seed(self.seed)
         layers = keras.layers
@@ -101,7 +115,7 @@ class UNet:
             return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
 
         inputs = keras.Input((SIZE, SIZE, 1))
-        x = layers.Rescaling(1 / 50, -2)(inputs)
+        x = LocalContrast()(layers.Rescaling(1 / 50, -2)(inputs))
         x = convolve(x, 12, 5, 2)
         skips = []
         for filters in (12, 24, 48):
@@ -117,15 +131,17 @@ class UNet:
         self.n_weights = self.model.count_params()
         x = resize_images([image[..., None] for image in X], (SIZE, SIZE))
         y = resize_masks(Y, (SIZE, SIZE)).astype("float32")[..., None] / 255
-        share = (y > 0.5).mean()
-        weight = float(np.clip(np.sqrt((1 - share) / share), 1, 10))
 
         def loss(y_true, y_pred):
+            # The weights of the detector's windows, for pixels.
+            share = keras.ops.mean(y_true, axis=(1, 2, 3), keepdims=True)
+            share = keras.ops.maximum(share, 1e-4)
+            weight = keras.ops.clip(keras.ops.sqrt((1 - share) / share), 1, MAX_WEIGHT)
             losses = keras.ops.softplus(y_pred) - y_true * y_pred
             return keras.ops.mean(losses * (1 + (weight - 1) * y_true))
 
         steps = -(-len(x) // 16) * self.epochs
-        schedule = keras.optimizers.schedules.CosineDecay(2e-3, steps)
+        schedule = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)
         self.model.compile(keras.optimizers.Adam(schedule, clipvalue=1.0), loss)
         moves = make_augmentation({"flip": "both"})
         contrast = make_augmentation({"contrast": 0.2})
@@ -183,7 +199,7 @@ class Forest:
         for image in X:
             image = cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
             values = image.astype(np.float32)
-            values -= np.median(values)
+            values = (values - values.mean()) / (values.std() + 5)
             slope = np.hypot(cv2.Sobel(values, -1, 1, 0), cv2.Sobel(values, -1, 0, 1))
             maps = []
             for side in (8, 24, 64):
@@ -194,7 +210,8 @@ class Forest:
                 maps.append(cv2.blur(slope, (side, side)))
             kernel = np.ones((8, 8), np.uint8)
             maps += [cv2.erode(values, kernel), cv2.dilate(values, kernel)]
-            rows.append(np.stack([m[4::8, 4::8] for m in maps], -1).reshape(1024, -1))
+            rows.append(np.stack([m[4::8, 4::8] for m in maps], -1))
+            rows[-1] = rows[-1].reshape(GRID**2, -1)
         return np.stack(rows)
 
     def fit(self, X, Y, X_val, Y_val):
@@ -203,15 +220,16 @@ class Forest:
         self.n_weights = 0
 
         def labels(masks):
-            y = resize_masks(masks, (SIZE, SIZE)).reshape(-1, 32, 8, 32, 8)
+            y = resize_masks(masks, (SIZE, SIZE)).reshape(-1, GRID, 8, GRID, 8)
             return y.mean(axis=(2, 4)).reshape(len(masks), -1) >= 0.25 * 255
 
         y = labels(Y)
         features = self._features(X)
         rng = np.random.default_rng(self.seed)
+        n_none = min(150_000, np.count_nonzero(~y))
         none = np.flatnonzero(~y.ravel())
         rows = np.concatenate(
-            [np.flatnonzero(y.ravel()), rng.choice(none, 150_000, replace=False)]
+            [np.flatnonzero(y.ravel()), rng.choice(none, n_none, replace=False)]
         )
         self.forest = RandomForestClassifier(
             150, min_samples_leaf=4, n_jobs=2, random_state=self.seed
@@ -225,7 +243,7 @@ class Forest:
         features = self._features(X)
         flat = features.reshape(-1, features.shape[-1])
         found = self.forest.predict_proba(flat)[:, 1]
-        return found.reshape(len(X), 32, 32).astype(np.float32)
+        return found.reshape(len(X), GRID, GRID).astype(np.float32)
 
     def _painted(self, X):
         painted = np.repeat(np.repeat(self._windows(X), 8, axis=1), 8, axis=2)
@@ -295,13 +313,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default=os.environ.get("SKLSTM_DATA"))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--models", nargs="*")
     parser.add_argument("--out", help="where a figure of the last seed goes")
     args = parser.parse_args()
     if not args.data:
         parser.error("give --data FOLDER, the folder that holds magnetic_tile")
-    images, masks, _, groups = read(args.data)
+    images, masks, classes, groups = read(args.data)
     print(f"{len(images)} images of {groups.max() + 1} tiles")
     table: dict = {}
     for seed in range(args.seeds):
@@ -312,7 +330,7 @@ def main():
             "random forest": Forest(seed),
             "intensity": Intensity(),
         }
-        parts = split(groups, seed)
+        parts = split(classes, groups, seed)
         data = [[a[i] for i in rows] for rows in parts for a in (images, masks)]
         X, Y, X_val, Y_val, X_test, Y_test = data
         for name, model in models.items():

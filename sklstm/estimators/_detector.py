@@ -50,10 +50,15 @@ class LSTMDefectDetector(KerasEstimator):
         Make the features of a window by convolutions, ``network__filters=16`` wide at
         first, that see more than the window. Needs windows whose sides and strides are
         multiples of 4. False: a window is its pixels.
+    contrast : tuple of int or None, default=(4, 16)
+        Show the network how a pixel differs from the mean of its image, and of squares
+        of a fourth and a sixteenth of the shorter side around it, in standard
+        deviations there: what does not depend on the light. None for the pixels as they
+        are.
     crf : bool, default=True
         Let chains along rows and columns decide, trained by their likelihood besides
         the cross-entropy of the windows. False decides window by window.
-    units : int, default=32
+    units : int, default=16
         Hidden units per LSTM layer and direction, of either axis.
     n_layers : int, default=1
         LSTM layers, one on the other.
@@ -63,19 +68,19 @@ class LSTMDefectDetector(KerasEstimator):
         Attention between the windows of a line; ``network__n_heads=4``.
     augmentation : {"light", "medium"}, dict or None, default=None
         As in `LSTMImageClassifier`; what moves pixels moves the mask alike.
-    coverage : float, default=0.25
+    coverage : float, default=0.1
         A window is defective, in training, if at least such a part of it is.
     positive_weight : float or "balanced", default="balanced"
-        Weight of defective windows in the cross-entropy. "balanced" is the square root
-        of how much rarer defective pixels are in the training data, rounded to a whole
-        number, 10 at most.
+        Weight of defective windows, and with ``crf`` of the lines they are in.
+        "balanced" is the square root of how much rarer they are in their image, 10 at
+        most, so that a pinhole counts beside a stain.
     focal_gamma : float, default=0.0
         Of the focal loss [2]_: windows that are right already count less.
     sampling : "balanced" or None, default=None
         "balanced" draws images with and without defects alike, in every epoch as many
         as there are.
-    input_noise : float, default=0.1
-        Standard deviation of the noise that training adds to the standardized input.
+    input_noise : float, default=0.0
+        Standard deviation of the noise that training adds to what the network reads.
     dropout : float, default=0.2
         Rate after every LSTM layer, in [0, 1).
     l2 : float, default=0.0
@@ -84,7 +89,7 @@ class LSTMDefectDetector(KerasEstimator):
         Batch normalization after every LSTM layer.
     optimizer : str, class or keras.optimizers.Optimizer, default="adam"
         As in `LSTMImageClassifier`, as are all of these without a word of their own.
-    learning_rate : float, default=2e-3
+    learning_rate : float, default=4e-3
         Learning rate at the start.
     lr_schedule : {"cosine", "constant"} or keras schedule, default="cosine"
         "cosine" lets the learning rate fall to zero by the last update.
@@ -168,6 +173,7 @@ class LSTMDefectDetector(KerasEstimator):
         "size": "no_validation",
         "sequencer": "no_validation",
         "stem": ["boolean"],
+        "contrast": [tuple, list, None],
         "crf": ["boolean"],
         "attention": [StrOptions({"multihead", "self"}), None],
         "augmentation": "no_validation",
@@ -190,22 +196,23 @@ class LSTMDefectDetector(KerasEstimator):
         *,
         sequencer: Any = None,
         stem: bool = True,
+        contrast: tuple[int, ...] | None = (4, 16),
         crf: bool = True,
-        units: int = 32,
+        units: int = 16,
         n_layers: int = 1,
         bidirectional: bool = True,
         attention: str | None = "multihead",
         augmentation: Any = None,
-        coverage: float = 0.25,
+        coverage: float = 0.1,
         positive_weight: float | str = "balanced",
         focal_gamma: float = 0.0,
         sampling: str | None = None,
-        input_noise: float = 0.1,
+        input_noise: float = 0.0,
         dropout: float = 0.2,
         l2: float = 0.0,
         batch_norm: bool = False,
         optimizer: Any = "adam",
-        learning_rate: float = 2e-3,
+        learning_rate: float = 4e-3,
         lr_schedule: Any = "cosine",
         clipvalue: float | None = 1.0,
         gradient_accumulation_steps: int = 1,
@@ -224,6 +231,7 @@ class LSTMDefectDetector(KerasEstimator):
         self.size = size
         self.sequencer = sequencer
         self.stem = stem
+        self.contrast = contrast
         self.crf = crf
         self.units = units
         self.n_layers = n_layers
@@ -308,7 +316,6 @@ class LSTMDefectDetector(KerasEstimator):
     ) -> None:
         from sklstm.estimators._training import Data
         from sklstm.networks import WindowLoss
-        from sklstm.networks._window_loss import balanced_weight
 
         images = check_images(X)
         x = resize_images(images, self._working_size())
@@ -343,14 +350,11 @@ class LSTMDefectDetector(KerasEstimator):
         if x_val.dtype != x.dtype:
             x, x_val = x.astype("float32"), x_val.astype("float32")
 
-        balanced = self.positive_weight == "balanced"
         loss = WindowLoss(
             self.grid_,
             None if by_window else self.sequencer_.index_map_,
             coverage=self.coverage,
-            positive_weight=(
-                balanced_weight(y > 127) if balanced else float(self.positive_weight)
-            ),
+            positive_weight=self.positive_weight,
             gamma=self.focal_gamma,
         )
         self._lease_network(
@@ -411,10 +415,20 @@ class LSTMDefectDetector(KerasEstimator):
             "grid": self.grid_,
             "index_map": index_map,
             "crf": self.crf,
+            "contrast": None if self.contrast is None else self._check_contrast(),
         }
         if self.stem:
             params["stem"] = stem_windows(index_map, self.image_shape_, STEM_STRIDE)
         return params
+
+    def _check_contrast(self) -> tuple[int, ...]:
+        parts = tuple(self.contrast)
+        if not parts or not all(isinstance(n, Integral) and n > 0 for n in parts):
+            raise ValueError(
+                f"contrast={self.contrast!r} must be None or a tuple of whole numbers "
+                "above 0, such as (4, 16): a fourth and a sixteenth of a side."
+            )
+        return tuple(int(n) for n in parts)
 
     def _split_augmentation(self) -> tuple:
         from sklstm.networks import check_augmentation, split_augmentation

@@ -12,6 +12,7 @@ from sklstm.networks._augmentation import (
 )
 from sklstm.networks._cnn import cnn
 from sklstm.networks._cnn_lstm import cnn_lstm
+from sklstm.networks._contrast import LocalContrast
 from sklstm.networks._conv_lstm import conv_lstm
 from sklstm.networks._crf import (
     CRFLoss,
@@ -64,6 +65,7 @@ __all__ = [
     "HyperNoise",
     "LinearChainCRF",
     "LinesToGrid",
+    "LocalContrast",
     "MultiScaleAttention",
     "Network",
     "PenaltyStrength",

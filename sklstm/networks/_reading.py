@@ -16,6 +16,7 @@ import numpy as np
 
 from sklstm._index_map import aligned_unit
 from sklstm.networks._augmentation import make_augmentation
+from sklstm.networks._contrast import LocalContrast
 from sklstm.networks.layers import HyperNoise, Standardize
 
 _Build = TypeVar("_Build", bound=Callable[..., Any])
@@ -50,6 +51,7 @@ def read_input(
     augmentation: Any = None,
     input_noise: float = 0.0,
     standardize: bool = True,
+    contrast: tuple[int, ...] | None = None,
 ) -> tuple[Any, Any]:
     """Make the input of a network and all that comes before its first own layer.
 
@@ -66,6 +68,8 @@ def read_input(
         Standard deviation of the noise added in training to the standardized input.
     standardize : bool
         Subtract the mean and divide by the standard deviation of the training data.
+    contrast : tuple of int or None
+        Of images: go on with what `LocalContrast` makes of them.
 
     Returns
     -------
@@ -82,6 +86,8 @@ def read_input(
         x = augment(x)
     if standardize:
         x = Standardize(name="standardize")(x)
+    if contrast is not None:
+        x = LocalContrast(contrast, name="contrast")(x)
     if input_noise > 0:
         x = HyperNoise(input_noise, name="input_noise")(x)
     if index_map is not None:

@@ -1,14 +1,15 @@
 """What trains `window_lstm`: masks or labels of windows against its output."""
 
+import math
 from typing import Any
 
 from sklstm._keras import keras
 
-import numpy as np
-
 from sklstm.networks._crf import CRFLoss
 from sklstm.networks._reading import Scan, pack_map
 from sklstm.networks._window_lstm import GridToLines, split_outputs
+
+MAX_WEIGHT = 10.0
 
 
 @keras.saving.register_keras_serializable("sklstm")
@@ -24,8 +25,10 @@ class WindowLoss(keras.losses.Loss):
         where targets are the labels of windows, (n, n_steps).
     coverage : float
         A window is defective if at least such a part of its pixels is.
-    positive_weight : float
-        Weight of a defective window beside one that is not.
+    positive_weight : float or "balanced"
+        Weight of a defective window beside one that is not. "balanced": the square root
+        of how much rarer they are in their image, at most 10, so that a pinhole counts
+        beside a stain.
     gamma : float
         Of the focal loss (Lin et al., 2017): windows that are right already count
         less. 0 for the plain cross-entropy.
@@ -37,8 +40,8 @@ class WindowLoss(keras.losses.Loss):
         self,
         grid: tuple[int, int],
         index_map: Any = None,
-        coverage: float = 0.25,
-        positive_weight: float = 1.0,
+        coverage: float = 0.1,
+        positive_weight: float | str = 1.0,
         gamma: float = 0.0,
         **kwargs: Any,
     ) -> None:
@@ -92,16 +95,27 @@ class WindowLoss(keras.losses.Loss):
         score, chains = split_outputs(y_pred, self.grid)
         # -log of the probability of the true label.
         losses = ops.softplus(ops.where(labels > 0, -score, score))
+        weight = self._weight(labels)
         if self.gamma > 0:
             losses = losses * (1 - ops.exp(-losses)) ** self.gamma
-        weights = 1 + (self.positive_weight - 1) * labels
-        loss = ops.mean(losses * weights, axis=(1, 2))
+        loss = ops.mean(losses * (1 + (weight - 1) * labels), axis=(1, 2))
         for axis, potentials in chains.items():
-            lines = GridToLines(axis)(labels[..., None])[..., 0]
-            chain = self._crf.call(lines, potentials)
+            # A line with a defect counts as its windows do.
+            lines = GridToLines(axis)(ops.stack([labels, labels * weight], axis=-1))
+            chain = self._crf.call(lines[..., 0], potentials)
+            chain = chain * ops.maximum(ops.max(lines[..., 1], axis=1), 1.0)
             chain = ops.mean(ops.reshape(chain, (ops.shape(loss)[0], -1)), axis=1)
             loss = loss + chain / len(chains)
         return loss
+
+    def _weight(self, labels: Any) -> Any:
+        """Return the weight of an image's defective windows, (n, 1, 1)."""
+        if self.positive_weight != "balanced":
+            return float(self.positive_weight)
+        ops = keras.ops
+        share = ops.mean(labels, axis=(1, 2), keepdims=True)
+        share = ops.maximum(share, 1 / math.prod(self.grid))
+        return ops.clip(ops.sqrt((1 - share) / share), 1.0, MAX_WEIGHT)
 
     def get_config(self) -> dict:
         return {
@@ -112,12 +126,3 @@ class WindowLoss(keras.losses.Loss):
             "positive_weight": self.positive_weight,
             "gamma": self.gamma,
         }
-
-
-def balanced_weight(labels: np.ndarray) -> float:
-    """Return the square root of how much rarer defects are, a whole number, 1 to 10.
-
-    Whole, because it is a constant of the graph, which all folds shall share.
-    """
-    share = max(float(np.mean(labels)), 1e-6)
-    return float(np.clip(np.round(np.sqrt((1 - share) / share)), 1, 10))

@@ -21,12 +21,13 @@ def window_lstm(
     *,
     index_map: Any,
     stem: tuple[tuple[int, int], tuple[int, int]] | None = None,
-    units: int = 32,
+    units: int = 16,
     n_layers: int = 1,
     bidirectional: bool = True,
     attention: str | None = "multihead",
     n_heads: int = 4,
     filters: int = 16,
+    contrast: tuple[int, ...] | None = (4, 16),
     crf: bool = True,
     input_noise: float = 0.0,
     dropout: float = 0.0,
@@ -61,10 +62,13 @@ def window_lstm(
         Heads of "multihead".
     filters : int
         See `stem`.
+    contrast : tuple of int or None
+        Surroundings that pixels are compared with, see `LocalContrast`. None for the
+        pixels as they are.
     crf : bool
         End in chains.
     input_noise, dropout, l2, augmentation
-        As in `lstm`.
+        As in `lstm`; noise is added after `contrast`.
 
     Returns
     -------
@@ -78,6 +82,7 @@ def window_lstm(
         index_map=index_map if stem is None else None,
         augmentation=augmentation,
         input_noise=input_noise,
+        contrast=contrast,
     )
     x, regularizer = penalize(x, l2)
     if stem is None:

@@ -14,6 +14,7 @@ from sklstm import LSTMDefectDetector, LSTMImageClassifier, PatchSequencer, RowS
 from sklstm.estimators import _windows, clear_pool
 from sklstm.estimators._pool import POOL
 from sklstm.networks import (
+    LocalContrast,
     Turning,
     WindowLoss,
     marginals,
@@ -192,6 +193,24 @@ def test_loss_by_hand():
     assert again.get_config() == loss.get_config()
 
 
+def test_balanced_weights_are_those_of_an_image():
+    loss = WindowLoss((2, 5), positive_weight="balanced")
+    labels = np.zeros((3, 10), "uint8")
+    labels[0, 4] = 255  # 9 times as rare: a weight of 3
+    labels[1, :] = 255  # not rare: 1
+    score = np.zeros((3, 2, 5, 1), "float32")
+    found = keras.ops.convert_to_numpy(loss.call(labels, score))
+    np.testing.assert_allclose(found, np.log(2) * np.array([1.2, 1, 1]), rtol=1e-5)
+    # With chains, a line that holds a defect counts as its windows do.
+    chains = np.zeros((3, 2, 5, 9), "float32")
+    found = keras.ops.convert_to_numpy(loss.call(labels, chains))
+    rows, columns = np.log(2) * np.array([[2, 1.4], [1, 1], [1, 1]]).T
+    plain = np.log(2) * np.array([1.2, 1, 1])
+    np.testing.assert_allclose(found, plain + (rows + columns) / 2, rtol=1e-5)
+    again = WindowLoss.from_config(loss.get_config())
+    assert again.get_config() == loss.get_config()
+
+
 def test_labels_of_masks():
     index_map = PatchSequencer(2, 2).get_index_map((2, 4))
     mask = np.zeros((1, 2, 4), "uint8")
@@ -218,6 +237,32 @@ def test_masks_move_with_their_images():
     turning.start(np.random.SeedSequence(0))
     again = keras.ops.convert_to_numpy(turning(X[..., None], Y * np.uint8(255))[1])
     np.testing.assert_array_equal(again, masks)
+
+
+def test_contrast_does_not_depend_on_the_light():
+    rng = np.random.default_rng(0)
+    X = rng.normal(0, 1, (2, 40, 56, 3)).astype("float32")
+    X[:, 10:14, 20:24] += 5
+    shadow = np.linspace(-5, 5, 56, dtype="float32")[:, None]
+    layer = LocalContrast((2, 5))
+    found = keras.ops.convert_to_numpy(layer(X))
+    assert found.shape == (2, 40, 56, 9) == layer.compute_output_shape(X.shape)
+    brighter = keras.ops.convert_to_numpy(layer(3 * X + 7))
+    # Up to the floor, a tenth of what a standard deviation is here.
+    np.testing.assert_allclose(brighter[..., :3], found[..., :3], rtol=0.1)
+    shaded = keras.ops.convert_to_numpy(layer(X + shadow))
+    near = np.s_[:, 8:-8, 8:-8]
+    apart = [np.abs(shaded - found)[near][..., i : i + 3].mean() for i in (0, 3, 6)]
+    assert apart[0] > 0.5
+    assert max(apart[1:]) < 0.05
+    # Against the definition, far from the borders, where windows are whole.
+    whole = (X - X.mean((1, 2), keepdims=True)) / (X.std((1, 2), keepdims=True) + 0.1)
+    np.testing.assert_allclose(found[..., :3], whole, atol=1e-4)
+    patch = X[0, 22 - 4 : 22 + 5, 30 - 4 : 30 + 5]
+    expected = (X[0, 22, 30] - patch.mean((0, 1))) / (patch.std((0, 1)) + 0.1)
+    np.testing.assert_allclose(found[0, 22, 30, 6:], expected, atol=0.25)
+    again = LocalContrast.from_config(layer.get_config())
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(again(X)), found)
 
 
 # --- as an estimator ----------------------------------------------------------------
@@ -351,6 +396,8 @@ def test_what_cannot_be_used(case):
 def test_other_things_that_cannot_be_used(data, fitted):
     with pytest.raises(TypeError, match="of a layer nobody knows how the mask"):
         make(augmentation=keras.layers.RandomFlip()).fit(*data[:2])
+    with pytest.raises(ValueError, match=r"contrast=\(0,\) must be None or a tuple"):
+        make(contrast=(0,)).fit(*plates(8))
     with pytest.raises(TypeError, match="sequencer='rows' reads no windows"):
         make(sequencer="rows").fit(*data[:2])
     with pytest.raises(ValueError, match="X holds images of 3 channels, but"):
