@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 from sklearn.pipeline import make_pipeline
 
-from sklstm import LSTMImageClassifier, PatchSequencer, RowSequencer
+from sklstm import (
+    LSTMDefectDetector,
+    LSTMImageClassifier,
+    PatchSequencer,
+    RowSequencer,
+)
 
 pytestmark = pytest.mark.backend
 
@@ -135,6 +140,21 @@ def test_images_inside_with_augmentation_repeat(digits, params):
     if "attention" in params:
         weights = classifier.attention_map(images[:5])
         np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_defects():
+    X = np.random.default_rng(0).normal(100, 5, (56, 16, 24)).astype("float32")
+    Y = np.zeros(X.shape, bool)
+    Y[::2, 8:, 8:16] = True
+    X[Y] -= 40
+    detector = LSTMDefectDetector(
+        (16, 24), units=4, network__filters=4, epochs=25, batch_size=8, random_state=0
+    ).fit(X[:40], Y[:40])
+    assert detector.score(X[40:], Y[40:]) > 0.9
+    again = pickle.loads(pickle.dumps(detector))
+    np.testing.assert_array_equal(
+        again.predict_proba(X[40:]), detector.predict_proba(X[40:])
+    )
 
 
 def test_videos(digits):

@@ -66,6 +66,20 @@ def test_fundus_on_few_photographs(data_dir, tmp_path):
     assert picture.is_file()
 
 
+@pytest.mark.slow
+@pytest.mark.data
+def test_defects_on_few_tiles(data_dir, tmp_path):
+    if not (data_dir / "magnetic_tile").is_dir():
+        pytest.skip(f"no magnetic_tile in {data_dir}")
+    picture = tmp_path / "d.png"
+    done = run("defects.py", "--data", data_dir, "--quick", "--out", picture)
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"\d+ images of 56 tiles, ", done.stdout)
+    rows = re.findall(r"^(no CRF|CRF) +(0\.\d{3}) +(0\.\d{3}) ", done.stdout, re.M)
+    assert [name for name, *_ in rows] == ["no CRF", "CRF"]
+    assert picture.is_file()
+
+
 def test_mnist_that_is_missing_is_named_in_one_line(tmp_path):
     done = run("mnist.py", "--data", tmp_path)
     assert done.returncode == 2

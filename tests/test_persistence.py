@@ -31,6 +31,7 @@ import sklstm
 from sklstm import (
     FundusPreprocessor,
     ImageReader,
+    LSTMDefectDetector,
     LSTMImageClassifier,
     OptunaSearchCV,
     PatchSequencer,
@@ -305,6 +306,22 @@ SMALLER = {
     "cnn": {"network__filters": 2},
     "conv_lstm": {"network__filters": 2},
 }
+
+
+def test_a_detector_comes_back_to_the_bit():
+    X = np.random.default_rng(0).normal(100, 5, (12, 16, 24)).astype("float32")
+    Y = np.zeros(X.shape, bool)
+    Y[::2, 8:, 8:16] = True
+    X[Y] -= 40
+    detector = LSTMDefectDetector(
+        (16, 24), units=4, network__filters=4, epochs=2, random_state=0
+    ).fit(X, Y)
+    again = round_trip(detector)
+    assert_same(again.get_params(), detector.get_params())
+    assert again.threshold_ == detector.threshold_
+    assert_same(again.predict_proba(X), detector.predict_proba(X))
+    assert_same(again.predict(X), detector.predict(X))
+    assert_same(again.decision_function(X), detector.decision_function(X))
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -372,6 +372,7 @@ class LSTMDefectDetector(KerasEstimator):
         if self.sampling == "balanced" and 0 < defective.mean() < 1:
             share = np.where(defective, defective.mean(), 1 - defective.mean())
             chances = 1 / (2 * len(x) * share)
+        self.threshold_ = 0.5  # what a search sees that scores epochs
         watched = Data(x_val, y_val, np.ones(len(y_val), np.float32))
         result = self._train_network(
             Data(x, y, np.ones(len(y), np.float32)),
@@ -415,13 +416,15 @@ class LSTMDefectDetector(KerasEstimator):
             "grid": self.grid_,
             "index_map": index_map,
             "crf": self.crf,
-            "contrast": None if self.contrast is None else self._check_contrast(),
+            "contrast": self._checked_contrast(),
         }
         if self.stem:
             params["stem"] = stem_windows(index_map, self.image_shape_, STEM_STRIDE)
         return params
 
-    def _check_contrast(self) -> tuple[int, ...]:
+    def _checked_contrast(self) -> tuple[int, ...] | None:
+        if self.contrast is None:
+            return None
         parts = tuple(self.contrast)
         if not parts or not all(isinstance(n, Integral) and n > 0 for n in parts):
             raise ValueError(

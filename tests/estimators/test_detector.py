@@ -6,11 +6,18 @@ import pickle
 from sklstm._keras import keras
 
 import numpy as np
+import optuna
 import pytest
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold
 
-from sklstm import LSTMDefectDetector, LSTMImageClassifier, PatchSequencer, RowSequencer
+from sklstm import (
+    LSTMDefectDetector,
+    LSTMImageClassifier,
+    OptunaSearchCV,
+    PatchSequencer,
+    RowSequencer,
+)
 from sklstm.estimators import _windows, clear_pool
 from sklstm.estimators._pool import POOL
 from sklstm.networks import (
@@ -314,6 +321,21 @@ def test_clone_params_and_search(data):
         make(epochs=2), {"crf": [True, False]}, cv=KFold(2), error_score="raise"
     ).fit(list(data[0]), list(data[1]))
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_optuna_searches_and_prunes_it(data):
+    space = {
+        "dropout": optuna.distributions.FloatDistribution(0, 0.5),
+        "learning_rate": optuna.distributions.FloatDistribution(1e-6, 1e-2, log=True),
+    }
+    # Every trial but the best so far is stopped after an epoch.
+    pruner = optuna.pruners.PercentilePruner(1, n_startup_trials=1, n_warmup_steps=0)
+    search = OptunaSearchCV(
+        make(epochs=3), space, n_trials=5, cv=KFold(2), pruner=pruner, random_state=0
+    ).fit(data[0][:24], data[1][:24])
+    states = [trial.state.name for trial in search.study_.trials]
+    assert set(states) == {"COMPLETE", "PRUNED"}
+    assert search.predict(data[2][:2]).shape == (2, 32, 40)
 
 
 def test_groups_and_given_validation(data):
