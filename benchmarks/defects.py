@@ -237,7 +237,7 @@ class Forest:
         flat = features.reshape(-1, features.shape[-1])
         self.forest.fit(flat[rows], y.ravel()[rows])
         truth = resize_masks(Y_val, (SIZE, SIZE)) > 127
-        self.threshold = best_threshold(truth, np.stack(self._painted(X_val)))
+        self.threshold = best_threshold(truth, self._painted(X_val))
 
     def _windows(self, X):
         features = self._features(X)
@@ -269,9 +269,7 @@ class Intensity:
     n_weights = 0
 
     def fit(self, X, Y, X_val, Y_val):
-        truth = np.concatenate([y.ravel() for y in Y_val])
-        found = np.concatenate([m.ravel() for m in self.maps(X_val)])
-        self.threshold = best_threshold(truth, found)
+        self.threshold = best_threshold(Y_val, self.maps(X_val))
 
     def maps(self, X):
         out = []

@@ -126,7 +126,7 @@ class LSTMDefectDetector(KerasEstimator):
     ----------
     threshold_ : float
         Probability from which a window is called defective: the best F1 over the
-        pixels held out.
+        pixels held out, on average over resamples of the images held out.
     model_ : keras.Model
         The trained network.
     sequencer_ : estimator
@@ -388,7 +388,7 @@ class LSTMDefectDetector(KerasEstimator):
         if not by_window:
             probabilities = self._to_pixels(probabilities)
         self.threshold_ = best_threshold(
-            truth.reshape(probabilities.shape), probabilities
+            list(truth.reshape(probabilities.shape)), list(probabilities)
         )
 
     def _working_size(self) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """Images, masks and windows of the defect detector, and what its network says."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -263,24 +264,42 @@ def _sigmoid(odds: np.ndarray) -> np.ndarray:
     return (1 / (1 + np.exp(-np.clip(odds, -60, 60)))).astype(np.float32)
 
 
-def best_threshold(truth: np.ndarray, scores: np.ndarray) -> float:
+def best_threshold(
+    truth: Sequence[np.ndarray], scores: Sequence[np.ndarray], n_draws: int = 200
+) -> float:
     """Return the threshold on scores with the best F1, from .01 to .99.
+
+    The F1 is the mean over resamples of the images: with few held out, the one with
+    the largest defect would decide alone.
 
     Parameters
     ----------
-    truth : ndarray of bool
-        Which are defective.
-    scores : ndarray of float, of the same shape
+    truth : sequence of ndarray of bool
+        Which pixels are defective, image by image.
+    scores : sequence of ndarray of float, of the same shapes
         Their probabilities.
+    n_draws : int
+        Resamples beside the images themselves.
+
+    Returns
+    -------
+    float
+        In the middle of the best, where several are.
     """
     thresholds = np.linspace(0.01, 0.99, 99)
-    places = np.digitize(scores.ravel(), thresholds)  # thresholds below it
-    truth = truth.ravel()
-    hits = np.bincount(places[truth], minlength=100)[::-1].cumsum()[::-1][1:]
-    chosen = np.bincount(places, minlength=100)[::-1].cumsum()[::-1][1:]
-    f1 = 2 * hits / np.maximum(chosen + np.count_nonzero(truth), 1)
-    best = np.flatnonzero(f1 == f1.max())
-    return float(thresholds[best[len(best) // 2]])  # the middle of a plateau
+    hits, chosen = np.empty((2, len(truth), 99))
+    for i, (mask, found) in enumerate(zip(truth, scores, strict=True)):
+        places = np.digitize(found.ravel(), thresholds)  # thresholds below it
+        for counts, of in ((hits, places[mask.ravel()]), (chosen, places)):
+            counts[i] = np.bincount(of, minlength=100)[::-1].cumsum()[::-1][1:]
+    positive = np.array([np.count_nonzero(mask) for mask in truth], float)
+    # Dirichlet weights (Rubin, 1981): no image is ever left out whole.
+    draws = np.random.default_rng(0).exponential(size=(n_draws, len(positive)))
+    draws = np.concatenate([np.ones((1, len(positive))), draws])
+    f1 = 2 * draws @ hits / (draws @ chosen + (draws @ positive)[:, None] + 1e-9)
+    f1 = f1.mean(axis=0)
+    best = np.flatnonzero(f1 >= f1.max() - 1e-12)
+    return float(thresholds[best[len(best) // 2]])
 
 
 def pixel_f1(truth: list[np.ndarray], found: list[np.ndarray]) -> float:

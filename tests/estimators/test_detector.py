@@ -179,15 +179,31 @@ def test_without_chains_a_threshold_is_one_on_probabilities():
 
 def test_the_best_threshold_by_trying_all():
     rng = np.random.default_rng(0)
-    truth = rng.random(500) < 0.1
-    scores = np.clip(rng.normal(0.3 + 0.3 * truth, 0.15), 0, 1)
+    truth = [rng.random(size) < 0.1 for size in (500, 50, 80)]
+    scores = [np.clip(rng.normal(0.3 + 0.3 * t, 0.15), 0, 1) for t in truth]
 
-    def f1(threshold):
-        found = scores >= threshold
-        return 2 * (found & truth).sum() / (found.sum() + truth.sum())
+    def f1(threshold, weights=(1, 1, 1)):
+        found = [s >= threshold for s in scores]
+        hits, total = (
+            sum(w * n for w, n in zip(weights, numbers, strict=True))
+            for numbers in (
+                [(f & t).sum() for f, t in zip(found, truth, strict=True)],
+                [f.sum() + t.sum() for f, t in zip(found, truth, strict=True)],
+            )
+        )
+        return 2 * hits / total
 
-    best = max(f1(t) for t in np.linspace(0.01, 0.99, 99))
-    assert f1(_windows.best_threshold(truth, scores)) == pytest.approx(best)
+    thresholds = np.linspace(0.01, 0.99, 99)
+    plain = _windows.best_threshold(truth, scores, n_draws=0)
+    assert f1(plain) == pytest.approx(max(map(f1, thresholds)))
+    draws = [(1, 1, 1), *np.random.default_rng(0).exponential(size=(200, 3))]
+
+    def mean(threshold):
+        return np.mean([f1(threshold, draw) for draw in draws])
+
+    found = _windows.best_threshold(truth, scores)
+    assert mean(found) == pytest.approx(max(map(mean, thresholds)))
+    assert found == _windows.best_threshold(truth, scores)
 
 
 def test_loss_by_hand():
