@@ -76,7 +76,7 @@ for crf in (False, True):
         size=64 if arguments.quick else 128,
         crf=crf,
         augmentation={"flip": "both", "contrast": 0.2},
-        epochs=3 if arguments.quick else 16,
+        epochs=3 if arguments.quick else 12,
         random_state=0,
     )
     start = time.perf_counter()

@@ -27,6 +27,7 @@ from sklstm._version import __version__
 
 # Raised when a file cannot be read by the versions before; all older are read.
 _FORMAT = 1
+_VERSION = re.compile(r"[\w.+-]{1,40}")
 _NETWORK = re.compile(r"networks/\d+\.keras")
 
 
@@ -148,6 +149,8 @@ def load(
         parts = unseal(data)
         meta = json.loads(parts.pop("meta.json"))
         found, written = meta["format"], meta["versions"]
+        if not all(_VERSION.fullmatch(one) for one in [*written, *written.values()]):
+            raise Refused("holds versions that are none.")
         if found > _FORMAT:
             raise Refused(
                 f"has format {found}, of sklstm {written['sklstm']}, and this sklstm "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import threading
 import zipfile
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
@@ -257,6 +258,7 @@ class _LiteRTPredictor(ExportedPredictor):
         super().__init__(path, _litert_metadata(path), 1)  # an interpreter has one user
         self._interpreter = runtime.Interpreter(str(path), num_threads=n_threads)
         self._interpreter.allocate_tensors()
+        self._lock = threading.Lock()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
 
@@ -265,10 +267,11 @@ class _LiteRTPredictor(ExportedPredictor):
         for sample in x:
             # The operator keeps its state from one call to the next, and would go on
             # from the end of the image before.
-            self._interpreter.reset_all_variables()
-            self._interpreter.set_tensor(self._input, sample[None])
-            self._interpreter.invoke()
-            outputs.append(self._interpreter.get_tensor(self._output)[0])
+            with self._lock:
+                self._interpreter.reset_all_variables()
+                self._interpreter.set_tensor(self._input, sample[None])
+                self._interpreter.invoke()
+                outputs.append(self._interpreter.get_tensor(self._output)[0])
         return np.stack(outputs)
 
 

@@ -19,8 +19,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import sklstm
-from sklstm import LSTMImageClassifier, PatchSequencer, RowSequencer
+from sklstm import ImageReader, LSTMImageClassifier, PatchSequencer, RowSequencer
 from sklstm._saving.archive import pack, seal, unseal
+from sklstm.networks._reading import pack_map, unpack_map
 
 
 def saved(estimator):
@@ -314,6 +315,49 @@ FORGED = {
         ),
         "content is not what sklstm.save writes",
     ),
+    "structured array": (
+        in_array(
+            npy(
+                {"descr": [("a", "<f8")], "fortran_order": False, "shape": (1,)},
+                b"x" * 8,
+            )
+        ),
+        "holds an array of dtype .*, which is not plain",
+    ),
+    "array of nothing": (
+        in_array(npy({"descr": "|V0", "fortran_order": False, "shape": (2**40,)})),
+        r"holds an array of dtype \|V0, which is not plain",
+    ),
+    "hidden in an array": (
+        holding(
+            {
+                "keras": {
+                    "dict": [
+                        ["class_name", "Sequential"],
+                        ["module", "keras"],
+                        ["registered_name", None],
+                        [
+                            "config",
+                            {
+                                "dict": [
+                                    ["name", "s"],
+                                    [
+                                        "layers",
+                                        {"objects": [[1], [{"dict": [["a", "b"]]}]]},
+                                    ],
+                                ]
+                            },
+                        ],
+                    ]
+                }
+            }
+        ),
+        "holds a ndarray in the description of a Keras object",
+    ),
+    "averages": (
+        estimator_of("sklearn.linear_model.SGDClassifier"),
+        "needs the class 'sklearn.linear_model.SGDClassifier'",
+    ),
     "no array": (holding({"array": 5}), "content is not what sklstm.save writes"),
 }
 
@@ -330,6 +374,37 @@ def test_a_forged_file_is_refused(change, message, tmp_path):
     assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == ["forged.sklstm"]
     assert not Path("evil.txt").exists()
+
+
+def test_a_folder_to_write_to_is_refused(tmp_path):
+    reader = ImageReader(size=(4, 4))
+    reader.on_disk = str(tmp_path)
+    with pytest.raises(TypeError, match=r"on_disk=.* is a folder of this machine"):
+        saved(reader)
+
+    def forge_folder(parts):
+        state = parts["structure.json"]["estimator"]["state"]
+        assert state["on_disk"] is None
+        state["on_disk"] = "/tmp"
+
+    with pytest.raises(ValueError, match="names a folder to write images to"):
+        loaded(forge(saved(ImageReader(size=(4, 4))), forge_folder))
+
+
+def test_a_map_unpacks_to_no_more_than_a_limit():
+    packed = pack_map(np.zeros((4, 2), np.int32))
+    np.testing.assert_array_equal(unpack_map(packed), np.zeros((4, 2)))
+    with pytest.raises(ValueError, match="more than 67108864 values are not unpacked"):
+        unpack_map({**packed, "shape": [2**20, 2**7]})
+
+
+@pytest.mark.parametrize("versions", [5, {"sklstm": None}, {"keras": "\x1b[31m"}])
+def test_versions_that_are_none(versions):
+    def forge_versions(parts):
+        parts["meta.json"]["versions"] = versions
+
+    with pytest.raises(ValueError, match="is not loaded: it"):
+        loaded(forge(saved(FunctionTransformer()), forge_versions))
 
 
 def test_nesting_without_end_is_refused():

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
+PLAIN_KINDS = "biufcSUmM"  # of NumPy's dtypes
+
 _LABEL = b"sha256:"
 _N_DIGITS = 64
 # Any fixed one, so that the same parts make the same file; a zip knows none earlier.
@@ -117,6 +119,8 @@ def _read_array(data: bytes) -> np.ndarray:
     shape, in_columns, dtype = read_header(stream)
     if dtype.hasobject:
         raise Refused("holds an array of Python objects, which only a pickle can be.")
+    if dtype.kind not in PLAIN_KINDS or not dtype.itemsize:
+        raise Refused(f"holds an array of dtype {dtype}, which is not plain.")
     if math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
         raise Refused(f"holds an array of another size than its shape, {shape}.")
     order: Any = "F" if in_columns else "C"

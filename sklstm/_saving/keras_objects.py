@@ -18,8 +18,10 @@ from typing import Any
 
 from sklstm._keras import keras
 
+import numpy as np
+
 import sklstm.networks  # noqa: F401  (registers its layers with Keras)
-from sklstm._saving.archive import Refused, pack, unpack
+from sklstm._saving.archive import PLAIN_KINDS, Refused, pack, unpack
 
 # Those that only compute. Left out: those that hold code (Lambda, and the wrappers of
 # JAX, PyTorch and TensorFlow) and those that read files (StringLookup and the like).
@@ -144,8 +146,10 @@ def _foreign(description: Any) -> Iterator[str]:
         for item in description:
             yield from _foreign(item)
     if not isinstance(description, dict):
+        _check_plain(description)
         return
-    for item in description.values():
+    for key, item in description.items():
+        _check_plain(key)
         yield from _foreign(item)
     if "class_name" not in description or description["class_name"] in _VALUES:
         return
@@ -165,6 +169,19 @@ def _foreign(description: Any) -> Iterator[str]:
             yield f"{module}.{name}"
     elif registered not in (None, name) or safe_class(f"{module}.{name}") is None:
         yield f"{module or '__main__'}.{name}"
+
+
+def _check_plain(value: Any) -> None:
+    """Raise if Keras could find more in a value than is looked at here."""
+    numbers = np.ndarray | np.generic
+    plain = isinstance(value, str | bytes | bool | int | float | None | list | tuple)
+    if isinstance(value, numbers):
+        plain = value.dtype.kind in PLAIN_KINDS
+    if not plain:
+        raise Refused(
+            f"holds a {type(value).__name__} in the description of a Keras object, "
+            "where only plain values can be."
+        )
 
 
 def describe(value: Any) -> dict[str, Any]:

@@ -13,9 +13,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Bunch
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from sklstm._saving.archive import Refused
+from sklstm._saving.archive import PLAIN_KINDS, Refused
 from sklstm._saving.names import estimator_class, numpy_class
-from sklstm._saving.writer import PLAIN_KINDS
 from sklstm.estimators._pool import Lease
 
 
@@ -47,6 +46,7 @@ class Reader:
         self._trusted = trusted
         self._seen: list[Any] = []
         self._networks: dict[str, dict] = {}
+        self._texts: dict[str, str] = {}
         self._foreign: dict[str, set[str]] = {}
         for file, data in networks.items():
             from sklstm._saving.keras_objects import foreign, read_network
@@ -150,7 +150,9 @@ class Reader:
             self._refuse(name, "function")
         from sklstm.networks import SavedNetwork
 
-        return SavedNetwork(name, content["takes"], json.dumps(self._networks[file]))
+        if file not in self._texts:  # however often the file asks for it
+            self._texts[file] = json.dumps(self._networks[file])
+        return SavedNetwork(name, content["takes"], self._texts[file])
 
     def _estimator(self, content: dict) -> BaseEstimator:
         name = content["class"]
@@ -162,6 +164,8 @@ class Reader:
         state = {key: self.read(value) for key, value in content["state"].items()}
         if state.get("memory") is not None:
             raise Refused("names a folder to keep a cache in.")
+        if state.get("on_disk") is not None:
+            raise Refused("names a folder to write images to.")
         # What a later version of the class takes besides.
         for parameter in inspect.signature(kind).parameters.values():
             if parameter.default is not parameter.empty:

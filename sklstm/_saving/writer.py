@@ -18,13 +18,12 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import Bunch
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from sklstm._saving.archive import Refused
+from sklstm._saving.archive import PLAIN_KINDS, Refused
 from sklstm._saving.names import qualified_name
 
 if TYPE_CHECKING:
     from sklstm.estimators._pool import Lease
 
-PLAIN_KINDS = "biufcSUmM"  # of NumPy's dtypes
 _NOT_KEPT = ("_sklearn_version", "_skl_callbacks")
 
 
@@ -171,6 +170,11 @@ class Writer:
             raise TypeError(
                 f"{here}.memory={state['memory']!r} is a cache on this machine, which "
                 "a file does not hold: set memory=None before saving."
+            )
+        if state.get("on_disk") is not None:
+            raise TypeError(
+                f"{here}.on_disk={state['on_disk']!r} is a folder of this machine, "
+                "which a file does not hold: set on_disk=None before saving."
             )
         written: dict[str, Any] = {}
         lease = state.pop("_lease", None)

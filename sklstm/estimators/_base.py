@@ -397,6 +397,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         context: Any,
         constant_rate: bool = False,
         chances: np.ndarray | None = None,
+        seen: dict[str, Any] | None = None,
     ) -> Result:
         """Train the leased network; return the result and extend `history_`."""
         from sklstm.estimators._callbacks import let_go, warn_about_gradients
@@ -413,7 +414,8 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         else:
             peak = float(self.optimizer.learning_rate)
         running: list = []
-        seen = {"X": data.x, "y": data.y, "metadata": {"sample_weight": data.w}}
+        if seen is None:
+            seen = {"X": data.x, "y": data.y, "metadata": {"sample_weight": data.w}}
 
         def epoch_begin(epoch: int) -> None:
             running[:] = [context.subcontext(task_name="epoch")]

@@ -25,6 +25,7 @@ from sklstm.estimators._windows import (
     resize_masks,
     stem_windows,
     window_grid,
+    window_margins,
 )
 from sklstm.images import check_image_shape
 from sklstm.preprocessing import PatchSequencer
@@ -67,9 +68,11 @@ class LSTMDefectDetector(KerasEstimator):
     attention : {"multihead", "self"} or None, default="multihead"
         Attention between the windows of a line; ``network__n_heads=4``.
     augmentation : {"light", "medium"}, dict or None, default=None
-        As in `LSTMImageClassifier`; what moves pixels moves the mask alike.
+        As in `LSTMImageClassifier`, but nothing is erased; what moves pixels moves the
+        mask alike.
     coverage : float, default=0.1
-        A window is defective, in training, if at least such a part of it is.
+        A window is defective, in training, if at least such a part of it is; a defect
+        smaller than that is in the window that holds most of it.
     positive_weight : float or "balanced", default="balanced"
         Weight of defective windows, and with ``crf`` of the lines they are in.
         "balanced" is the square root of how much rarer they are in their image, 10 at
@@ -125,8 +128,8 @@ class LSTMDefectDetector(KerasEstimator):
     Attributes
     ----------
     threshold_ : float
-        Probability from which a window is called defective: the best F1 over the
-        pixels held out, on average over resamples of the images held out.
+        Probability from which a window is called defective: at which `predict` has
+        the best F1 over the pixels held out, on average over resamples of the images.
     model_ : keras.Model
         The trained network.
     sequencer_ : estimator
@@ -323,7 +326,7 @@ class LSTMDefectDetector(KerasEstimator):
         self._fit_windows(x)
         by_window = is_window_labels(Y)
         y = self._targets(Y, images, "Y")
-        defective: np.ndarray = np.any((y > 127).reshape(len(y), -1), axis=1)
+        defective: np.ndarray = np.any(y.reshape(len(y), -1), axis=1)
         if not defective.any():
             raise ValueError(
                 "Y has no positive pixel in any of "
@@ -380,16 +383,30 @@ class LSTMDefectDetector(KerasEstimator):
             epochs=self.epochs,
             context=context,
             chances=chances,
+            seen={"X": X, "y": Y, "metadata": {}},  # what `score` takes
         )
         self.n_iter_ = result.n_epochs
         self.best_epoch_ = result.best_epoch
-        probabilities, _ = decode(self._lease.compiled.predict(x_val[:]), self.grid_)
-        truth = y_val > 127
-        if not by_window:
-            probabilities = self._to_pixels(probabilities)
-        self.threshold_ = best_threshold(
-            list(truth.reshape(probabilities.shape)), list(probabilities)
-        )
+        outputs = self._lease.compiled.predict(x_val[:])
+        self.threshold_ = self._chosen_threshold(outputs, y_val, by_window)
+
+    def _chosen_threshold(
+        self, outputs: np.ndarray, y: np.ndarray, by_window: bool
+    ) -> float:
+        """Return the threshold at which `predict` would have done best."""
+        truth = y.astype(np.float32) / 255
+        index_map, n_pixels = self.sequencer_.index_map_, truth[0].size
+        apart = np.array_equal(np.sort(index_map, axis=None), np.arange(n_pixels))
+        if apart and not by_window:  # then pixels need not be painted to be counted
+            truth = truth.reshape(len(y), -1)[:, index_map].mean(axis=2)
+
+        def decide(threshold: float) -> Any:
+            margins = window_margins(outputs, self.grid_, threshold)
+            if apart or by_window:
+                return margins.reshape(len(y), -1) > 0
+            return self._decided(margins) > 0
+
+        return best_threshold(list(truth), decide)
 
     def _working_size(self) -> tuple[int, int]:
         size = (self.size, self.size) if isinstance(self.size, Integral) else self.size
@@ -442,7 +459,15 @@ class LSTMDefectDetector(KerasEstimator):
                 "or None: of a layer nobody knows how the mask would have to follow."
             )
         check_augmentation(self.augmentation)
-        return split_augmentation(self.augmentation)
+        if isinstance(self.augmentation, dict) and self.augmentation.get("erasing"):
+            raise ValueError(
+                "augmentation erases parts of images, where the mask would still show "
+                "a defect: leave 'erasing' out."
+            )
+        moves, changes = split_augmentation(self.augmentation)
+        if changes:
+            changes.pop("erasing", None)
+        return moves, changes or None
 
     def _targets(self, Y: Any, images: list[np.ndarray], name: str) -> np.ndarray:
 
@@ -462,8 +487,14 @@ class LSTMDefectDetector(KerasEstimator):
             raise ValueError(
                 "Y_val must be what Y is: masks, or labels of windows, both times."
             )
-        images = check_images(X_val)
-        return self._resized(images), self._targets(Y_val, images, "Y_val")
+        images = check_images(X_val, "X_val")
+        y = self._targets(Y_val, images, "Y_val")
+        if not y.any():
+            raise ValueError(
+                f"Y_val has no positive pixel in any of {len(y)} images: no threshold "
+                "can be chosen by them."
+            )
+        return self._resized(images), y
 
     def _hold_out(self, defective: np.ndarray, seed: Any, groups: Any) -> tuple:
         codes = defective.astype(np.int32)
@@ -490,6 +521,11 @@ class LSTMDefectDetector(KerasEstimator):
     def _to_pixels(self, values: np.ndarray) -> np.ndarray:
         """Put a value for each window back on the pixels of what the network reads."""
         return self.sequencer_.steps_to_image(values.reshape(len(values), -1))
+
+    def _decided(self, margins: np.ndarray) -> np.ndarray:
+        """Put margins on pixels; above 0 a pixel is defective."""
+        # Where windows overlap, or sizes differ, far margins shall not outvote others.
+        return self._to_pixels(np.clip(margins, -1, 1))
 
     def _decoded(self, X: Any) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
 
@@ -541,9 +577,7 @@ class LSTMDefectDetector(KerasEstimator):
             decide together.
         """
         images, _, margins = self._decoded(X)
-        # Where windows overlap, or sizes differ, far margins shall not outvote others.
-        margins = np.clip(margins, -1, 1)
-        maps = self._own_sizes(images, self._to_pixels(margins))
+        maps = self._own_sizes(images, self._decided(margins))
         return _joined([one > 0 for one in maps])
 
     def decision_function(self, X: Any) -> np.ndarray:

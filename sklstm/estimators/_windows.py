@@ -1,14 +1,16 @@
 """Images, masks and windows of the defect detector, and what its network says."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from sklstm.images import all_finite
 
+THRESHOLDS = np.linspace(0.02, 0.98, 49)
 
-def check_images(X: Any) -> list[np.ndarray]:
+
+def check_images(X: Any, name: str = "X") -> list[np.ndarray]:
     """Return images of one or of different sizes, each (height, width, channels).
 
     Raises
@@ -18,40 +20,40 @@ def check_images(X: Any) -> list[np.ndarray]:
     """
     if isinstance(X, np.ndarray) and X.dtype != object and X.ndim not in (3, 4):
         raise ValueError(
-            "X must hold images, (n, height, width[, channels]) or a list of them that "
-            f"may differ in size; got an array of shape {X.shape}."
+            f"{name} must hold images, (n, height, width[, channels]) or a list of "
+            f"them that may differ in size; got an array of shape {X.shape}."
         )
     try:
         images = [np.asarray(image) for image in X]
     except TypeError:
-        raise TypeError(f"X must hold images; got {type(X).__name__}.") from None
+        raise TypeError(f"{name} must hold images; got {type(X).__name__}.") from None
     if not images:
-        raise ValueError("X holds no images.")
+        raise ValueError(f"{name} holds no images.")
     out = []
     for i, image in enumerate(images):
         if image.dtype.kind in "US" or image.dtype == object:
             raise ValueError(
-                f"X[{i}] is no image but {image.dtype}: read files first, for example "
-                "by cv2.imread, or by ImageReader(size=...)."
+                f"{name}[{i}] is no image but {image.dtype}: read files first, for "
+                "example by cv2.imread, or by ImageReader(size=...)."
             )
         if image.ndim not in (2, 3) or image.dtype.kind not in "buif" or not image.size:
             raise ValueError(
-                f"X[{i}] must be an image, (height, width) or (height, width, "
+                f"{name}[{i}] must be an image, (height, width) or (height, width, "
                 f"channels), of numbers; it has shape {image.shape} and is "
                 f"{image.dtype}."
             )
         if not all_finite(image):
             bad = np.size(image) - np.count_nonzero(np.isfinite(image))
             raise ValueError(
-                f"X[{i}] has {bad} pixels that are NaN or infinite: replace them or "
-                "leave the image out."
+                f"{name}[{i}] has {bad} pixels that are NaN or infinite: replace them "
+                "or leave the image out."
             )
         out.append(image if image.ndim == 3 else image[..., None])
     channels = {image.shape[2] for image in out}
     if len(channels) > 1:
         raise ValueError(
-            f"X mixes images of {' and '.join(map(str, sorted(channels)))} channels: "
-            "bring them to one number."
+            f"{name} mixes images of {' and '.join(map(str, sorted(channels)))} "
+            "channels: bring them to one number."
         )
     return out
 
@@ -70,12 +72,14 @@ def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize (height, width[, channels]); by areas along what shrinks."""
     import cv2
 
-    if image.shape[:2] == size:
-        return image
-    shrinks = image.shape[0] * image.shape[1] > size[0] * size[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized = cv2.resize(image, size[::-1], interpolation=how)
-    return resized.reshape(*size, *image.shape[2:])
+    height, width = size
+    smaller = min(height, image.shape[0]), min(width, image.shape[1])
+    # In two steps: along an axis that grows, OpenCV takes areas along none.
+    for shape, how in ((smaller, cv2.INTER_AREA), (size, cv2.INTER_LINEAR)):
+        if image.shape[:2] != shape:
+            resized = cv2.resize(image, shape[::-1], interpolation=how)
+            image = resized.reshape(*shape, *image.shape[2:])
+    return image
 
 
 def check_masks(Y: Any, images: list[np.ndarray], name: str = "Y") -> list[np.ndarray]:
@@ -206,7 +210,13 @@ def stem_windows(
 def decode(
     outputs: np.ndarray, grid: tuple[int, int], threshold: float = 0.5
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the network says of every window.
+    """Return `window_probabilities` and `window_margins`."""
+    margins = window_margins(outputs, grid, threshold)
+    return window_probabilities(outputs, grid), margins
+
+
+def window_probabilities(outputs: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Return the probability of a defect of every window.
 
     Parameters
     ----------
@@ -214,44 +224,74 @@ def decode(
         Of `window_lstm`.
     grid : tuple of int
         (down, across).
+
+    Returns
+    -------
+    ndarray of shape (n, down, across), float32
+        Marginals where there are chains, those of rows and of columns joined by the
+        mean of their log-odds.
+    """
+    from sklstm.networks import marginals
+
+    def odds(potentials: Any) -> Any:
+        return np.log(_numpy(marginals(potentials)) + np.float32(1e-12))
+
+    return _sigmoid(_over_lines(outputs, grid, odds))
+
+
+def window_margins(
+    outputs: np.ndarray, grid: tuple[int, int], threshold: float
+) -> np.ndarray:
+    """Return how far the decision on every window is from the other one.
+
+    Parameters
+    ----------
+    outputs, grid
+        As in `window_probabilities`.
     threshold : float
         Probability from which a window is called defective. Chains are decoded with
         the odds shifted by it: what Viterbi's algorithm decides at .5.
 
     Returns
     -------
-    probabilities, margins : ndarray of shape (n, down, across), float32
-        Probability of a defect; marginals where there are chains, those of rows and
-        of columns joined by the mean of their log-odds. And how far the decision is
-        from the other one: above 0 the window is defective. With chains it is by how
-        much the best labelling with this window defective is better than the best one
-        without, the mean of rows and columns.
+    ndarray of shape (n, down, across), float32
+        Above 0 the window is defective. With chains it is by how much the best
+        labelling with this window defective is better than the best one without, the
+        mean of rows and columns.
     """
+    from sklstm.networks import max_marginals, shift_labels
+
+    shift = np.array([0.0, -np.log(threshold / (1 - threshold))], "float32")
+
+    def best(potentials: Any) -> Any:
+        return _numpy(max_marginals(shift_labels(potentials, shift)))
+
+    return _over_lines(outputs, grid, best, shift[1])
+
+
+def _over_lines(
+    outputs: np.ndarray, grid: tuple[int, int], says: Any, shift: Any = 0.0
+) -> np.ndarray:
+    """Return what `says` finds for label 1 beside 0, the mean of rows and columns."""
     from sklstm._keras import keras
 
-    from sklstm.networks import marginals as chain_marginals
-    from sklstm.networks import max_marginals, shift_labels, split_outputs
+    from sklstm.networks import split_outputs
 
-    ops = keras.ops
-    shift = -float(np.log(threshold / (1 - threshold)))
-    score, chains = split_outputs(ops.convert_to_tensor(outputs), grid)
+    score, chains = split_outputs(keras.ops.convert_to_tensor(outputs), grid)
     if not chains:
-        odds = ops.convert_to_numpy(score)
-        return _sigmoid(odds), odds + np.float32(shift)
-    odds = np.zeros(outputs.shape[:3], np.float32)
-    margins = np.zeros(outputs.shape[:3], np.float32)
+        return _numpy(score) + np.float32(shift)
+    total = np.zeros(outputs.shape[:3], np.float32)
     for axis, potentials in chains.items():
-        found = ops.convert_to_numpy(chain_marginals(potentials))
-        shifted = shift_labels(potentials, np.array([0.0, shift], "float32"))
-        best = ops.convert_to_numpy(max_marginals(shifted))
-        tiny = np.float32(1e-12)
-        logs = np.log(found + tiny)
-        for total, lines in (
-            (odds, logs[..., 1] - logs[..., 0]),
-            (margins, best[..., 1] - best[..., 0]),
-        ):
-            total += _from_lines(lines, axis, grid) / np.float32(len(chains))
-    return _sigmoid(odds), margins
+        labels = says(potentials)
+        lines = labels[..., 1] - labels[..., 0]
+        total += _from_lines(lines, axis, grid) / np.float32(len(chains))
+    return total
+
+
+def _numpy(tensor: Any) -> np.ndarray:
+    from sklstm._keras import keras
+
+    return keras.ops.convert_to_numpy(tensor)
 
 
 def _from_lines(lines: np.ndarray, axis: str, grid: tuple[int, int]) -> np.ndarray:
@@ -265,19 +305,21 @@ def _sigmoid(odds: np.ndarray) -> np.ndarray:
 
 
 def best_threshold(
-    truth: Sequence[np.ndarray], scores: Sequence[np.ndarray], n_draws: int = 200
+    truth: Sequence[np.ndarray],
+    decide: Callable[[float], Sequence[np.ndarray]],
+    n_draws: int = 200,
 ) -> float:
-    """Return the threshold on scores with the best F1, from .01 to .99.
+    """Return the threshold whose decisions have the best F1, from .02 to .98.
 
     The F1 is the mean over resamples of the images: with few held out, the one with
     the largest defect would decide alone.
 
     Parameters
     ----------
-    truth : sequence of ndarray of bool
-        Which pixels are defective, image by image.
-    scores : sequence of ndarray of float, of the same shapes
-        Their probabilities.
+    truth : sequence of ndarray
+        What is defective, image by image: 1, 0, or what part of a pixel or window.
+    decide : callable
+        Gives, for a threshold, what is called defective: bool, of the same shapes.
     n_draws : int
         Resamples beside the images themselves.
 
@@ -286,20 +328,19 @@ def best_threshold(
     float
         In the middle of the best, where several are.
     """
-    thresholds = np.linspace(0.01, 0.99, 99)
-    hits, chosen = np.empty((2, len(truth), 99))
-    for i, (mask, found) in enumerate(zip(truth, scores, strict=True)):
-        places = np.digitize(found.ravel(), thresholds)  # thresholds below it
-        for counts, of in ((hits, places[mask.ravel()]), (chosen, places)):
-            counts[i] = np.bincount(of, minlength=100)[::-1].cumsum()[::-1][1:]
-    positive = np.array([np.count_nonzero(mask) for mask in truth], float)
+    hits, chosen = np.empty((2, len(truth), len(THRESHOLDS)))
+    for k, threshold in enumerate(THRESHOLDS):
+        for i, (mask, found) in enumerate(zip(truth, decide(threshold), strict=True)):
+            hits[i, k] = mask[found].sum()
+            chosen[i, k] = np.count_nonzero(found)
+    positive = np.array([mask.sum() for mask in truth], float)
     # Dirichlet weights (Rubin, 1981): no image is ever left out whole.
     draws = np.random.default_rng(0).exponential(size=(n_draws, len(positive)))
     draws = np.concatenate([np.ones((1, len(positive))), draws])
     f1 = 2 * draws @ hits / (draws @ chosen + (draws @ positive)[:, None] + 1e-9)
     f1 = f1.mean(axis=0)
     best = np.flatnonzero(f1 >= f1.max() - 1e-12)
-    return float(thresholds[best[len(best) // 2]])
+    return float(THRESHOLDS[best[len(best) // 2]])
 
 
 def pixel_f1(truth: list[np.ndarray], found: list[np.ndarray]) -> float:

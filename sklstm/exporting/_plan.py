@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from sklstm.estimators import LSTMImageClassifier
+from sklstm.estimators import LSTMDefectDetector, LSTMImageClassifier
 from sklstm.preprocessing._base import BaseSequencer
 
 if TYPE_CHECKING:
@@ -115,6 +115,12 @@ def make_plan(estimator: Any) -> Plan:
             if step is not None and not isinstance(step, str)  # "passthrough"
         ]
     *before, (_, classifier) = named
+    if isinstance(classifier, LSTMDefectDetector):
+        raise TypeError(
+            "LSTMDefectDetector is not exported: its chains are decoded, and put back "
+            "on pixels, outside of the network. sklstm.save keeps it whole; an "
+            "LSTMImageClassifier, or a Pipeline that ends in one, can be exported."
+        )
     if not isinstance(classifier, LSTMImageClassifier):
         raise TypeError(
             "estimator must be a fitted LSTMImageClassifier, or a Pipeline or search "

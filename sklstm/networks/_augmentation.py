@@ -195,7 +195,8 @@ def split_augmentation(augmentation: Any) -> tuple[dict | None, dict | None]:
     """
     if isinstance(augmentation, str):
         augmentation = SHORT_FORMS[augmentation]
-    amounts = augmentation or {}
+    # An amount of 0 is none; how to fill is none either, where nothing moves.
+    amounts = {name: value for name, value in (augmentation or {}).items() if value}
     moves = {name: value for name, value in amounts.items() if name in _MOVES}
     changes = {name: value for name, value in amounts.items() if name not in _MOVES}
     return (moves if set(moves) - {"fill"} else None), changes or None

@@ -20,6 +20,8 @@ from sklstm.networks._contrast import LocalContrast
 from sklstm.networks.layers import HyperNoise, Standardize
 
 _Build = TypeVar("_Build", bound=Callable[..., Any])
+# Values of an index map that a file may bring, 256 MiB: a million patches of 64 pixels.
+LARGEST_MAP = 2**26
 SAMPLES = ("sequences", "images", "volumes")
 
 
@@ -159,6 +161,13 @@ def pack_map(index_map: np.ndarray) -> dict:
 
 def unpack_map(packed: dict) -> np.ndarray:
     shape = tuple(packed["shape"])
+    if not all(isinstance(n, int) and n >= 0 for n in shape) or (
+        math.prod(shape) > LARGEST_MAP
+    ):
+        raise ValueError(
+            f"The index map of a Scan layer has shape {shape}: more than {LARGEST_MAP} "
+            "values are not unpacked."
+        )
     size = 4 * math.prod(shape)
     # Never more than the shape says: a file may lie about what unpacks from it.
     unpacking = zlib.decompressobj()

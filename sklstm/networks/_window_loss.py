@@ -24,7 +24,8 @@ class WindowLoss(keras.losses.Loss):
         The windows' pixels: targets are then masks, from which labels are made. None
         where targets are the labels of windows, (n, n_steps).
     coverage : float
-        A window is defective if at least such a part of its pixels is.
+        A window is defective if at least such a part of its pixels is, or if no window
+        of the image is more so.
     positive_weight : float or "balanced"
         Weight of a defective window beside one that is not. "balanced": the square root
         of how much rarer they are in their image, at most 10, so that a pinhole counts
@@ -72,8 +73,11 @@ class WindowLoss(keras.losses.Loss):
         if self.scan is not None:
             y = ops.mean(self.scan(y[..., None]), axis=-1)
         y = ops.reshape(y, (-1, *self.grid))
+        # A defect smaller than that is still in the window that holds most of it.
+        most = ops.max(y, axis=(1, 2), keepdims=True)
         # A hair less: 64 pixels of 8 bits do not sum up exactly.
-        return ops.cast(y >= self.coverage - 1e-4, "float32")
+        enough = ops.maximum(ops.minimum(self.coverage, most) - 1e-4, 1e-6)
+        return ops.cast(y >= enough, "float32")
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of every image.
@@ -97,11 +101,15 @@ class WindowLoss(keras.losses.Loss):
         losses = ops.softplus(ops.where(labels > 0, -score, score))
         weight = self._weight(labels)
         if self.gamma > 0:
-            losses = losses * (1 - ops.exp(-losses)) ** self.gamma
+            # (1 - p) ** gamma, p of the true label, whose gradient stays finite.
+            others = ops.softplus(ops.where(labels > 0, score, -score))
+            losses = losses * ops.exp(-self.gamma * others)
         loss = ops.mean(losses * (1 + (weight - 1) * labels), axis=(1, 2))
         for axis, potentials in chains.items():
             # A line with a defect counts as its windows do.
-            lines = GridToLines(axis)(ops.stack([labels, labels * weight], axis=-1))
+            lines = GridToLines(axis, dtype="float32")(
+                ops.stack([labels, labels * weight], axis=-1)
+            )
             chain = self._crf.call(lines[..., 0], potentials)
             chain = chain * ops.maximum(ops.max(lines[..., 1], axis=1), 1.0)
             chain = ops.mean(ops.reshape(chain, (ops.shape(loss)[0], -1)), axis=1)

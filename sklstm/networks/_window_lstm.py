@@ -117,12 +117,17 @@ def window_lstm(
     )(x)
     outputs = [score]
     for axis in line_axes(grid) if crf else ():
-        lines = GridToLines(axis, name=f"{axis}_scores")(score)
+        single = {"dtype": "float32"}  # chains sum up hundreds of steps
+        lines = GridToLines(axis, name=f"{axis}_scores", **single)(score)
         # Beside "no defect", whose score is 0.
-        pairs = keras.layers.Concatenate(name=f"{axis}_labels")([lines * 0, lines])
-        chain = LinearChainCRF(name=f"{axis}_crf")(pairs)
-        chain = keras.layers.Reshape((-1, 4), name=f"{axis}_flat")(chain)
-        outputs.append(LinesToGrid(axis, grid, name=f"{axis}_potentials")(chain))
+        pairs = keras.layers.Concatenate(name=f"{axis}_labels", **single)(
+            [lines * 0, lines]
+        )
+        chain = LinearChainCRF(name=f"{axis}_crf", **single)(pairs)
+        chain = keras.layers.Reshape((-1, 4), name=f"{axis}_flat", **single)(chain)
+        outputs.append(
+            LinesToGrid(axis, grid, name=f"{axis}_potentials", **single)(chain)
+        )
     out = keras.layers.Concatenate(dtype="float32", name="outputs")(outputs)
     return keras.Model(inputs, out, name="window_lstm")
 
@@ -155,7 +160,9 @@ def split_outputs(outputs: Any, grid: tuple[int, int]) -> tuple[Any, dict[str, A
     chains = {}
     if outputs.shape[-1] > 1:
         for i, axis in enumerate(line_axes(grid)):
-            potentials = GridToLines(axis)(outputs[..., 1 + 4 * i : 5 + 4 * i])
+            potentials = GridToLines(axis, dtype="float32")(
+                outputs[..., 1 + 4 * i : 5 + 4 * i]
+            )
             shape = (-1, potentials.shape[1], 2, 2)
             chains[axis] = keras.ops.reshape(potentials, shape)
     return outputs[..., 0], chains

@@ -9,7 +9,9 @@ import numpy as np
 import optuna
 import pytest
 from sklearn.base import clone
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.utils import estimator_checks
 
 from sklstm import (
     LSTMDefectDetector,
@@ -99,9 +101,17 @@ def test_spots_are_found(data, fitted):
         {"stem": False, "network__filters": 16},
         {"sequencer": PatchSequencer(8, 4), "attention": "self"},
         {"augmentation": {"flip": "both", "contrast": 0.1}, "focal_gamma": 1.0},
+        {"dtype_policy": "mixed_bfloat16"},
         {"sampling": "balanced", "early_stopping": True, "positive_weight": 2.0},
     ],
-    ids=["no chains", "no stem", "overlapping windows", "augmented", "balanced"],
+    ids=[
+        "no chains",
+        "no stem",
+        "overlapping windows",
+        "augmented",
+        "half",
+        "balanced",
+    ],
 )
 def test_other_ways(data, params):
     model = make(**params).fit(*data[:2])
@@ -193,17 +203,75 @@ def test_the_best_threshold_by_trying_all():
         )
         return 2 * hits / total
 
-    thresholds = np.linspace(0.01, 0.99, 99)
-    plain = _windows.best_threshold(truth, scores, n_draws=0)
+    def decide(threshold):
+        return [s >= threshold for s in scores]
+
+    thresholds = _windows.THRESHOLDS
+    plain = _windows.best_threshold(truth, decide, n_draws=0)
     assert f1(plain) == pytest.approx(max(map(f1, thresholds)))
     draws = [(1, 1, 1), *np.random.default_rng(0).exponential(size=(200, 3))]
 
     def mean(threshold):
         return np.mean([f1(threshold, draw) for draw in draws])
 
-    found = _windows.best_threshold(truth, scores)
+    found = _windows.best_threshold(truth, decide)
     assert mean(found) == pytest.approx(max(map(mean, thresholds)))
-    assert found == _windows.best_threshold(truth, scores)
+    assert found == _windows.best_threshold(truth, decide)
+
+
+@pytest.mark.parametrize("stride", [8, 4])
+def test_the_threshold_is_the_best_for_what_predict_does(data, stride):
+    """Chains add up what shifts their odds: a threshold on marginals is another."""
+    X, Y = data[:2]
+    held_out = X[40:], Y[40:]
+    model = make(sequencer=PatchSequencer(8, stride), epochs=6)
+    model.fit(X[:40], Y[:40], *held_out)
+    chosen = model.threshold_
+    draws = np.random.default_rng(0).exponential(size=(200, 20))
+    draws = np.concatenate([np.ones((1, 20)), draws])
+
+    def mean(threshold):
+        model.threshold_ = threshold
+        found = model.predict(held_out[0])
+        hits = (found & held_out[1]).sum((1, 2))
+        total = found.sum((1, 2)) + held_out[1].sum((1, 2))
+        return np.mean(2 * (draws @ hits) / (draws @ total + 1e-9))
+
+    tried = {t: mean(t) for t in _windows.THRESHOLDS[::4]}
+    assert mean(chosen) >= max(tried.values()) - 1e-6
+    assert max(tried.values()) > min(tried.values()) + 0.02
+
+
+def test_defects_smaller_than_a_window(data):
+    loss = WindowLoss((4, 5), PatchSequencer(8, 8).get_index_map((32, 40)))
+    masks = np.zeros((3, 32, 40), "uint8")
+    masks[0, 9, 17] = 255  # one pixel of 64, and of coverage * 64
+    masks[1, 8:16, 16:24] = 255
+    masks[1, 0, 0] = 255  # beside a large one it does not count
+    labels = keras.ops.convert_to_numpy(loss.labels(masks))
+    assert labels[0].sum() == labels[1].sum() == 1
+    assert labels[0, 1, 2] == labels[1, 1, 2] == 1
+    assert labels[2].sum() == 0
+    # Small ones are found, where images are made smaller besides.
+    rng = np.random.default_rng(0)
+    X = rng.normal(100, 3, (80, 64, 80)).astype("float32")
+    Y = np.zeros(X.shape, bool)
+    for image, mask in zip(X[::2], Y[::2], strict=True):
+        row, column = rng.integers(0, 60), rng.integers(0, 76)
+        mask[row : row + 3, column : column + 3] = True
+        image[mask] -= 60
+    model = make(epochs=60, network__filters=8).fit(X[:60], Y[:60])
+    scores = model.decision_function(X[60:])
+    assert roc_auc_score([True, False] * 10, scores) > 0.9
+    assert (model.predict(X[60:]) & Y[60:]).any((1, 2))[::2].mean() > 0.7
+
+
+def test_masks_are_resized_by_areas_along_what_shrinks():
+    mask = np.zeros((400, 50), bool)
+    mask[201] = True  # one row of eight, in images that become wider
+    (resized,) = _windows.resize_masks([mask], (50, 100))
+    assert resized.sum(axis=0).tolist() == [32] * 100
+    assert resized.shape == (50, 100)
 
 
 def test_loss_by_hand():
@@ -234,17 +302,34 @@ def test_balanced_weights_are_those_of_an_image():
     assert again.get_config() == loss.get_config()
 
 
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_focal_loss_and_its_gradient(gamma):
+    import tensorflow as tf
+
+    loss = WindowLoss((1, 4), gamma=gamma)
+    score = tf.constant([-1.0, 20.0, 0.5, -40.0], shape=(1, 1, 4, 1))
+    labels = np.array([[0, 255, 255, 0]], "uint8")
+    with tf.GradientTape() as tape:
+        tape.watch(score)
+        found = loss.call(labels, score)
+    right = 1 / (1 + np.exp(-np.array([1, 20, 0.5, 40])))
+    expected = np.mean(-np.log(right) * (1 - right) ** gamma)
+    assert float(found[0]) == pytest.approx(expected, rel=1e-4)
+    assert np.isfinite(tape.gradient(found, score)).all()
+
+
 def test_labels_of_masks():
     index_map = PatchSequencer(2, 2).get_index_map((2, 4))
     mask = np.zeros((1, 2, 4), "uint8")
-    mask[0, 0, 0] = 255  # a quarter of the first window
-    for coverage, expected in ((0.25, [1, 0]), (0.3, [0, 0])):
+    mask[0, 0, 0] = mask[0, :, 2:] = 255  # a quarter of the first window
+    for coverage, expected in ((0.25, [1, 1]), (0.3, [0, 1])):
         loss = WindowLoss((1, 2), index_map, coverage=coverage)
         found = keras.ops.convert_to_numpy(loss.labels(mask))
         assert found.ravel().tolist() == expected
 
 
 def test_masks_move_with_their_images():
+    assert split_augmentation({"rotation": 0, "fill": "nearest"}) == (None, None)
     moves, changes = split_augmentation("medium")
     assert set(moves) == {"rotation", "translation", "zoom"}
     assert set(changes) == {"contrast", "erasing"}
@@ -354,6 +439,35 @@ def test_optuna_searches_and_prunes_it(data):
     assert search.predict(data[2][:2]).shape == (2, 32, 40)
 
 
+@pytest.mark.parametrize(
+    "check",
+    [
+        "check_do_not_raise_errors_in_init_or_set_params",
+        "check_estimator_cloneable",
+        "check_estimator_repr",
+        "check_estimator_tags_renamed",
+        "check_get_params_invariance",
+        "check_mixin_order",
+        "check_no_attributes_set_in_init",
+        "check_parameters_default_constructible",
+        "check_set_params",
+        "check_valid_tag_types",
+    ],
+)
+def test_checks_of_scikit_learn_that_need_no_flat_data(check):
+    """check_estimator runs none where X cannot be flat; these it would run first."""
+    getattr(estimator_checks, check)("LSTMDefectDetector", LSTMDefectDetector())
+
+
+def test_a_monitor_of_scikit_learn_scores_epochs(data):
+    callback = pytest.importorskip("sklearn.callback")
+    monitor = callback.ScoringMonitor(scoring={"f1": LSTMDefectDetector.score})
+    make(epochs=3).set_callbacks(monitor).fit(data[0][:24], data[1][:24])
+    scores = [row["f1"] for row in monitor.get_logs().data if "f1" in row]
+    assert len(scores) >= 3
+    assert all(0 <= score <= 1 for score in scores)
+
+
 def test_groups_and_given_validation(data):
     X, Y = data[:2]
     model = make(epochs=2).fit(X, Y, groups=np.arange(60) // 6)
@@ -363,6 +477,10 @@ def test_groups_and_given_validation(data):
     assert len(model.history_["val_loss"]) == 2
     with pytest.raises(ValueError, match="X_val is given without Y_val"):
         make().fit(X, Y, X_val=X)
+    with pytest.raises(ValueError, match="Y_val has no positive pixel in any of 2"):
+        make().fit(X, Y, X[:2], np.zeros_like(Y[:2]))
+    with pytest.raises(ValueError, match=r"X_val\[0\] has 1 pixels that are NaN"):
+        make().fit(X, Y, np.full((1, 1, 1), np.nan), Y[:1])
 
 
 def test_a_failed_fit_leaves_it_as_it_was(data, fitted):
@@ -436,6 +554,8 @@ def test_other_things_that_cannot_be_used(data, fitted):
         make(augmentation=keras.layers.RandomFlip()).fit(*data[:2])
     with pytest.raises(ValueError, match=r"contrast=\(0,\) must be None or a tuple"):
         make(contrast=(0,)).fit(*plates(8))
+    with pytest.raises(ValueError, match="augmentation erases parts of images"):
+        make(augmentation={"erasing": 0.5}).fit(*plates(8))
     with pytest.raises(TypeError, match="sequencer='rows' reads no windows"):
         make(sequencer="rows").fit(*data[:2])
     with pytest.raises(ValueError, match="X holds images of 3 channels, but"):

@@ -19,6 +19,7 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
 from sklstm import (
     FundusPreprocessor,
     ImageReader,
+    LSTMDefectDetector,
     LSTMImageClassifier,
     PatchSequencer,
     RowSequencer,
@@ -339,7 +340,19 @@ def test_a_broken_file_is_not_written(pipeline, tmp_path, at_home, monkeypatch):
     )
     with pytest.raises(RuntimeError, match=r"differ by .* nothing is written"):
         export(pipeline, tmp_path / "a.onnx")
+    monkeypatch.setattr(
+        _convert,
+        "measure",
+        lambda path, samples: (np.full((len(samples), 3), np.nan), 1),
+    )
+    with pytest.raises(RuntimeError, match=r"differ by nan .* nothing is written"):
+        export(pipeline, tmp_path / "a.onnx", quantize="int8")
     assert not os.listdir(tmp_path)
+
+
+def test_a_detector_is_refused_with_what_can_be_done(tmp_path):
+    with pytest.raises(TypeError, match=r"LSTMDefectDetector is not exported: its cha"):
+        export(LSTMDefectDetector(), tmp_path / "a.onnx")
 
 
 def test_a_loop_in_the_place_of_an_lstm(pipeline, tmp_path, at_home, monkeypatch):
