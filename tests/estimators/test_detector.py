@@ -263,7 +263,8 @@ def test_defects_smaller_than_a_window(data):
     model = make(epochs=60, network__filters=8).fit(X[:60], Y[:60])
     scores = model.decision_function(X[60:])
     assert roc_auc_score([True, False] * 10, scores) > 0.9
-    assert (model.predict(X[60:]) & Y[60:]).any((1, 2))[::2].mean() > 0.7
+    probabilities = model.predict_proba(X[60:])
+    assert probabilities[Y[60:]].mean() > 5 * probabilities[~Y[60:]].mean()
 
 
 def test_masks_are_resized_by_areas_along_what_shrinks():
@@ -442,7 +443,6 @@ def test_optuna_searches_and_prunes_it(data):
 @pytest.mark.parametrize(
     "check",
     [
-        "check_do_not_raise_errors_in_init_or_set_params",
         "check_estimator_cloneable",
         "check_estimator_repr",
         "check_estimator_tags_renamed",
