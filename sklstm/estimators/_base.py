@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 # (benchmarks/digits.py --small).
 _FEWEST_UPDATES = 1200
 # What a network is given besides, and the parameter that it comes from.
-_READING = {"index_map": "sequencer", "augmentation": "augmentation"}
-_FROM_DATA = ("input_shape", "n_classes", "grid", "stem")
+_READING = {"index_map": "sequencer", "augmentation": "augmentation", "stem": "stem"}
+_FROM_DATA = ("input_shape", "n_classes", "grid")
 # What a network is given of the estimator's own parameters, if it takes them.
 SHARED_PARAMS = (
     "units",
@@ -50,6 +50,8 @@ SHARED_PARAMS = (
     "l2",
     "batch_norm",
     "ordinal",
+    "contrast",
+    "crf",
 )
 
 

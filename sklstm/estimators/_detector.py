@@ -320,6 +320,7 @@ class LSTMDefectDetector(KerasEstimator):
         from sklstm.estimators._training import Data
         from sklstm.networks import WindowLoss
 
+        self._check_contrast()
         images = check_images(X)
         x = resize_images(images, self._working_size())
         self.image_shape_ = x.shape[1:]
@@ -429,26 +430,20 @@ class LSTMDefectDetector(KerasEstimator):
         from sklstm.networks._window_lstm import STEM_STRIDE
 
         index_map = self.sequencer_.index_map_
-        params: dict[str, Any] = {
-            "grid": self.grid_,
-            "index_map": index_map,
-            "crf": self.crf,
-            "contrast": self._checked_contrast(),
-        }
+        params: dict[str, Any] = {"grid": self.grid_, "index_map": index_map}
         if self.stem:
             params["stem"] = stem_windows(index_map, self.image_shape_, STEM_STRIDE)
         return params
 
-    def _checked_contrast(self) -> tuple[int, ...] | None:
-        if self.contrast is None:
-            return None
-        parts = tuple(self.contrast)
-        if not parts or not all(isinstance(n, Integral) and n > 0 for n in parts):
+    def _check_contrast(self) -> None:
+        if self.contrast is not None and not (
+            self.contrast
+            and all(isinstance(n, Integral) and n > 0 for n in self.contrast)
+        ):
             raise ValueError(
                 f"contrast={self.contrast!r} must be None or a tuple of whole numbers "
                 "above 0, such as (4, 16): a fourth and a sixteenth of a side."
             )
-        return tuple(int(n) for n in parts)
 
     def _split_augmentation(self) -> tuple:
         from sklstm.networks import check_augmentation, split_augmentation
@@ -470,14 +465,12 @@ class LSTMDefectDetector(KerasEstimator):
         return moves, changes or None
 
     def _targets(self, Y: Any, images: list[np.ndarray], name: str) -> np.ndarray:
-
         if is_window_labels(Y):
             n_steps = self.sequencer_.n_steps_
             return check_window_labels(Y, len(images), n_steps, name)
         return resize_masks(check_masks(Y, images, name), self.image_shape_[:2])
 
     def _given_validation(self, X_val: Any, Y_val: Any, by_window: bool) -> tuple:
-
         if X_val is None or Y_val is None:
             given, missing = ("Y_val", "X_val") if X_val is None else ("X_val", "Y_val")
             raise ValueError(
@@ -509,7 +502,6 @@ class LSTMDefectDetector(KerasEstimator):
             ) from error
 
     def _resized(self, images: list[np.ndarray]) -> np.ndarray:
-
         channels = images[0].shape[2]
         if channels != self.image_shape_[2]:
             raise ValueError(
@@ -528,7 +520,6 @@ class LSTMDefectDetector(KerasEstimator):
         return self._to_pixels(np.clip(margins, -1, 1))
 
     def _decoded(self, X: Any) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-
         check_is_fitted(self)
         images = check_images(X)
         outputs = self._lease.compiled.predict(self._resized(images))

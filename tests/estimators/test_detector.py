@@ -554,6 +554,8 @@ def test_other_things_that_cannot_be_used(data, fitted):
         make(augmentation=keras.layers.RandomFlip()).fit(*data[:2])
     with pytest.raises(ValueError, match=r"contrast=\(0,\) must be None or a tuple"):
         make(contrast=(0,)).fit(*plates(8))
+    with pytest.raises(ValueError, match="network__stem is given: set stem instead"):
+        make(network__stem=False).fit(*plates(8))
     with pytest.raises(ValueError, match="augmentation erases parts of images"):
         make(augmentation={"erasing": 0.5}).fit(*plates(8))
     with pytest.raises(TypeError, match="sequencer='rows' reads no windows"):
