@@ -7,7 +7,7 @@ from sklstm._keras import keras
 
 from sklstm.networks._crf import CRFLoss
 from sklstm.networks._reading import Scan, pack_map
-from sklstm.networks._window_lstm import GridToLines, split_outputs
+from sklstm.networks._window_lstm import grid_to_lines, split_outputs
 
 MAX_WEIGHT = 10.0
 
@@ -107,9 +107,7 @@ class WindowLoss(keras.losses.Loss):
         loss = ops.mean(losses * (1 + (weight - 1) * labels), axis=(1, 2))
         for axis, potentials in chains.items():
             # A line with a defect counts as its windows do.
-            lines = GridToLines(axis, dtype="float32")(
-                ops.stack([labels, labels * weight], axis=-1)
-            )
+            lines = grid_to_lines(ops.stack([labels, labels * weight], axis=-1), axis)
             chain = self._crf.call(lines[..., 0], potentials)
             chain = chain * ops.maximum(ops.max(lines[..., 1], axis=1), 1.0)
             chain = ops.mean(ops.reshape(chain, (ops.shape(loss)[0], -1)), axis=1)

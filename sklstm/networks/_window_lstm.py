@@ -160,9 +160,7 @@ def split_outputs(outputs: Any, grid: tuple[int, int]) -> tuple[Any, dict[str, A
     chains = {}
     if outputs.shape[-1] > 1:
         for i, axis in enumerate(line_axes(grid)):
-            potentials = GridToLines(axis, dtype="float32")(
-                outputs[..., 1 + 4 * i : 5 + 4 * i]
-            )
+            potentials = grid_to_lines(outputs[..., 1 + 4 * i : 5 + 4 * i], axis)
             shape = (-1, potentials.shape[1], 2, 2)
             chains[axis] = keras.ops.reshape(potentials, shape)
     return outputs[..., 0], chains
@@ -188,6 +186,13 @@ def _window_stem(x: Any, windows: tuple, filters: int, regularizer: Any) -> Any:
     return convolve(x, 4 * filters, 3, "context", regularizer)
 
 
+def grid_to_lines(x: Any, axis: str) -> Any:
+    """Return the lines of a grid as samples; see `GridToLines`."""
+    if axis == "columns":
+        x = keras.ops.transpose(x, (0, 2, 1, 3))
+    return keras.ops.reshape(x, (-1, *x.shape[2:]))
+
+
 @keras.saving.register_keras_serializable("sklstm")
 class GridToLines(keras.layers.Layer):
     """Take the lines of a grid apart, each of which becomes a sample.
@@ -208,10 +213,7 @@ class GridToLines(keras.layers.Layer):
         self.axis = axis
 
     def call(self, inputs: Any) -> Any:
-        x = inputs
-        if self.axis == "columns":
-            x = keras.ops.transpose(x, (0, 2, 1, 3))
-        return keras.ops.reshape(x, (-1, *x.shape[2:]))
+        return grid_to_lines(inputs, self.axis)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         down, across, k = input_shape[1:]
