@@ -36,10 +36,10 @@ class LocalContrast(keras.layers.Layer):
     def build(self, input_shape: tuple) -> None:
         height, width = input_shape[1:3]
         sides = [max(2, round(min(height, width) / part)) for part in self.parts]
-        self._means = [
-            (*_mean_matrices(height, side), *_mean_matrices(width, side))
-            for side in sides
-        ]
+        self._means = []
+        for side in sides:
+            down, up = _mean_matrices(width, side)
+            self._means.append((*_mean_matrices(height, side), up @ down))
 
     def call(self, inputs: Any) -> Any:
         ops = keras.ops
@@ -81,11 +81,11 @@ def _mean_matrices(length: int, side: int) -> tuple[np.ndarray, np.ndarray]:
 def _local_mean(x: Any, matrices: tuple) -> Any:
     """Return the means around all pixels of (n, height, width, channels)."""
     ops = keras.ops
-    down_y, up_y, down_x, up_x = matrices
+    down, up, across = matrices
     _, height, width, channels = x.shape
-    m = len(down_y)
-    y = ops.matmul(down_y, ops.reshape(x, (-1, height, width * channels)))
+    m = len(down)
+    y = ops.matmul(down, ops.reshape(x, (-1, height, width * channels)))
     y = ops.reshape(y, (-1, width, channels))
-    y = ops.matmul(up_x @ down_x, y)
+    y = ops.matmul(across, y)
     y = ops.reshape(y, (-1, m, width * channels))
-    return ops.reshape(ops.matmul(up_y, y), (-1, height, width, channels))
+    return ops.reshape(ops.matmul(up, y), (-1, height, width, channels))
