@@ -18,7 +18,6 @@ from sklstm.estimators._windows import (
     check_images,
     check_masks,
     check_window_labels,
-    decode,
     is_window_labels,
     pixel_f1,
     resize_images,
@@ -26,6 +25,7 @@ from sklstm.estimators._windows import (
     stem_windows,
     window_grid,
     window_margins,
+    window_probabilities,
 )
 from sklstm.images import check_image_shape
 from sklstm.preprocessing import PatchSequencer
@@ -519,11 +519,11 @@ class LSTMDefectDetector(KerasEstimator):
         # Where windows overlap, or sizes differ, far margins shall not outvote others.
         return self._to_pixels(np.clip(margins, -1, 1))
 
-    def _decoded(self, X: Any) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    def _outputs(self, X: Any) -> tuple[list[np.ndarray], np.ndarray]:
+        """Return the images, checked, and what the network says of them."""
         check_is_fitted(self)
         images = check_images(X)
-        outputs = self._lease.compiled.predict(self._resized(images))
-        return images, *decode(outputs, self.grid_, self.threshold_)
+        return images, self._lease.compiled.predict(self._resized(images))
 
     def _own_sizes(self, images: list[np.ndarray], maps: np.ndarray) -> list:
         import cv2
@@ -549,7 +549,8 @@ class LSTMDefectDetector(KerasEstimator):
             A list where the images differ in size. With ``crf``, marginals of the
             chains.
         """
-        images, probabilities, _ = self._decoded(X)
+        images, outputs = self._outputs(X)
+        probabilities = window_probabilities(outputs, self.grid_)
         return _joined(self._own_sizes(images, self._to_pixels(probabilities)))
 
     def predict(self, X: Any) -> Any:
@@ -567,7 +568,8 @@ class LSTMDefectDetector(KerasEstimator):
             best labelling of every line gives, at `threshold_`; rows and columns
             decide together.
         """
-        images, _, margins = self._decoded(X)
+        images, outputs = self._outputs(X)
+        margins = window_margins(outputs, self.grid_, self.threshold_)
         maps = self._own_sizes(images, self._decided(margins))
         return _joined([one > 0 for one in maps])
 
@@ -584,8 +586,7 @@ class LSTMDefectDetector(KerasEstimator):
         ndarray of shape (n,), float32
             Log-odds of the two windows that are most likely defective, their mean.
         """
-        _, probabilities, _ = self._decoded(X)
-        flat = np.sort(probabilities.reshape(len(probabilities), -1), axis=1)[:, -2:]
+        flat = np.sort(self.predict_windows(X), axis=1)[:, -2:]
         flat = np.clip(flat, 1e-7, 1 - 1e-7)
         return np.log(flat / (1 - flat)).mean(axis=1)
 
@@ -602,8 +603,8 @@ class LSTMDefectDetector(KerasEstimator):
         ndarray of shape (n, n_steps), float32
             In the order of `sequencer_`.
         """
-        _, probabilities, _ = self._decoded(X)
-        return probabilities.reshape(len(probabilities), -1)
+        _, outputs = self._outputs(X)
+        return window_probabilities(outputs, self.grid_).reshape(len(outputs), -1)
 
     def score(self, X: Any, Y: Any) -> float:
         """Return the F1 over all pixels of all images.
@@ -625,7 +626,8 @@ class LSTMDefectDetector(KerasEstimator):
             check_is_fitted(self)
             n_steps = self.sequencer_.n_steps_
             truth = check_window_labels(Y, len(images), n_steps, "Y") > 127
-            _, _, margins = self._decoded(X)
+            _, outputs = self._outputs(X)
+            margins = window_margins(outputs, self.grid_, self.threshold_)
             return pixel_f1(list(truth), list(margins.reshape(truth.shape) > 0))
         return pixel_f1(check_masks(Y, images), list(self.predict(X)))
 

@@ -207,14 +207,6 @@ def stem_windows(
     return sides, strides
 
 
-def decode(
-    outputs: np.ndarray, grid: tuple[int, int], threshold: float = 0.5
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return `window_probabilities` and `window_margins`."""
-    margins = window_margins(outputs, grid, threshold)
-    return window_probabilities(outputs, grid), margins
-
-
 def window_probabilities(outputs: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """Return the probability of a defect of every window.
 

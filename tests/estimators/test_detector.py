@@ -168,14 +168,14 @@ def test_decoding_is_that_of_the_chains(data, fitted):
         "columns": (15, 4, 2, 2),
     }
     one_axis = outputs[..., :5].reshape(12, 1, 5, 5)  # a row is a grid of its own
-    _, margins = _windows.decode(one_axis, (1, 5))
+    margins = _windows.window_margins(one_axis, (1, 5), 0.5)
     best = keras.ops.convert_to_numpy(viterbi(chains["rows"])[0])
     np.testing.assert_array_equal(margins[:, 0] > 0, best == 1)
-    probabilities, _ = _windows.decode(one_axis, (1, 5))
+    probabilities = _windows.window_probabilities(one_axis, (1, 5))
     expected = keras.ops.convert_to_numpy(marginals(chains["rows"]))[..., 1]
     np.testing.assert_allclose(probabilities[:, 0], expected, atol=1e-5)
     # A lower threshold finds no less.
-    found = [(_windows.decode(outputs, (4, 5), t)[1] > 0) for t in (0.1, 0.5, 0.9)]
+    found = [_windows.window_margins(outputs, (4, 5), t) > 0 for t in (0.1, 0.5, 0.9)]
     assert (found[0] >= found[1]).all()
     assert (found[1] >= found[2]).all()
 
@@ -183,7 +183,8 @@ def test_decoding_is_that_of_the_chains(data, fitted):
 def test_without_chains_a_threshold_is_one_on_probabilities():
     outputs = np.array([-2.0, -0.1, 0.3, 4.0], "float32").reshape(1, 2, 2, 1)
     for threshold in (0.2, 0.5, 0.7):
-        probabilities, margins = _windows.decode(outputs, (2, 2), threshold)
+        probabilities = _windows.window_probabilities(outputs, (2, 2))
+        margins = _windows.window_margins(outputs, (2, 2), threshold)
         np.testing.assert_array_equal(margins > 0, probabilities > threshold)
 
 
