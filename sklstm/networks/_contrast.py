@@ -73,8 +73,9 @@ def _mean_matrices(length: int, side: int) -> tuple[np.ndarray, np.ndarray]:
     places = np.arange(length)
     down = (np.abs(places - centres[:, None]) <= side / 2).astype(np.float32)
     down /= down.sum(axis=1, keepdims=True)
-    step = centres[1] - centres[0]
+    step = max(centres[1] - centres[0], 1e-6)  # a single pixel has all centres
     up = np.maximum(0, 1 - np.abs(places[:, None] - centres) / step)
+    up /= up.sum(axis=1, keepdims=True)
     return down, up.astype(np.float32)
 
 

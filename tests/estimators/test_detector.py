@@ -371,6 +371,8 @@ def test_contrast_does_not_depend_on_the_light():
     patch = X[0, 22 - 4 : 22 + 5, 30 - 4 : 30 + 5]
     expected = (X[0, 22, 30] - patch.mean((0, 1))) / (patch.std((0, 1)) + 0.1)
     np.testing.assert_allclose(found[0, 22, 30, 6:], expected, atol=0.25)
+    line = keras.ops.convert_to_numpy(layer(X[:, :1]))
+    assert np.isfinite(line).all()
     again = LocalContrast.from_config(layer.get_config())
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(again(X)), found)
 
