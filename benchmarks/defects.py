@@ -100,7 +100,7 @@ class UNet:
     def fit(self, X, Y, X_val, Y_val):
         from sklstm._keras import keras
 
-        from sklstm.estimators._windows import resize_images, resize_masks
+        from sklstm.estimators._masks import resize_images, resize_masks
         from sklstm.networks import LocalContrast
         from sklstm.networks._augmentation import make_augmentation
         from sklstm.networks._window_loss import MAX_WEIGHT
@@ -166,7 +166,7 @@ class UNet:
         self.threshold = best_threshold(truth, lambda t: found >= t)
 
     def _predict(self, X):
-        from sklstm.estimators._windows import resize_images
+        from sklstm.estimators._masks import resize_images
 
         x = resize_images([image[..., None] for image in X], (SIZE, SIZE))
         odds = self.model.predict(x.astype("float32"), batch_size=32, verbose=0)
@@ -215,7 +215,7 @@ class Forest:
         return np.stack(rows)
 
     def fit(self, X, Y, X_val, Y_val):
-        from sklstm.estimators._windows import resize_masks
+        from sklstm.estimators._masks import resize_masks
 
         self.n_weights = 0
 

@@ -12,16 +12,18 @@ from sklearn.utils.validation import check_is_fitted
 from sklstm._compat import Interval, StrOptions, with_callbacks
 from sklstm.estimators._base import KerasEstimator
 from sklstm.estimators._labels import check_groups, stratified_split
-from sklstm.estimators._samples import take_rows
-from sklstm.estimators._windows import (
-    best_threshold,
+from sklstm.estimators._masks import (
     check_images,
     check_masks,
-    check_window_labels,
-    is_window_labels,
     pixel_f1,
     resize_images,
     resize_masks,
+)
+from sklstm.estimators._samples import take_rows
+from sklstm.estimators._windows import (
+    best_threshold,
+    check_window_labels,
+    is_window_labels,
     stem_windows,
     window_grid,
     window_margins,
