@@ -1,6 +1,6 @@
 """Defects of magnetic tiles: LSTMDefectDetector and what could beat it.
 
-    python benchmarks/defects.py --data FOLDER [--seeds 5] [--out FIGURE.png]
+    python benchmarks/defects.py --data FOLDER [--seeds 5]
 
 FOLDER holds magnetic_tile/. Frames of one tile are on one side of every split: a new
 group starts where frame numbers jump by more than 100. A fifth of the tiles of every
@@ -315,7 +315,6 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--models", nargs="*")
-    parser.add_argument("--out", help="where a figure of the last seed goes")
     args = parser.parse_args()
     if not args.data:
         parser.error("give --data FOLDER, the folder that holds magnetic_tile")
@@ -350,8 +349,6 @@ def main():
                 f"{rate:.0f} images a second, {model.n_weights} weights",
                 flush=True,
             )
-            if name == "detector" and args.out:
-                draw(args.out, X_test, Y_test, maps, model.masks(X_test))
     print("\nmean over seeds, +- standard deviation")
     for name, rows in table.items():
         cells = [
@@ -373,24 +370,6 @@ def main():
     print(f"predict, 256 x 256: {len(large) / seconds:.0f} images a second")
     packages = ("numpy", "scikit-learn", "keras", "tensorflow", "sklstm")
     print(", ".join(f"{name} {version(name)}" for name in packages))
-
-
-def draw(path, X, Y, maps, masks):
-    import matplotlib.pyplot as plt
-
-    shown = [i for i in range(len(X)) if Y[i].any()][:: max(1, len(X) // 18)][:6]
-    figure, axes = plt.subplots(4, len(shown), figsize=(2.2 * len(shown), 8))
-    for column, i in zip(axes.T, shown, strict=True):
-        column[0].imshow(X[i], cmap="gray")
-        column[1].imshow(Y[i], cmap="gray", vmin=0, vmax=1)
-        column[2].imshow(maps[i], cmap="magma", vmin=0, vmax=1)
-        column[3].imshow(masks[i], cmap="gray", vmin=0, vmax=1)
-    for row, title in zip(axes, ("image", "truth", "probability", "mask"), strict=True):
-        row[0].set_ylabel(title)
-        for axis in row:
-            axis.set(xticks=[], yticks=[])
-    figure.tight_layout()
-    figure.savefig(path, dpi=80)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 from sklearn.datasets import load_digits
@@ -35,3 +36,15 @@ def data_dir():
     if not folder.is_dir():
         pytest.skip(f"no data folder at {folder}; SKLSTM_DATA can name one")
     return folder
+
+
+@pytest.fixture(scope="session")
+def plates():
+    """Noisy plates (n, 16, 24), float32, and masks: half of them have a dark spot."""
+    X = np.random.default_rng(0).normal(100, 5, (56, 16, 24)).astype("float32")
+    Y = np.zeros(X.shape, bool)
+    Y[::2, 8:, 8:16] = True
+    X[Y] -= 40
+    X.flags.writeable = False
+    Y.flags.writeable = False
+    return X, Y

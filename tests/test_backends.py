@@ -142,11 +142,8 @@ def test_images_inside_with_augmentation_repeat(digits, params):
         np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
 
 
-def test_defects():
-    X = np.random.default_rng(0).normal(100, 5, (56, 16, 24)).astype("float32")
-    Y = np.zeros(X.shape, bool)
-    Y[::2, 8:, 8:16] = True
-    X[Y] -= 40
+def test_defects(plates):
+    X, Y = plates
     detector = LSTMDefectDetector(
         (16, 24), units=4, network__filters=4, epochs=25, batch_size=8, random_state=0
     ).fit(X[:40], Y[:40])
