@@ -139,6 +139,14 @@ def test_self_attention(sequences, n_heads):
     assert layer.compute_output_shape((None, 7, 4)) == (None, 7, 4)
 
 
+def test_self_attention_of_one_step_warns_of_nothing(sequences):
+    layer = built(SelfAttention(2))
+    expected, _ = self_attention(layer, sequences[:, :1])
+    np.testing.assert_allclose(
+        to_numpy(layer(sequences[:, :1])), expected, rtol=1e-4, atol=1e-4
+    )
+
+
 @pytest.mark.parametrize("n_heads", [1, 2])
 def test_self_attention_step_weights(sequences, n_heads):
     layer = built(SelfAttention(n_heads))
