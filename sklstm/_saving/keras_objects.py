@@ -173,10 +173,10 @@ def _foreign(description: Any) -> Iterator[str]:
 
 def _check_plain(value: Any) -> None:
     """Raise if Keras could find more in a value than is looked at here."""
-    numbers = np.ndarray | np.generic
-    plain = isinstance(value, str | bytes | bool | int | float | None | list | tuple)
-    if isinstance(value, numbers):
+    if isinstance(value, np.ndarray | np.generic):
         plain = value.dtype.kind in PLAIN_KINDS
+    else:
+        plain = isinstance(value, str | bytes | int | float | None | list | tuple)
     if not plain:
         raise Refused(
             f"holds a {type(value).__name__} in the description of a Keras object, "

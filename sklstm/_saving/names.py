@@ -24,6 +24,12 @@ _SKLEARN_MODULES = tuple(
     """.split()
 )
 
+# Parameters that name a folder of one machine: what they are to the one who saves, and
+# what a file would ask for.
+FOLDERS = {
+    "memory": ("a cache on this machine", "a folder to keep a cache in"),
+    "on_disk": ("a folder of this machine", "a folder to write images to"),
+}
 # Their compiled code trusts averages that it goes on from.
 _LEFT_OUT = frozenset(
     """

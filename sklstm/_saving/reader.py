@@ -14,7 +14,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklstm._saving.archive import PLAIN_KINDS, Refused
-from sklstm._saving.names import estimator_class, numpy_class
+from sklstm._saving.names import FOLDERS, estimator_class, numpy_class
 from sklstm.estimators._pool import Lease
 
 
@@ -162,10 +162,9 @@ class Reader:
         place = len(self._seen)
         self._seen.append(None)
         state = {key: self.read(value) for key, value in content["state"].items()}
-        if state.get("memory") is not None:
-            raise Refused("names a folder to keep a cache in.")
-        if state.get("on_disk") is not None:
-            raise Refused("names a folder to write images to.")
+        for folder, (_, asks_for) in FOLDERS.items():
+            if state.get(folder) is not None:
+                raise Refused(f"names {asks_for}.")
         # What a later version of the class takes besides.
         for parameter in inspect.signature(kind).parameters.values():
             if parameter.default is not parameter.empty:

@@ -19,7 +19,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklstm._saving.archive import PLAIN_KINDS, Refused
-from sklstm._saving.names import qualified_name
+from sklstm._saving.names import FOLDERS, qualified_name
 
 if TYPE_CHECKING:
     from sklstm.estimators._pool import Lease
@@ -166,16 +166,12 @@ class Writer:
         state = dict(estimator.__getstate__())
         for name in _NOT_KEPT:
             state.pop(name, None)
-        if state.get("memory") is not None:
-            raise TypeError(
-                f"{here}.memory={state['memory']!r} is a cache on this machine, which "
-                "a file does not hold: set memory=None before saving."
-            )
-        if state.get("on_disk") is not None:
-            raise TypeError(
-                f"{here}.on_disk={state['on_disk']!r} is a folder of this machine, "
-                "which a file does not hold: set on_disk=None before saving."
-            )
+        for folder, (what, _) in FOLDERS.items():
+            if state.get(folder) is not None:
+                raise TypeError(
+                    f"{here}.{folder}={state[folder]!r} is {what}, which a file does "
+                    f"not hold: set {folder}=None before saving."
+                )
         written: dict[str, Any] = {}
         lease = state.pop("_lease", None)
         if lease is not None:  # first: the parameter `network` may be its function
