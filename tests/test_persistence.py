@@ -321,6 +321,7 @@ def test_a_detector_comes_back_to_the_bit(plates):
     assert_same(again.decision_function(X), detector.decision_function(X))
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_network_comes_back_and_trains_on(network, data):
     images, y = data
@@ -350,6 +351,26 @@ def test_every_network_comes_back_and_trains_on(network, data):
     del again
     file_of_a_file = saved(loaded(written))
     assert_same(results_of_training_on(loaded(file_of_a_file), X, y), expected)
+
+
+LAYERS = {
+    "ordinal": {"ordinal": True},
+    "pixel": {"embedding": "pixel"},
+    "dense": {"embedding": "dense", "pooling": "mean"},
+    "additive": {"attention": "additive"},
+    "self": {"attention": "self"},
+    "multihead": {"attention": "multihead", "network__n_heads": 2},
+    "multiscale": {"attention": "multiscale", "batch_norm": True},
+}
+
+
+@pytest.mark.parametrize("params", LAYERS.values(), ids=LAYERS)
+def test_every_kind_of_layer_comes_back(params, data):
+    images, y = data
+    grades = np.unique(y, return_inverse=True)[1]  # ordinal takes no strings
+    classifier = LSTMImageClassifier(**TINY, **params).fit(images, grades)
+    again = round_trip(classifier)
+    assert_same(again.predict_proba(images), classifier.predict_proba(images))
 
 
 @pytest.mark.backend
@@ -694,7 +715,7 @@ def test_a_file_without_network_loads_no_keras(tmp_path):
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("name", ["lstm", "cnn_lstm", "pipeline"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in FIXTURES.glob("*.npz")))
 def test_files_of_release_0_1_load_for_ever(name):
     with np.load(FIXTURES / f"{name}.npz") as arrays:
         X, expected = arrays["X"], arrays["expected"]

@@ -16,9 +16,11 @@ from sklstm.exporting._plan import Plan
 
 # What a layer's steps are in one piece.
 FUSED = {
-    "onnx": ("LSTM", "DynamicQuantizeLSTM"),
-    "litert": ("UNIDIRECTIONAL_SEQUENCE_LSTM",),
-    "saved_model": ("BlockLSTM",),
+    ("onnx", None): "LSTM",
+    ("onnx", "int8"): "DynamicQuantizeLSTM",
+    ("litert", None): "UNIDIRECTIONAL_SEQUENCE_LSTM",
+    ("litert", "int8"): "UNIDIRECTIONAL_SEQUENCE_LSTM",
+    ("saved_model", None): "BlockLSTM",
 }
 
 
@@ -50,7 +52,7 @@ class Job:
     samples: np.ndarray
 
 
-def convert(job: Job, path: Path) -> dict[str, int]:
+def convert(job: Job, path: Path) -> tuple[dict[str, int], dict[str, int] | None]:
     """Write the file.
 
     Parameters
@@ -62,8 +64,10 @@ def convert(job: Job, path: Path) -> dict[str, int]:
 
     Returns
     -------
-    dict of str to int
+    operators : dict of str to int
         How many of each operator it has.
+    in_float : dict of str to int or None
+        Those that calibration left in float; None without calibration.
 
     Raises
     ------
@@ -74,24 +78,24 @@ def convert(job: Job, path: Path) -> dict[str, int]:
 
     model = build_model(job.plan)
     writer: Any = import_module(f"sklstm.exporting._{job.format}")
-    operators = writer.write(job, model, path)
+    operators, in_float = writer.write(job, model, path)
     wanted = count_lstms(model, joined=job.format == "onnx")
-    found = sum(operators.get(name, 0) for name in FUSED[job.format])
+    name = FUSED[job.format, job.quantize]
+    found = operators.get(name, 0)
     if found < wanted:
         raise RuntimeError(
-            f"{wanted} LSTM layers became {found} {' or '.join(FUSED[job.format])} "
-            "operators: the converter left the others as loops, which run many times "
-            "slower."
+            f"{wanted} LSTM layers became {found} {name} operators: the converter left "
+            "the others as loops or in float, which run slower."
         )
-    return operators
+    return operators, in_float
 
 
 def main(folder: str) -> None:
     """Convert the job in a folder, try the result, and leave there what came of it."""
     job = pickle.loads(Path(folder, "job").read_bytes())
     result = Path(folder, "result")
-    operators = convert(job, result)
+    operators, in_float = convert(job, result)
     probabilities, latency = measure(result, job.samples)
     np.save(Path(folder, "probabilities.npy"), probabilities)
-    facts = {"operators": operators, "latency_ms": latency}
+    facts = {"operators": operators, "in_float": in_float, "latency_ms": latency}
     Path(folder, "facts").write_text(json.dumps(facts))

@@ -68,8 +68,9 @@ def export(
         ``format="saved_model"``.
     calibration : array-like, default=None
         A hundred or so samples like those to come. With it, ``format="litert"`` and
-        ``quantize="int8"``, all arithmetic is in bytes, for boards that have nothing
-        else; without it, only the weights are.
+        ``quantize="int8"``, arithmetic is in bytes wherever LiteRT can, for boards that
+        have nothing else; ``report.in_float`` names what is not. Without it, only the
+        weights are bytes.
     X : array-like, default=None
         Samples to compare the file with the estimator on. None for 32 random ones.
     y : array-like of shape (n,), default=None
@@ -129,7 +130,7 @@ def export(
             "each."
         )
     if calibration is not None:
-        estimator.predict_proba(calibration[:1])  # refuses what it does not take
+        estimator.predict_proba(calibration)  # refuses what it does not take
         calibration = _as_input(calibration, plan)
     job = Job(
         plan,
@@ -154,6 +155,7 @@ def export(
             size_before=sum(weights.nbytes for weights in plan.weights),
             size_after=_size(folder / "result"),
             operators=facts["operators"],
+            in_float=facts["in_float"],
             largest_difference=float(differences.max()),
             n_samples=len(wanted),
             accuracy_lost=_accuracy_lost(plan.classes, wanted, found, y),

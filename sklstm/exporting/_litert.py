@@ -6,6 +6,7 @@ import collections
 import tempfile
 import uuid
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,13 @@ _OPERATORS = {
 }
 
 
-def write(job: Job, model: keras.Model, path: Path) -> dict[str, int]:
-    """Write a LiteRT file for one sample at a time; return its operators."""
+def write(
+    job: Job, model: keras.Model, path: Path
+) -> tuple[dict[str, int], dict[str, int] | None]:
+    """Write a LiteRT file for one sample at a time.
+
+    Return its operators, and those that calibration left in float.
+    """
     with tempfile.TemporaryDirectory() as folder, lstm_calls(_composite_lstm):
         # By way of a SavedModel: converted directly, functions are inlined, and with
         # them goes what tells the converter that they are LSTMs.
@@ -47,7 +53,8 @@ def write(job: Job, model: keras.Model, path: Path) -> dict[str, int]:
     # After the model itself, where TensorFlow Lite keeps what belongs to it.
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(METADATA_FILE, job.metadata)
-    return _operators(parts)
+    in_float = _operators(parts, _is_in_float) if job.calibration is not None else None
+    return _operators(parts), in_float
 
 
 def _composite_lstm(
@@ -102,12 +109,21 @@ def _refuse_floats(model: Any) -> None:
         )
 
 
-def _operators(model: Any) -> dict[str, int]:
+def _operators(
+    model: Any, holds: Callable[[str, Any, Any], bool] = lambda name, graph, one: True
+) -> dict[str, int]:
+    """Count the operators of which `holds` is true."""
     codes = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes]
-    return dict(
-        collections.Counter(
-            _OPERATORS[codes[operator.opcodeIndex]]
-            for graph in model.subgraphs
-            for operator in graph.operators
-        )
+    counted: collections.Counter = collections.Counter()
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            name = _OPERATORS[codes[operator.opcodeIndex]]
+            counted[name] += holds(name, graph, operator)
+    return {name: n for name, n in counted.items() if n}
+
+
+def _is_in_float(name: str, graph: Any, operator: Any) -> bool:
+    ends = [graph.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
+    return name not in ("QUANTIZE", "DEQUANTIZE") and any(
+        end.type == schema.TensorType.FLOAT32 for end in ends
     )

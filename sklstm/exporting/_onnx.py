@@ -20,7 +20,7 @@ from sklstm.predictor import METADATA
 _OPSET = 18
 
 
-def write(job: Job, model: keras.Model, path: Path) -> dict[str, int]:
+def write(job: Job, model: keras.Model, path: Path) -> tuple[dict[str, int], None]:
     """Write an ONNX file; return its operators."""
     function = make_function(job.plan, model, None, open_steps=True)
     proto, _ = tf2onnx.convert.from_function(
@@ -39,7 +39,7 @@ def write(job: Job, model: keras.Model, path: Path) -> dict[str, int]:
     entry.key, entry.value = METADATA, job.metadata
     onnx.save(proto, path)
     nodes = _onnx_graph.all_nodes(proto.graph)
-    return dict(collections.Counter(node.op_type for node in nodes))
+    return dict(collections.Counter(node.op_type for node in nodes)), None
 
 
 def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:

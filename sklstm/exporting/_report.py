@@ -22,6 +22,9 @@ class ExportReport:
         Bytes of the file, or of all files of the folder.
     operators : dict of str to int
         How many of each operator the graph has.
+    in_float : dict of str to int or None
+        Operators that compute in float although ``calibration`` was given: LiteRT has
+        none on bytes for them. None without calibration.
     largest_difference : float
         Largest absolute difference of a probability from the estimator's.
     n_samples : int
@@ -35,8 +38,11 @@ class ExportReport:
     Examples
     --------
     >>> from sklstm.exporting import ExportReport
-    >>> operators = {"LSTM": 1, "MatMul": 1}
-    >>> ExportReport("a.onnx", "onnx", None, 5000, 7000, operators, 3e-8, 32, None, 0.2)
+    >>> ExportReport(
+    ...     "a.onnx", "onnx", quantize=None, size_before=5000, size_after=7000,
+    ...     operators={"LSTM": 1, "MatMul": 1}, in_float=None, largest_difference=3e-8,
+    ...     n_samples=32, accuracy_lost=None, latency_ms=0.2,
+    ... )
     Exported to a.onnx (onnx, float32)
       size: 5.0 kB of weights in Keras, 7.0 kB in the file
       operators: 1 LSTM, 1 MatMul
@@ -50,22 +56,29 @@ class ExportReport:
     size_before: int
     size_after: int
     operators: dict[str, int]
+    in_float: dict[str, int] | None
     largest_difference: float
     n_samples: int
     accuracy_lost: float | None
     latency_ms: float
 
     def __repr__(self) -> str:
-        counted = sorted(self.operators.items(), key=lambda item: -item[1])
         lines = [
             f"Exported to {self.path} ({self.format}, {self.quantize or 'float32'})",
             f"  size: {self.size_before / 1e3:.1f} kB of weights in Keras, "
             f"{self.size_after / 1e3:.1f} kB in the file",
-            "  operators: " + ", ".join(f"{n} {name}" for name, n in counted),
+            f"  operators: {_listed(self.operators)}",
             f"  largest difference of a probability: {self.largest_difference:.1e} on "
             f"{self.n_samples} samples",
         ]
+        if self.in_float is not None:
+            lines.insert(3, f"  in float: {_listed(self.in_float) or 'none'}")
         if self.accuracy_lost is not None:
             lines.append(f"  accuracy lost: {100 * self.accuracy_lost:.2f} points")
         lines.append(f"  latency: {self.latency_ms:.2f} ms a sample")
         return "\n".join(lines)
+
+
+def _listed(operators: dict[str, int]) -> str:
+    counted = sorted(operators.items(), key=lambda item: -item[1])
+    return ", ".join(f"{n} {name}" for name, n in counted)

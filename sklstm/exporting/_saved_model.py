@@ -19,7 +19,7 @@ from sklstm.predictor import METADATA_FILE
 _QUIET = {"Const", "Identity", "NoOp", "Placeholder", "ReadVariableOp"}
 
 
-def write(job: Job, model: keras.Model, path: Path) -> dict[str, int]:
+def write(job: Job, model: keras.Model, path: Path) -> tuple[dict[str, int], None]:
     """Write the folder; return its operators."""
     function = make_function(job.plan, model, None, open_steps=True)
     with lstm_calls(_block_lstm):
@@ -30,7 +30,7 @@ def write(job: Job, model: keras.Model, path: Path) -> dict[str, int]:
     graph = function.get_concrete_function().graph.as_graph_def()
     nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
     counted = collections.Counter(node.op for node in nodes)
-    return {name: n for name, n in counted.items() if name not in _QUIET}
+    return {name: n for name, n in counted.items() if name not in _QUIET}, None
 
 
 def _block_lstm(

@@ -8,6 +8,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+from sklstm._keras import keras
+
 import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
@@ -23,8 +25,11 @@ from sklstm import (
     LSTMImageClassifier,
     PatchSequencer,
     RowSequencer,
+    VolumeSequencer,
     export,
+    load,
     load_exported,
+    save,
 )
 from sklstm.exporting import _convert, _export, _onnx
 
@@ -128,6 +133,10 @@ def test_int8(format, pipeline, few_digits, tmp_path, at_home):
         assert report.largest_difference < 0.01  # no sum has overflown
     if calibration is not None:
         assert report.operators["QUANTIZE"] == 1
+        assert report.in_float == {}
+        assert "in float: none" in repr(report)
+    else:
+        assert report.in_float is None
 
 
 def test_int8_that_would_be_float(sequences, tmp_path, at_home):
@@ -300,6 +309,10 @@ def test_calibration_of_another_shape(pipeline, tmp_path):
     how = {"format": "litert", "quantize": "int8", "calibration": np.zeros((3, 5, 5))}
     with pytest.raises(ValueError, match=r"was fitted on images of \(8, 8\)"):
         export(pipeline, tmp_path / "a", **how)
+    how["calibration"] = np.zeros((3, 8, 8))
+    how["calibration"][2, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="contains NaN"):
+        export(pipeline, tmp_path / "a", **how)
 
 
 def test_paths(pipeline, tmp_path):
@@ -356,9 +369,58 @@ def test_a_detector_is_refused_with_what_can_be_done(tmp_path):
 
 
 def test_a_loop_in_the_place_of_an_lstm(pipeline, tmp_path, at_home, monkeypatch):
-    monkeypatch.setattr(_onnx, "write", lambda job, model, path: {"Loop": 2})
+    monkeypatch.setattr(_onnx, "write", lambda job, model, path: ({"Loop": 2}, None))
     with pytest.raises(RuntimeError, match="1 LSTM layers became 0 LSTM"):
         export(pipeline, tmp_path / "a.onnx")
+
+
+def test_calibration_that_leaves_floats(few_digits, tmp_path, at_home):
+    images, names = few_digits
+    classifier = LSTMImageClassifier(
+        units=16, attention="self", epochs=2, random_state=0
+    ).fit(images, names)
+    report = export(
+        classifier,
+        tmp_path / "a",
+        format="litert",
+        quantize="int8",
+        calibration=images[:50],
+    )
+    assert report.in_float == {"NEG": 1}  # of the normalization, twice its mean
+    assert "in float: 1 NEG" in repr(report)
+
+
+def test_int8_that_leaves_an_lstm_in_float(pipeline, tmp_path, at_home, monkeypatch):
+    monkeypatch.setattr(_onnx, "write", lambda job, model, path: ({"LSTM": 1}, None))
+    with pytest.raises(RuntimeError, match="1 LSTM layers became 0 DynamicQuantizeL"):
+        export(pipeline, tmp_path / "a.onnx", quantize="int8")
+
+
+@pytest.mark.parametrize("format", ["onnx", "litert"])
+def test_ordered_classes(format, few_digits, tmp_path, at_home):
+    images, names = few_digits
+    classifier = tiny(ordinal=True).fit(images, np.asarray(names) == "two")
+    check(classifier, images, tmp_path / "a", format=format)
+
+
+def test_volumes(few_digits, tmp_path, at_home):
+    images, names = few_digits
+    volumes = np.stack([images, 16 - images, images[:, ::-1]], axis=1)
+    pipeline = make_pipeline(VolumeSequencer(), tiny()).fit(volumes, names)
+    check(pipeline, volumes, tmp_path / "a.onnx")
+
+
+def test_a_network_that_came_with_a_file(sequences, tmp_path, at_home):
+    def network(input_shape, n_classes):
+        inputs = keras.Input(input_shape)
+        x = keras.layers.LSTM(3)(inputs)
+        return keras.Model(inputs, keras.layers.Dense(n_classes, "softmax")(x))
+
+    X, y = sequences
+    classifier = LSTMImageClassifier(network, epochs=1, random_state=0).fit(X, y)
+    save(classifier, tmp_path / "a.sklstm")
+    again = load(tmp_path / "a.sklstm")
+    check(again, X, tmp_path / "a.onnx")
 
 
 def test_half_precision(sequences, tmp_path, at_home):

@@ -27,6 +27,7 @@ CASES = {
     "lstm-multihead": ("lstm", SEQUENCE, {"attention": "multihead"}),
     "lstm-multiscale": ("lstm", SEQUENCE, {"attention": "multiscale"}),
     "lstm-scan": ("lstm", IMAGE, {}),
+    "lstm-padded": ("lstm", IMAGE, {}),
     "lstm_transformer": ("lstm_transformer", SEQUENCE, {"dropout": 0.1}),
     "cnn_lstm": ("cnn_lstm", IMAGE, {"filters": 4}),
     "cnn": ("cnn", IMAGE, {"filters": 4}),
@@ -51,8 +52,11 @@ def test_network(case, format, tmp_path):
     if name != "conv_lstm":
         params["units"] = 4
     reading = {}
-    if case == "lstm-scan":
-        reading["index_map"] = PatchSequencer(4, 2).get_index_map(shape[:2])
+    if case in ("lstm-scan", "lstm-padded"):
+        index_map = PatchSequencer(4, 2).get_index_map(shape[:2])
+        if case == "lstm-padded":
+            index_map[::2, -3:] = -1
+        reading["index_map"] = index_map
     open_shape = (None, *shape[1:]) if shape is SEQUENCE else shape
     recipe = Recipe(
         network=name,
