@@ -1,13 +1,13 @@
 """What a CRF over the steps costs beside the LSTM that feeds it.
 
-    python benchmarks/crf.py [--repeats 15]
+    python benchmarks/crf.py [--units 64] [--repeats 15]
 
 Milliseconds, the median of interleaved repetitions, each in a graph of its own, for a
-batch of 32 sequences. The LSTM is FusedLSTM(64) on 16 features, all steps returned. The
-CRF has two labels, its layer included. A step of training is value and gradient: of the
-LSTM's outputs with respect to its input and weights, of the log-likelihood with respect
-to emissions and the CRF's weights. In brackets, the time over that of the LSTM. In the
-last lines TensorFlow does not know the number of steps when it makes the graph.
+batch of 32 sequences. The LSTM is FusedLSTM(units) on 16 features, all steps returned.
+The CRF has two labels, its layer included. A step of training is value and gradient: of
+the LSTM's outputs with respect to its input and weights, of the log-likelihood with
+respect to emissions and the CRF's weights. In brackets, the time over that of the LSTM.
+In the last lines TensorFlow does not know the number of steps when it makes the graph.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from sklstm.networks import (
     viterbi,
 )
 
-N, N_FEATURES, UNITS, N_LABELS = 32, 16, 64, 2
+N, N_FEATURES, N_LABELS = 32, 16, 2
 COLUMNS = ("LSTM", "log-likelihood", "marginals", "viterbi", "LSTM step", "CRF step")
 
 
@@ -46,13 +46,13 @@ def training_step(value, weights):
     return step
 
 
-def functions(n_steps, known):
+def functions(n_steps, known, units):
     """Return what is timed, by the name of its column, called without arguments."""
     rng = np.random.default_rng(0)
     x = tf.constant(rng.normal(size=(N, n_steps, N_FEATURES)), tf.float32)
     emissions = tf.constant(rng.normal(size=(N, n_steps, N_LABELS)), tf.float32)
     labels = tf.constant(rng.integers(0, N_LABELS, (N, n_steps)), tf.int32)
-    lstm = FusedLSTM(UNITS, return_sequences=True)
+    lstm = FusedLSTM(units, return_sequences=True)
     lstm.build((None, None, N_FEATURES))
     crf = LinearChainCRF()
     crf.build((None, None, N_LABELS))
@@ -79,13 +79,14 @@ def functions(n_steps, known):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--units", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=15)
     arguments = parser.parse_args()
     print(f"{'n_steps':>12}" + "".join(f"{name:>17}" for name in COLUMNS))
     for n_steps, known in (
         (64, True), (512, True), (4000, True), (64, False), (512, False), (4000, False),
     ):  # fmt: skip
-        runs = functions(n_steps, known)
+        runs = functions(n_steps, known, arguments.units)
         times = {name: [] for name in COLUMNS}
         for repeat in range(arguments.repeats + 1):
             for name, (run, inputs) in runs.items():

@@ -1,10 +1,12 @@
 """Defects of magnetic tiles: LSTMDefectDetector and what could beat it.
 
-    python benchmarks/defects.py --data FOLDER [--seeds 5]
+    python benchmarks/defects.py --data FOLDER [--seeds 0 1 2 3 4] [--split random]
 
 FOLDER holds magnetic_tile/. Frames of one tile are on one side of every split: a new
 group starts where frame numbers jump by more than 100. A fifth of the tiles of every
 class is tested on; of the others a fifth chooses the threshold, for every model alike.
+"--split random" splits photographs instead, as published figures do, so that most
+frames of a tile are trained on when the others are tested.
 Controls: a CNN in the form of a U, with about as many weights, trained on the same
 images at the same size, with the same contrast, augmentation and weights of defects; a
 random forest on statistics of the same windows and of what surrounds them; the distance
@@ -102,7 +104,11 @@ class UNet:
 
         from sklstm.estimators._masks import resize_images, resize_masks
         from sklstm.networks import LocalContrast
-        from sklstm.networks._augmentation import make_augmentation
+        from sklstm.networks._augmentation import (
+            Turning,
+            make_augmentation,
+            split_augmentation,
+        )
         from sklstm.networks._window_loss import MAX_WEIGHT
 
         keras.utils.set_random_seed(self.seed)
@@ -143,8 +149,9 @@ class UNet:
         steps = -(-len(x) // 16) * self.epochs
         schedule = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)
         self.model.compile(keras.optimizers.Adam(schedule, clipvalue=1.0), loss)
-        moves = make_augmentation({"flip": "both"})
-        contrast = make_augmentation({"contrast": 0.2})
+        moves, changes = split_augmentation(AUGMENTATION)
+        turning = Turning(moves, (SIZE, SIZE, 1))
+        contrast = make_augmentation(changes)
 
         class Batches(keras.utils.PyDataset):
             rng = np.random.default_rng(self.seed)
@@ -156,10 +163,9 @@ class UNet:
                 if i == 0:
                     inner.order = inner.rng.permutation(len(x))
                 rows = inner.order[16 * i : 16 * i + 16]
-                both = np.concatenate([x[rows].astype("float32"), y[rows] * 255], -1)
-                both = np.asarray(moves(both, training=True))
-                images = np.asarray(contrast(both[..., :1], training=True))
-                return images, both[..., 1:] / 255
+                images, masks = turning(x[rows], y[rows][..., 0])
+                images = contrast(images, training=True)
+                return np.asarray(images), np.asarray(masks)[..., None]
 
         self.model.fit(Batches(), epochs=self.epochs, verbose=0, shuffle=False)
         truth, found = resize_masks(Y_val, (SIZE, SIZE)) > 127, self._predict(X_val)
@@ -312,7 +318,8 @@ def figures(truth, maps, masks, scores):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default=os.environ.get("SKLSTM_DATA"))
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--split", choices=["tiles", "random"], default="tiles")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--models", nargs="*")
     args = parser.parse_args()
@@ -321,7 +328,9 @@ def main():
     images, masks, classes, groups = read(args.data)
     print(f"{len(images)} images of {groups.max() + 1} tiles")
     table: dict = {}
-    for seed in range(args.seeds):
+    if args.split == "random":
+        groups = np.arange(len(images))
+    for seed in args.seeds:
         models = {
             "detector": Detector(args.epochs, seed, crf=True),
             "detector, crf=False": Detector(args.epochs, seed, crf=False),
