@@ -225,11 +225,10 @@ class Forest:
 
         self.n_weights = 0
 
-        def labels(masks):
-            y = resize_masks(masks, (SIZE, SIZE)).reshape(-1, GRID, 8, GRID, 8)
-            return y.mean(axis=(2, 4)).reshape(len(masks), -1) >= 0.1 * 255
-
-        y = labels(Y)
+        # The labels of the detector's windows, and its weight of a defect on average.
+        y = resize_masks(Y, (SIZE, SIZE)).reshape(-1, GRID, 8, GRID, 8)
+        y = y.mean(axis=(2, 4)).reshape(len(Y), -1) / 255
+        y = y >= np.clip(y.max(axis=1, keepdims=True), 1e-6, 0.1)
         features = self._features(X)
         rng = np.random.default_rng(self.seed)
         n_none = min(150_000, np.count_nonzero(~y))
@@ -238,7 +237,11 @@ class Forest:
             [np.flatnonzero(y.ravel()), rng.choice(none, n_none, replace=False)]
         )
         self.forest = RandomForestClassifier(
-            150, min_samples_leaf=4, n_jobs=2, random_state=self.seed
+            150,
+            min_samples_leaf=4,
+            class_weight={False: 1, True: 5},
+            n_jobs=2,
+            random_state=self.seed,
         )
         flat = features.reshape(-1, features.shape[-1])
         self.forest.fit(flat[rows], y.ravel()[rows])

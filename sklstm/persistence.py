@@ -145,17 +145,19 @@ def load(
             "classes."
         )
     data, name = read_file(path)
+    written: dict[str, str] = {}
     try:
         parts = unseal(data)
         meta = json.loads(parts.pop("meta.json"))
-        found, written = meta["format"], meta["versions"]
-        if not all(_VERSION.fullmatch(one) for one in [*written, *written.values()]):
+        found, versions = meta["format"], meta["versions"]
+        if not all(_VERSION.fullmatch(one) for one in [*versions, *versions.values()]):
             raise Refused("holds versions that are none.")
         if found > _FORMAT:
             raise Refused(
-                f"has format {found}, of sklstm {written['sklstm']}, and this sklstm "
+                f"has format {found}, of sklstm {versions['sklstm']}, and this sklstm "
                 f"{__version__} reads formats up to {_FORMAT}: update sklstm."
             )
+        written = versions
         structure = json.loads(parts.pop("structure.json"))
         arrays = unpack_arrays(parts.pop("arrays.npz"))
         for part in parts:
@@ -165,12 +167,13 @@ def load(
         if not isinstance(estimator, BaseEstimator):
             raise Refused("holds no estimator.")
     except Refused as error:
-        raise ValueError(f"{name} is not loaded: it {error}") from None
+        by = _other_version(written)
+        raise ValueError(f"{name} is not loaded: it {error}{by}") from None
     except Exception as error:
         # Whatever a forged file makes fail.
         raise ValueError(
             f"{name} is not loaded: its content is not what sklstm.save writes "
-            f"({type(error).__name__}: {error})."
+            f"({type(error).__name__}: {error}).{_other_version(written)}"
         ) from error
     _warn_of_versions(written, name)
     return estimator
@@ -191,6 +194,14 @@ def _versions(with_network: bool) -> dict[str, str]:
 
         versions["backend"] = keras.backend.backend()
     return versions
+
+
+def _other_version(written: dict[str, str]) -> str:
+    """Say which sklstm has written a file, where it was another one."""
+    found = written.get("sklstm", __version__)
+    if found == __version__:
+        return ""
+    return f" It was written by sklstm {found} and is read by {__version__}."
 
 
 def _warn_of_versions(written: dict[str, str], name: str) -> None:

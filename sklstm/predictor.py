@@ -131,10 +131,16 @@ class ExportedPredictor(ABC):
                 f"{str(path)!r} was not written by sklstm.export: it does not say what "
                 "its classes are."
             )
-        known = json.loads(metadata)
-        self.classes_ = np.array(known["classes"], dtype=known["dtype"])
-        self._input_shape = tuple(known["input_shape"])
-        self._image_shape = tuple(known["image_shape"])
+        try:
+            known = json.loads(metadata)
+            self.classes_ = np.array(known["classes"], dtype=known["dtype"])
+            self._input_shape = tuple(known["input_shape"])
+            self._image_shape = tuple(known["image_shape"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{str(path)!r} does not say what sklstm.export would have written in "
+                f"it ({type(error).__name__}: {error})."
+            ) from None
         self._n_threads = n_threads
 
     def predict_proba(self, X: Any) -> np.ndarray:

@@ -145,7 +145,13 @@ def test_images_inside_with_augmentation_repeat(digits, params):
 def test_defects(plates):
     X, Y = plates
     detector = LSTMDefectDetector(
-        (16, 24), units=4, network__filters=4, epochs=25, batch_size=8, random_state=0
+        (16, 24),
+        units=4,
+        network__filters=4,
+        augmentation={"flip": "horizontal", "contrast": 0.1},
+        epochs=25,
+        batch_size=8,
+        random_state=0,
     ).fit(X[:40], Y[:40])
     assert detector.score(X[40:], Y[40:]) > 0.9
     again = pickle.loads(pickle.dumps(detector))

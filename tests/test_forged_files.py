@@ -102,6 +102,23 @@ def test_a_newer_format_is_refused():
         loaded(forge(saved(RowSequencer()), from_the_future))
 
 
+def test_what_another_version_wrote_and_this_one_cannot_read_names_both():
+    def of_another(change):
+        def forged(parts):
+            parts["meta.json"]["versions"]["sklstm"] = "0.9.0"
+            change(parts["structure.json"]["estimator"])
+
+        return forge(saved(RowSequencer()), forged)
+
+    both = rf"It was written by sklstm 0\.9\.0 and is read by {sklstm.__version__}"
+    data = of_another(lambda estimator: estimator.update({"class": "sklstm.New"}))
+    with pytest.raises(ValueError, match=f"needs the class 'sklstm.New'.*{both}"):
+        loaded(data)
+    data = of_another(lambda estimator: estimator.update({"state": 3}))
+    with pytest.raises(ValueError, match=f"content is not what .*{both}"):
+        loaded(data)
+
+
 def test_a_parameter_that_came_later_has_its_default():
     def forget(parts):
         del parts["structure.json"]["estimator"]["state"]["order"]
@@ -194,6 +211,18 @@ FORGED = {
     "no kind of estimator": (
         estimator_of("sklearn.pipeline.Bunch"),
         "needs the class 'sklearn.pipeline.Bunch'",
+    ),
+    "compiled code that trusts counts": (
+        estimator_of("sklearn.preprocessing.OneHotEncoder"),
+        "needs the class 'sklearn.preprocessing.OneHotEncoder'",
+    ),
+    "and starting points": (
+        estimator_of("sklearn.linear_model.Lasso"),
+        "needs the class 'sklearn.linear_model.Lasso'",
+    ),
+    "and a cache": (
+        estimator_of("sklearn.preprocessing.MultiLabelBinarizer"),
+        "needs the class 'sklearn.preprocessing.MultiLabelBinarizer'",
     ),
     "other module": (
         estimator_of("sklearn.svm.SVC"),

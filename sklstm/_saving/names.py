@@ -12,17 +12,44 @@ from sklearn.model_selection._search import BaseSearchCV
 
 import sklstm
 
-# Their estimators are plain values and arrays after a fit, or are refused for the
-# attribute that is not. Left out are modules whose compiled code trusts the arrays that
-# it is given.
-_SKLEARN_MODULES = tuple(
-    f"sklearn.{name}"
-    for name in """
-    compose decomposition discriminant_analysis dummy ensemble feature_selection impute
-    kernel_approximation linear_model multiclass multioutput naive_bayes pipeline
-    preprocessing random_projection
-    """.split()
-)
+# Estimators that are plain values and arrays after a fit, by the module that shows
+# them. Only such as hand what they have learned to NumPy, which checks it: compiled
+# code that trusts it (one-hot encoding, coordinate descent, averages of stochastic
+# gradients, trees, NMF, splines) would read and write wherever a forged file says.
+_SKLEARN = {
+    "compose": "ColumnTransformer TransformedTargetRegressor",
+    "decomposition": "FactorAnalysis FastICA IncrementalPCA PCA TruncatedSVD",
+    "discriminant_analysis": "LinearDiscriminantAnalysis QuadraticDiscriminantAnalysis",
+    "dummy": "DummyClassifier DummyRegressor",
+    "ensemble": """
+        BaggingClassifier BaggingRegressor StackingClassifier StackingRegressor
+        VotingClassifier VotingRegressor
+        """,
+    "feature_selection": """
+        GenericUnivariateSelect SelectFdr SelectFpr SelectFromModel SelectFwe
+        SelectKBest SelectPercentile VarianceThreshold
+        """,
+    "impute": "MissingIndicator SimpleImputer",
+    "kernel_approximation": "Nystroem RBFSampler",
+    "linear_model": """
+        ARDRegression BayesianRidge HuberRegressor LinearRegression LogisticRegression
+        Ridge RidgeCV RidgeClassifier RidgeClassifierCV
+        """,
+    "multiclass": "OneVsOneClassifier OneVsRestClassifier",
+    "multioutput": "MultiOutputClassifier MultiOutputRegressor",
+    "naive_bayes": "BernoulliNB ComplementNB GaussianNB MultinomialNB",
+    "pipeline": "FeatureUnion Pipeline",
+    "preprocessing": """
+        Binarizer FunctionTransformer LabelBinarizer LabelEncoder MaxAbsScaler
+        MinMaxScaler Normalizer OrdinalEncoder PowerTransformer QuantileTransformer
+        RobustScaler StandardScaler
+        """,
+    "random_projection": "GaussianRandomProjection",
+}
+_CLASSES = {
+    f"sklearn.{module}": frozenset(classes.split())
+    for module, classes in _SKLEARN.items()
+}
 
 # Parameters that name a folder of one machine: what they are to the one who saves, and
 # what a file would ask for.
@@ -30,13 +57,6 @@ FOLDERS = {
     "memory": ("a cache on this machine", "a folder to keep a cache in"),
     "on_disk": ("a folder of this machine", "a folder to write images to"),
 }
-# Their compiled code trusts averages that it goes on from.
-_LEFT_OUT = frozenset(
-    """
-    PassiveAggressiveClassifier PassiveAggressiveRegressor Perceptron SGDClassifier
-    SGDOneClassSVM SGDRegressor
-    """.split()
-)
 
 
 def qualified_name(value: Any) -> str:
@@ -44,9 +64,11 @@ def qualified_name(value: Any) -> str:
     name = getattr(value, "__qualname__", value.__name__)
     if name in sklstm.__all__ and getattr(sklstm, name) is value:
         return f"sklstm.{name}"
-    for module in _SKLEARN_MODULES:
+    for module in _CLASSES:
         # The private module that defines it may be another in the next version.
-        if getattr(sys.modules.get(module), name, None) is value:
+        shown = sys.modules.get(module)
+        # Modules also hold what they have imported from each other.
+        if name in getattr(shown, "__all__", ()) and getattr(shown, name) is value:
             return f"{module}.{name}"
     return f"{value.__module__}.{name}"
 
@@ -56,7 +78,7 @@ def estimator_class(name: str) -> type | None:
     module, _, class_name = name.rpartition(".")
     if module == "sklstm" and class_name in sklstm.__all__:
         value = getattr(sklstm, class_name)
-    elif module in _SKLEARN_MODULES and not class_name.startswith("_"):
+    elif class_name in _CLASSES.get(module, ()):
         value = getattr(import_module(module), class_name, None)
     else:
         return None
@@ -64,7 +86,6 @@ def estimator_class(name: str) -> type | None:
         isinstance(value, type)
         and issubclass(value, BaseEstimator)
         and not issubclass(value, BaseSearchCV)
-        and class_name not in _LEFT_OUT
     )
     return value if allowed else None
 

@@ -16,6 +16,7 @@ from sklstm.estimators._masks import (
     check_images,
     check_masks,
     pixel_f1,
+    resize,
     resize_images,
     resize_masks,
 )
@@ -27,6 +28,7 @@ from sklstm.estimators._windows import (
     stem_windows,
     window_grid,
     window_margins,
+    window_odds,
     window_probabilities,
 )
 from sklstm.images import check_image_shape
@@ -131,7 +133,8 @@ class LSTMDefectDetector(KerasEstimator):
     ----------
     threshold_ : float
         Probability from which a window is called defective: at which `predict` has
-        the best F1 over the pixels held out, on average over resamples of the images.
+        the best F1 over the pixels held out, at `size`, on average over resamples of
+        the images.
     model_ : keras.Model
         The trained network.
     sequencer_ : estimator
@@ -489,7 +492,7 @@ class LSTMDefectDetector(KerasEstimator):
                 f"Y_val has no positive pixel in any of {len(y)} images: no threshold "
                 "can be chosen by them."
             )
-        return self._resized(images), y
+        return self._resized(images, "X_val"), y
 
     def _hold_out(self, defective: np.ndarray, seed: Any, groups: Any) -> tuple:
         codes = defective.astype(np.int32)
@@ -503,12 +506,12 @@ class LSTMDefectDetector(KerasEstimator):
                 "another validation_fraction, or X_val and Y_val to fit."
             ) from error
 
-    def _resized(self, images: list[np.ndarray]) -> np.ndarray:
+    def _resized(self, images: list[np.ndarray], name: str = "X") -> np.ndarray:
         channels = images[0].shape[2]
         if channels != self.image_shape_[2]:
             raise ValueError(
-                f"X holds images of {channels} channels, but {type(self).__name__} was "
-                f"fitted on images of {self.image_shape_[2]}."
+                f"{name} holds images of {channels} channels, but "
+                f"{type(self).__name__} was fitted on images of {self.image_shape_[2]}."
             )
         return resize_images(images, self.image_shape_[:2])
 
@@ -528,12 +531,8 @@ class LSTMDefectDetector(KerasEstimator):
         return images, self._lease.compiled.predict(self._resized(images))
 
     def _own_sizes(self, images: list[np.ndarray], maps: np.ndarray) -> list:
-        import cv2
-
         return [
-            cv2.resize(one, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-            if one.shape != image.shape[:2]
-            else one
+            resize(one, image.shape[:2])
             for one, image in zip(maps, images, strict=True)
         ]
 
@@ -588,9 +587,9 @@ class LSTMDefectDetector(KerasEstimator):
         ndarray of shape (n,), float32
             Log-odds of the two windows that are most likely defective, their mean.
         """
-        flat = np.sort(self.predict_windows(X), axis=1)[:, -2:]
-        flat = np.clip(flat, 1e-7, 1 - 1e-7)
-        return np.log(flat / (1 - flat)).mean(axis=1)
+        _, outputs = self._outputs(X)
+        odds = window_odds(outputs, self.grid_).reshape(len(outputs), -1)
+        return np.sort(odds, axis=1)[:, -2:].mean(axis=1)
 
     def predict_windows(self, X: Any) -> np.ndarray:
         """Return the probability of a defect, window by window.

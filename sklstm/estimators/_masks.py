@@ -45,6 +45,11 @@ def check_images(X: Any, name: str = "X") -> list[np.ndarray]:
                 f"{name}[{i}] has {bad} pixels that are NaN or infinite: replace them "
                 "or leave the image out."
             )
+        if image.dtype.kind == "f" and np.abs(image).max() > np.finfo(np.float32).max:
+            raise ValueError(
+                f"{name}[{i}] has values beyond what float32 can hold (3.4e38): scale "
+                "it first."
+            )
         out.append(image if image.ndim == 3 else image[..., None])
     channels = {image.shape[2] for image in out}
     if len(channels) > 1:
@@ -61,12 +66,12 @@ def resize_images(images: list[np.ndarray], size: tuple[int, int]) -> np.ndarray
     dtype = np.uint8 if as_bytes else np.float32
     out = np.empty((len(images), *size, images[0].shape[2]), dtype)
     for one, image in zip(out, images, strict=True):
-        one[:] = _resize(image.astype(dtype, copy=False), size)
+        one[:] = resize(image.astype(dtype, copy=False), size)
     return out
 
 
-def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize (height, width[, channels]); by areas along what shrinks."""
+def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return (height, width[, channels]) of another size; areas along what shrinks."""
     import cv2
 
     height, width = size
@@ -88,7 +93,12 @@ def check_masks(Y: Any, images: list[np.ndarray], name: str = "Y") -> list[np.nd
         If there are more or fewer masks than images, or one has another shape than its
         image or other values than 0 and 1.
     """
-    masks = [np.asarray(mask) for mask in Y]
+    try:
+        masks = [np.asarray(mask) for mask in Y]
+    except TypeError:
+        raise ValueError(
+            f"{name} must hold a mask for every image; got {type(Y).__name__}."
+        ) from None
     if len(masks) != len(images):
         raise ValueError(
             f"{name} has {len(masks)} masks, but there are {len(images)} images: give "
@@ -98,7 +108,8 @@ def check_masks(Y: Any, images: list[np.ndarray], name: str = "Y") -> list[np.nd
         if mask.shape != image.shape[:2]:
             raise ValueError(
                 f"{name}[{i}] has the shape {mask.shape}, but its image is "
-                f"{image.shape[:2]}: a mask has one value for each pixel."
+                f"{image.shape[:2]}: a mask has one value for each pixel. Labels of "
+                "windows are one array, (n, n_steps)."
             )
         if mask.dtype != bool:
             found = np.unique(mask)
@@ -117,7 +128,10 @@ def resize_masks(masks: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
     """Return how much of each pixel is defective, 0 to 255, (n, height, width)."""
     out = np.empty((len(masks), *size), np.uint8)
     for one, mask in zip(out, masks, strict=True):
-        one[:] = np.round(_resize(mask.astype(np.float32) * 255, size))
+        share = resize(mask.astype(np.float32) * 255, size)
+        one[:] = np.round(share)
+        if share.any() and not one.any():  # one defective pixel of a very large image
+            one.ravel()[share.argmax()] = 1
     return out
 
 

@@ -91,8 +91,8 @@ def stem_windows(
     return sides, strides
 
 
-def window_probabilities(outputs: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Return the probability of a defect of every window.
+def window_odds(outputs: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Return the log-odds of a defect of every window.
 
     Parameters
     ----------
@@ -112,7 +112,13 @@ def window_probabilities(outputs: np.ndarray, grid: tuple[int, int]) -> np.ndarr
     def odds(potentials: Any) -> Any:
         return np.log(_numpy(marginals(potentials)) + np.float32(1e-12))
 
-    return _sigmoid(_over_lines(outputs, grid, odds))
+    return _over_lines(outputs, grid, odds)
+
+
+def window_probabilities(outputs: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Return the probability of a defect of every window; see `window_odds`."""
+    odds = np.clip(window_odds(outputs, grid), -60, 60)
+    return (1 / (1 + np.exp(-odds))).astype(np.float32)
 
 
 def window_margins(
@@ -174,10 +180,6 @@ def _from_lines(lines: np.ndarray, axis: str, grid: tuple[int, int]) -> np.ndarr
     if axis == "rows":
         return lines.reshape(-1, *grid)
     return lines.reshape(-1, grid[1], grid[0]).transpose(0, 2, 1)
-
-
-def _sigmoid(odds: np.ndarray) -> np.ndarray:
-    return (1 / (1 + np.exp(-np.clip(odds, -60, 60)))).astype(np.float32)
 
 
 def best_threshold(

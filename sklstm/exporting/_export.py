@@ -12,6 +12,7 @@ from typing import Any
 
 import cloudpickle
 import numpy as np
+from sklearn.utils.validation import column_or_1d
 
 from sklstm._version import __version__
 from sklstm.exporting._convert import Job
@@ -124,6 +125,8 @@ def export(
             )
     X = plan.samples(_N_DRAWN) if X is None else X
     wanted = estimator.predict_proba(X)
+    if y is not None:
+        y = column_or_1d(y)
     if y is not None and len(y) != len(wanted):
         raise ValueError(
             f"y has {len(y)} labels, but X has {len(wanted)} samples: give one for "
@@ -210,15 +213,14 @@ def _metadata(plan: Plan, format: str) -> str:
     input_shape = plan.input_shape
     if format == "litert":
         input_shape = plan.fixed_input_shape
-    return json.dumps(
-        {
-            "sklstm": __version__,
-            "classes": plan.classes.tolist(),
-            "dtype": dtype.str,
-            "input_shape": input_shape,
-            "image_shape": plan.image_shape,
-        }
-    )
+    facts = {
+        "sklstm": __version__,
+        "classes": plan.classes.tolist(),
+        "dtype": dtype.str,
+        "input_shape": input_shape,
+        "image_shape": plan.image_shape,
+    }
+    return json.dumps(facts)
 
 
 def _write_job(job: Job, folder: Path) -> None:

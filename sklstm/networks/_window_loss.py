@@ -109,7 +109,8 @@ class WindowLoss(keras.losses.Loss):
             # A line with a defect counts as its windows do.
             lines = grid_to_lines(ops.stack([labels, labels * weight], axis=-1), axis)
             chain = self._crf.call(lines[..., 0], potentials)
-            chain = chain * ops.maximum(ops.max(lines[..., 1], axis=1), 1.0)
+            most = ops.max(lines, axis=1)  # 1 and the weight, or 0 and 0
+            chain = chain * (1 - most[..., 0] + most[..., 1])
             chain = ops.mean(ops.reshape(chain, (ops.shape(loss)[0], -1)), axis=1)
             loss = loss + chain / len(chains)
         return loss

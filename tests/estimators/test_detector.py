@@ -20,7 +20,7 @@ from sklstm import (
     PatchSequencer,
     RowSequencer,
 )
-from sklstm.estimators import _masks, _windows, clear_pool
+from sklstm.estimators import _labels, _masks, _windows, clear_pool
 from sklstm.estimators._pool import POOL
 from sklstm.networks import (
     LocalContrast,
@@ -125,12 +125,20 @@ def test_images_of_different_sizes(data, fitted):
     X, Y = list(data[0]), list(data[1])
     for i in range(0, 60, 3):  # some are cut at the right, and their spots with them
         X[i], Y[i] = X[i][:, :24], Y[i][:, :24]
-    model = make(epochs=3).fit(X, Y)
+    model = make().fit(X, Y)
     masks = model.predict(X[:4])
     assert isinstance(masks, list)
     assert [m.shape for m in masks] == [(32, 24), (32, 40), (32, 40), (32, 24)]
     assert [m.shape for m in model.predict_proba(X[:2])] == [(32, 24), (32, 40)]
-    assert 0 <= model.score(X, Y) <= 1
+    cut, whole = range(0, 60, 3), [i for i in range(60) if i % 3]
+    for rows in (cut, whole):
+        assert model.score([X[i] for i in rows], [Y[i] for i in rows]) > 0.6
+    # Much smaller than what the network reads: no window is passed over.
+    small = np.zeros((1, 32, 40), np.float32)
+    small[0, 8:16, 8:16] = 1
+    (shrunk,) = model._own_sizes([np.zeros((4, 5, 1))], small)
+    assert shrunk[1, 1] == 1
+    assert shrunk.sum() == 1
     # One at a time it is the same.
     alone = fitted.predict_proba(data[2][3:4])
     np.testing.assert_allclose(alone[0], fitted.predict_proba(data[2])[3], atol=1e-5)
@@ -300,6 +308,11 @@ def test_balanced_weights_are_those_of_an_image():
     rows, columns = np.log(2) * np.array([[2, 1.4], [1, 1], [1, 1]]).T
     plain = np.log(2) * np.array([1.2, 1, 1])
     np.testing.assert_allclose(found, plain + (rows + columns) / 2, rtol=1e-5)
+    halved = WindowLoss((2, 5), positive_weight=0.5).call(labels, chains)
+    rows, columns = np.log(2) * np.array([[0.75, 0.9], [0.5, 0.5], [1, 1]]).T
+    plain = np.log(2) * np.array([0.95, 0.5, 1])
+    halved = keras.ops.convert_to_numpy(halved)
+    np.testing.assert_allclose(halved, plain + (rows + columns) / 2, rtol=1e-5)
     again = WindowLoss.from_config(loss.get_config())
     assert again.get_config() == loss.get_config()
 
@@ -471,11 +484,53 @@ def test_a_monitor_of_scikit_learn_scores_epochs(data):
     assert all(0 <= score <= 1 for score in scores)
 
 
-def test_groups_and_given_validation(data):
+def test_groups_stay_together_where_the_threshold_is_chosen(data, monkeypatch):
     X, Y = data[:2]
-    model = make(epochs=2).fit(X, Y, groups=np.arange(60) // 6)
+    groups, seen = np.arange(60) // 6, []
+    own = _labels._split_groups
+
+    def spy(codes, fraction, groups, state):
+        kept, held_out = own(codes, fraction, groups, state)
+        seen.append((groups[kept], groups[held_out]))
+        return kept, held_out
+
+    monkeypatch.setattr(_labels, "_split_groups", spy)
+    model = make(epochs=1).fit(X, Y, groups=groups)
+    ((kept, held_out),) = seen
+    assert set(kept).isdisjoint(held_out)
+    assert set(kept) | set(held_out) == set(groups)
     assert "val_loss" not in model.history_
-    del model
+    with pytest.raises(ValueError, match="groups has 3 entries, but X has 60"):
+        make().fit(X, Y, groups=[1, 2, 3])
+
+
+def test_one_pixel_of_a_large_image_is_a_defect():
+    mask = np.zeros((3000, 3000), bool)
+    mask[1000, 2000] = True
+    assert _masks.resize_masks([mask], (32, 32)).sum() == 1
+
+
+def test_images_with_defects_are_drawn_as_often_as_others(data, monkeypatch):
+    X, Y = data[:2]
+    Y = Y & (np.arange(60) % 6 == 0)[:, None, None]
+    seen = []
+    own = LSTMDefectDetector._train_network
+
+    def spy(self, training, *args, chances, **kwargs):
+        seen.append((training, chances))
+        return own(self, training, *args, chances=chances, **kwargs)
+
+    monkeypatch.setattr(LSTMDefectDetector, "_train_network", spy)
+    make(epochs=1, sampling="balanced").fit(X, Y)
+    ((training, chances),) = seen
+    defective = training.y.reshape(len(training.y), -1).any(axis=1)
+    assert 0 < defective.mean() < 0.3
+    assert chances[defective].sum() == pytest.approx(0.5)
+    assert chances.sum() == pytest.approx(1)
+
+
+def test_given_validation(data):
+    X, Y = data[:2]
     model = make(epochs=2).fit(X[:40], Y[:40], X_val=X[40:], Y_val=Y[40:])
     assert len(model.history_["val_loss"]) == 2
     with pytest.raises(ValueError, match="X_val is given without Y_val"):
@@ -517,6 +572,21 @@ BAD = {
     "too few masks": (lambda X, Y: (X, Y[:3]), {}, "Y has 3 masks, but there are 10"),
     "nothing to find": (lambda X, Y: (X, Y * 0), {}, "Y has no positive pixel in any"),
     "NaN": (lambda X, Y: with_value(np.nan), {}, r"X\[3\] has 1 pixels that are NaN"),
+    "beyond float32": (
+        lambda X, Y: with_value(1e300),
+        {},
+        r"X\[3\] has values beyond what float32 can hold",
+    ),
+    "no masks": (
+        lambda X, Y: (X, None),
+        {},
+        "Y must hold a mask for every .* NoneType",
+    ),
+    "a list of labels": (
+        lambda X, Y: (X, [[0] * 20] * 10),
+        {},
+        r"Y\[0\] has the shape \(20,\), .* Labels of windows are one array",
+    ),
     "strings": (lambda X, Y: (["a.png"] * 10, Y), {}, r"X\[0\] is no image but <U5"),
     "flat": (lambda X, Y: (X.reshape(10, -1), Y), {}, "X must hold images, .* shape"),
     "channels": (
@@ -565,5 +635,7 @@ def test_other_things_that_cannot_be_used(data, fitted):
         make(sequencer="rows").fit(*data[:2])
     with pytest.raises(ValueError, match="X holds images of 3 channels, but"):
         fitted.predict(np.zeros((2, 32, 40, 3)))
+    with pytest.raises(ValueError, match="X_val holds images of 3 channels, but"):
+        make().fit(*data[:2], X_val=np.zeros((60, 32, 40, 3)), Y_val=data[1])
     with pytest.raises(ValueError, match="gives a label for every window and no class"):
         LSTMImageClassifier("window_lstm").fit(data[0], np.arange(60) % 2)
