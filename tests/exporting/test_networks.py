@@ -51,13 +51,45 @@ def test_network(case, format, tmp_path):
     params = {"input_noise": 0.1, **params}
     if name != "conv_lstm":
         params["units"] = 4
+    expected, found, _ = converted(case, name, shape, params, format, tmp_path)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    # Training, which goes on in the process that tests, finds Keras as it was.
+    assert keras.layers.LSTM.call.__qualname__ == "LSTM.call"
+
+
+INT8 = {
+    "cnn_lstm": (IMAGE, {"units": 16, "filters": 16}),
+    "cnn": (IMAGE, {"units": 16, "filters": 16}),
+    "lstm_transformer": ((8, 16), {"units": 16}),
+}
+WAYS = [(name, how) for name in INT8 for how in ("onnx", "litert")]
+# Calibrated attention loses more than a test on noise can bound.
+WAYS += [("cnn_lstm", "litert, calibrated"), ("cnn", "litert, calibrated")]
+
+
+@pytest.mark.parametrize(("name", "how"), WAYS)
+def test_network_in_bytes(name, how, tmp_path):
+    shape, params = INT8[name]
+    format, _, calibrated = how.partition(", ")
+    expected, found, in_float = converted(
+        name, name, shape, params, format, tmp_path, "int8", bool(calibrated)
+    )
+    difference = np.abs(found - expected).max()
+    assert 0 < difference < (0.1 if calibrated else 0.03)
+    assert in_float == ({} if calibrated else None)
+
+
+def converted(
+    case, name, shape, params, format, tmp_path, quantize=None, calibrated=False
+):
+    """Return probabilities of a network, those of its file, and what is in float."""
     reading = {}
     if case in ("lstm-scan", "lstm-padded"):
         index_map = PatchSequencer(4, 2).get_index_map(shape[:2])
         if case == "lstm-padded":
             index_map[::2, -3:] = -1
         reading["index_map"] = index_map
-    open_shape = (None, *shape[1:]) if shape is SEQUENCE else shape
+    open_shape = (None, *shape[1:]) if len(shape) == 2 else shape
     recipe = Recipe(
         network=name,
         input_shape=open_shape,
@@ -85,10 +117,8 @@ def test_network(case, format, tmp_path):
         "input_shape": open_shape if format == "onnx" else shape,
         "image_shape": shape,
     }
-    job = Job(plan, format, None, None, json.dumps(metadata), x)
-    convert(job, tmp_path / "file")
+    calibration = x if calibrated else None
+    job = Job(plan, format, quantize, calibration, json.dumps(metadata), x)
+    _, in_float = convert(job, tmp_path / "file")
     found, _ = measure(tmp_path / "file", x)
-    expected = compiled.model.predict(x, verbose=0)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    # Training, which goes on in the process that tests, finds Keras as it was.
-    assert keras.layers.LSTM.call.__qualname__ == "LSTM.call"
+    return compiled.model.predict(x, verbose=0), found, in_float
