@@ -247,7 +247,12 @@ class _ONNXPredictor(ExportedPredictor):
                 str(path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:
-            raise ValueError(f"{str(path)!r} is no ONNX file: {error}") from None
+            hint = ""
+            if zipfile.is_zipfile(path):
+                hint = " sklstm.load reads files of sklstm.save."
+            raise ValueError(
+                f"{str(path)!r} is no ONNX file, or not a whole one: {error}{hint}"
+            ) from None
         metadata = self._session.get_modelmeta().custom_metadata_map
         super().__init__(path, metadata.get(METADATA), n_threads)
         self._input = self._session.get_inputs()[0].name

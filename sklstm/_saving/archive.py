@@ -77,7 +77,10 @@ def seal(parts: dict[str, bytes]) -> bytes:
 def unseal(data: bytes) -> dict[str, bytes]:
     """Return the parts of what `seal` made; see `unpack`."""
     if not data.startswith(b"PK"):
-        raise Refused("is no file of sklstm.save.")
+        raise Refused(
+            "is no file of sklstm.save. (sklstm.load_exported reads those of "
+            "sklstm.export.)"
+        )
     body, checksum = data[:-_N_DIGITS], data[-_N_DIGITS:]
     if not body.endswith(_LABEL) or checksum != _checksum(body):
         raise Refused(
@@ -134,6 +137,8 @@ def write_file(data: bytes, target: Any) -> None:
         target.write(data)
         return
     path = os.fspath(target)
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"path={path!r} is a folder: name the file to write.")
     folder = os.path.dirname(path)
     if folder and not os.path.isdir(folder):
         raise FileNotFoundError(

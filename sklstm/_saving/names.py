@@ -51,6 +51,13 @@ _CLASSES = {
     for module, classes in _SKLEARN.items()
 }
 
+# Scores of the selectors, one of them by default.
+_FUNCTIONS = frozenset(
+    """
+    chi2 f_classif f_regression mutual_info_classif mutual_info_regression r_regression
+    """.split()
+)
+
 # Parameters that name a folder of one machine: what they are to the one who saves, and
 # what a file would ask for.
 FOLDERS = {
@@ -62,6 +69,8 @@ FOLDERS = {
 def qualified_name(value: Any) -> str:
     """Return module and name of a class or function, the public ones if there are."""
     name = getattr(value, "__qualname__", value.__name__)
+    if isinstance(value, np.ufunc):
+        return f"numpy.{name}"
     if name in sklstm.__all__ and getattr(sklstm, name) is value:
         return f"sklstm.{name}"
     for module in _CLASSES:
@@ -88,6 +97,15 @@ def estimator_class(name: str) -> type | None:
         and not issubclass(value, BaseSearchCV)
     )
     return value if allowed else None
+
+
+def function(name: str) -> Any:
+    """Return the function of that public name, None if it is not on the list."""
+    module, _, own = name.rpartition(".")
+    if module == "sklearn.feature_selection" and own in _FUNCTIONS:
+        return getattr(import_module(module), own)
+    value = getattr(np, own, None) if module == "numpy" else None
+    return value if isinstance(value, np.ufunc) else None
 
 
 def numpy_class(name: str) -> type | None:

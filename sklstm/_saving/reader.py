@@ -14,7 +14,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklstm._saving.archive import PLAIN_KINDS, Refused
-from sklstm._saving.names import FOLDERS, estimator_class, numpy_class
+from sklstm._saving.names import FOLDERS, estimator_class, function, numpy_class
 from sklstm.estimators._pool import Lease
 
 
@@ -125,13 +125,15 @@ class Reader:
         return kind or self._refuse(content, "class")
 
     def _function(self, content: str) -> Any:
-        return self._trusted.get(content) or self._refuse(content, "function")
+        found = self._trusted.get(content) or function(content)
+        return found or self._refuse(content, "function")
 
     def _refuse(self, name: str, what: str) -> Any:
         own = name.rpartition(".")[2]
         raise Refused(
-            f"needs the {what} {name!r}, which no file can bring: if you know it and "
-            f"trust it, import it and pass trusted={{{name!r}: {own}}}."
+            f"needs the {what} {name!r}, which is not on the list of what any file "
+            "may name: if you trust it, and whoever made the file, import it and pass "
+            f"trusted={{{name!r}: {own}}}."
         )
 
     def _keras(self, content: Any) -> Any:

@@ -35,6 +35,7 @@ class Writer:
         self.networks: dict[str, bytes] = {}
         self._seen: list[Any] = []
         self._files: list[tuple[Callable, str]] = []  # functions of networks
+        self._functions: dict[str, Callable] = {}
 
     def write(self, value: Any, where: str = "") -> Any:
         """Return plain data; `where` is what messages call the value."""
@@ -153,7 +154,18 @@ class Writer:
                 }
         if not hasattr(value, "__qualname__") and not isinstance(value, np.ufunc):
             raise _cannot_hold(value, where)
-        return {"function": qualified_name(value)}
+        name = qualified_name(value)
+        if "<lambda>" in name:
+            raise TypeError(
+                f"{where} is a lambda, which has no name to give `load` again: define "
+                "it by def."
+            )
+        if self._functions.setdefault(name, value) != value:
+            raise TypeError(
+                f"{where} is one of two functions called {name!r}, which `load` could "
+                "not tell apart: give them names of their own."
+            )
+        return {"function": name}
 
     def _estimator(self, estimator: BaseEstimator, where: str) -> dict[str, Any]:
         kind = type(estimator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from numbers import Integral, Real
 from typing import Any
 
@@ -496,15 +497,25 @@ class LSTMDefectDetector(KerasEstimator):
 
     def _hold_out(self, defective: np.ndarray, seed: Any, groups: Any) -> tuple:
         codes = defective.astype(np.int32)
+        fraction = self.validation_fraction
+        with suppress(ValueError):
+            return stratified_split(codes, fraction, seed, groups)
+        # Images of one kind are too few for both sides. Those without defects may all
+        # be trained on, with their groups.
+        rows = np.flatnonzero(defective)
+        if groups is None:
+            groups = np.arange(len(codes))
         try:
-            return stratified_split(codes, self.validation_fraction, seed, groups)
-        except ValueError as error:
+            _, held_out = stratified_split(codes[rows], fraction, seed, groups[rows])
+        except ValueError:
             raise ValueError(
-                f"validation_fraction={self.validation_fraction} of {len(codes)} "
-                f"images, {codes.sum()} of them with defects, leaves no image of a "
-                "kind to train on or to choose the threshold by: give more images, "
-                "another validation_fraction, or X_val and Y_val to fit."
-            ) from error
+                f"{len(rows)} of {len(codes)} images have defects, of "
+                f"{len(np.unique(groups[rows]))} groups (without groups, every image "
+                "is one): at least two are needed, one to train on and one to choose "
+                "the threshold by. Give more, or X_val and Y_val."
+            ) from None
+        held = np.isin(groups, groups[rows[held_out]])
+        return np.flatnonzero(~held), np.flatnonzero(held)
 
     def _resized(self, images: list[np.ndarray], name: str = "X") -> np.ndarray:
         channels = images[0].shape[2]

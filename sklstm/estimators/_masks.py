@@ -105,6 +105,13 @@ def check_masks(Y: Any, images: list[np.ndarray], name: str = "Y") -> list[np.nd
             "one for each."
         )
     for i, (mask, image) in enumerate(zip(masks, images, strict=True)):
+        if mask.ndim == 0:
+            raise ValueError(
+                f"{name}[{i}] is {mask.item()!r} and no mask, (height, width), of its "
+                "image: one label for an image is what LSTMImageClassifier learns."
+            )
+        if mask.ndim == 3 and mask.shape[2] == 1:
+            mask = masks[i] = mask[..., 0]
         if mask.shape != image.shape[:2]:
             raise ValueError(
                 f"{name}[{i}] has the shape {mask.shape}, but its image is "
@@ -116,9 +123,11 @@ def check_masks(Y: Any, images: list[np.ndarray], name: str = "Y") -> list[np.nd
             if not np.isin(found, (0, 1)).all():
                 some = ", ".join(map(str, found[:4].tolist()))
                 more = ", ..." if len(found) > 4 else ""
+                hint = ""
+                if found[0] == 0 and found[-1] == 255:
+                    hint = " Masks of 0 and 255 become one by mask > 127."
                 raise ValueError(
-                    f"{name}[{i}] has the values {some}{more}: a mask is 0 and 1; "
-                    f"masks of 0 and 255 become one by mask > 127."
+                    f"{name}[{i}] has the values {some}{more}: a mask is 0 and 1.{hint}"
                 )
             masks[i] = mask.astype(bool)
     return masks

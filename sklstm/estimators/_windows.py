@@ -80,13 +80,18 @@ def stem_windows(
         int(step[0]) if len(step) else side
         for step, side in zip(steps, sides, strict=True)
     )
-    uneven = any(len(step) > 1 for step in steps)
-    if uneven or any(length % multiple for length in (*sides, *strides)):
+    multiples = all(side % multiple == 0 for side in sides)
+    if multiples and any(len(step) > 1 for step in steps):
+        raise ValueError(
+            f"stem=True needs windows that fill the image evenly, and those of "
+            f"{sides[0]} x {sides[1]} do not fill {shape[0]} x {shape[1]} pixels: make "
+            "size a multiple of them, or set stem=False."
+        )
+    if not multiples or any(stride % multiple for stride in strides):
         raise ValueError(
             f"stem=True needs windows whose sides and strides are multiples of "
-            f"{multiple} and fill the image; they are {sides[0]} x {sides[1]} at "
-            f"strides of {strides[0]} and {strides[1]} on {shape[0]} x {shape[1]} "
-            "pixels: change sequencer or size, or set stem=False."
+            f"{multiple}; they are {sides[0]} x {sides[1]} at strides of {strides[0]} "
+            f"and {strides[1]}: change sequencer, or set stem=False."
         )
     return sides, strides
 

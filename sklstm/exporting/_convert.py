@@ -67,7 +67,7 @@ def convert(job: Job, path: Path) -> tuple[dict[str, int], dict[str, int] | None
     operators : dict of str to int
         How many of each operator it has.
     in_float : dict of str to int or None
-        Those that calibration left in float; None without calibration.
+        Those that "int8" left in float, see `ExportReport`.
 
     Raises
     ------

@@ -26,6 +26,7 @@ _NEEDS = {
     "saved_model": {},
 }
 _NAMES = {"onnx": "ONNX", "litert": "LiteRT", "saved_model": "a SavedModel"}
+_SUFFIXES = {".onnx": "onnx", ".tflite": "litert"}
 # Samples drawn where none are given.
 _N_DRAWN = 32
 # What rounding never comes to, and a broken file soon does.
@@ -73,7 +74,9 @@ def export(
         have nothing else; ``report.in_float`` names what is not. Without it, only the
         weights are bytes.
     X : array-like, default=None
-        Samples to compare the file with the estimator on. None for 32 random ones.
+        Samples to compare the file with the estimator on. None for those of
+        `calibration`, or else for 32 random ones of the training data's mean and
+        standard deviation, on which a network may decide as it never does on images.
     y : array-like of shape (n,), default=None
         Labels of `X`, to find the accuracy lost.
 
@@ -123,7 +126,8 @@ def export(
                 f"format={format!r} needs {package}, which is not installed: pip "
                 "install 'sklstm[export]'."
             )
-    X = plan.samples(_N_DRAWN) if X is None else X
+    if X is None:
+        X = plan.samples(_N_DRAWN) if calibration is None else calibration
     wanted = estimator.predict_proba(X)
     if y is not None:
         y = column_or_1d(y)
@@ -191,6 +195,12 @@ def _check_parameters(
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"path={str(path)!r} is in a folder that does not exist: make it first."
+        )
+    meant = _SUFFIXES.get(path.suffix.lower(), format)
+    if meant != format:
+        raise ValueError(
+            f"path={str(path)!r} has the suffix of format={meant!r}, but "
+            f"format={format!r}: change one of them."
         )
     if format == "saved_model" and path.exists():
         raise FileExistsError(

@@ -32,7 +32,7 @@ def write(
 ) -> tuple[dict[str, int], dict[str, int] | None]:
     """Write a LiteRT file for one sample at a time.
 
-    Return its operators, and those that calibration left in float.
+    Return its operators, and those that "int8" left in float.
     """
     with tempfile.TemporaryDirectory() as folder, lstm_calls(_composite_lstm):
         # By way of a SavedModel: converted directly, functions are inlined, and with
@@ -53,7 +53,10 @@ def write(
     # After the model itself, where TensorFlow Lite keeps what belongs to it.
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(METADATA_FILE, job.metadata)
-    in_float = _operators(parts, _is_in_float) if job.calibration is not None else None
+    in_float = None
+    if job.quantize is not None:
+        left = _has_floats if job.calibration is None else _computes_in_float
+        in_float = _operators(parts, left)
     return _operators(parts), in_float
 
 
@@ -122,7 +125,15 @@ def _operators(
     return {name: n for name, n in counted.items() if n}
 
 
-def _is_in_float(name: str, graph: Any, operator: Any) -> bool:
+def _has_floats(name: str, graph: Any, operator: Any) -> bool:
+    """Whether it is an LSTM whose weights are no bytes."""
+    ends = [graph.tensors[i] for i in operator.inputs if i >= 0]
+    return name == "UNIDIRECTIONAL_SEQUENCE_LSTM" and all(
+        end.type != schema.TensorType.INT8 for end in ends
+    )
+
+
+def _computes_in_float(name: str, graph: Any, operator: Any) -> bool:
     ends = [graph.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
     return name not in ("QUANTIZE", "DEQUANTIZE") and any(
         end.type == schema.TensorType.FLOAT32 for end in ends

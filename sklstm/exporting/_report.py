@@ -23,8 +23,9 @@ class ExportReport:
     operators : dict of str to int
         How many of each operator the graph has.
     in_float : dict of str to int or None
-        Operators that compute in float although ``calibration`` was given: LiteRT has
-        none on bytes for them. None without calibration.
+        Of ``format="litert"`` with ``quantize="int8"``, the operators left in float:
+        with ``calibration`` those that compute in it, since LiteRT has none on bytes;
+        without, the LSTMs whose weights are not bytes. Otherwise None.
     largest_difference : float
         Largest absolute difference of a probability from the estimator's.
     n_samples : int

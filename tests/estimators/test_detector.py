@@ -510,6 +510,26 @@ def test_one_pixel_of_a_large_image_is_a_defect():
     assert _masks.resize_masks([mask], (32, 32)).sum() == 1
 
 
+@pytest.mark.parametrize("grouped", [False, True])
+def test_few_images_of_a_kind(data, grouped):
+    X, Y = data[:2]
+    groups = np.arange(12) // 2 if grouped else None
+    mostly_defective = np.r_[0:22:2, 1]
+    make(epochs=1).fit(X[mostly_defective], Y[mostly_defective], groups=groups)
+    mostly_clean = np.r_[0:4, 5:20:2]
+    groups = np.r_[0, 1, 2, 2, 3:11] if grouped else None
+    rows, held = make()._hold_out(
+        Y[mostly_clean].any(axis=(1, 2)), np.random.SeedSequence(0), groups
+    )
+    assert sorted([*rows, *held]) == list(range(12))
+    for part in (rows, held):
+        assert Y[mostly_clean[part]].any()
+    if grouped:
+        assert (2 in held) == (3 in held)
+    else:  # all images without defects are trained on
+        assert held.tolist() in ([0], [2])
+
+
 def test_images_with_defects_are_drawn_as_often_as_others(data, monkeypatch):
     X, Y = data[:2]
     Y = Y & (np.arange(60) % 6 == 0)[:, None, None]
@@ -567,7 +587,7 @@ BAD = {
     "masks of 0 and 255": (
         lambda X, Y: (X, Y * np.uint8(255)),
         {},
-        r"Y\[0\] has the values 0, 255: a mask is 0 and 1; masks of 0 and 255 become",
+        r"Y\[0\] has the values 0, 255: a mask is 0 and 1. Masks of 0 and 255 become",
     ),
     "too few masks": (lambda X, Y: (X, Y[:3]), {}, "Y has 3 masks, but there are 10"),
     "nothing to find": (lambda X, Y: (X, Y * 0), {}, "Y has no positive pixel in any"),
@@ -581,6 +601,21 @@ BAD = {
         lambda X, Y: (X, None),
         {},
         "Y must hold a mask for every .* NoneType",
+    ),
+    "a label for each image": (
+        lambda X, Y: (X, [0, 1] * 5),
+        {},
+        r"Y\[0\] is 0 and no mask, .*: one label for an image is what LSTMImageClassif",
+    ),
+    "halves": (
+        lambda X, Y: (X, Y * 0.5),
+        {},
+        r"Y\[0\] has the values 0\.0, 0\.5: a mask is 0 and 1\.$",
+    ),
+    "a size that windows do not fill": (
+        lambda X, Y: (X, Y),
+        {"size": 20},
+        "those of 8 x 8 do not fill 20 x 20 pixels: make size a multiple",
     ),
     "a list of labels": (
         lambda X, Y: (X, [[0] * 20] * 10),
@@ -606,10 +641,10 @@ BAD = {
         {"sequencer": PatchSequencer(8, 8, "snake")},
         "sequencer must read windows on a grid, row by row",
     ),
-    "one kind of image to hold out": (
-        lambda X, Y: (X[:3], Y[:3]),
+    "one image with a defect": (
+        lambda X, Y: (X[:2], Y[:2]),
         {},
-        "leaves no image of a kind to train on or to choose the threshold by",
+        "1 of 2 images have defects, of 1 groups .*: at least two are needed",
     ),
 }
 

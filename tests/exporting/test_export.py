@@ -135,6 +135,8 @@ def test_int8(format, pipeline, few_digits, tmp_path, at_home):
         assert report.operators["QUANTIZE"] == 1
         assert report.in_float == {}
         assert "in float: none" in repr(report)
+    elif format == "litert":
+        assert report.in_float == {}  # no LSTM
     else:
         assert report.in_float is None
 
@@ -320,6 +322,8 @@ def test_paths(pipeline, tmp_path):
         export(pipeline, tmp_path / "missing" / "a.onnx")
     with pytest.raises(IsADirectoryError, match="name the file to write"):
         export(pipeline, tmp_path)
+    with pytest.raises(ValueError, match="the suffix of format='litert', but format"):
+        export(pipeline, tmp_path / "a.tflite")
 
 
 def test_a_package_is_missing(pipeline, tmp_path, monkeypatch):
@@ -388,6 +392,26 @@ def test_calibration_that_leaves_floats(few_digits, tmp_path, at_home):
     )
     assert report.in_float == {"NEG": 1}  # of the normalization, twice its mean
     assert "in float: 1 NEG" in repr(report)
+
+
+def test_lstms_that_litert_leaves_in_float(few_digits, tmp_path, at_home):
+    images, names = few_digits
+    classifier = LSTMImageClassifier(
+        units=16, embedding="pixel", network__embedding_units=16, epochs=1
+    ).fit(images, names)  # 256 vectors of 16 become bytes
+    how = {"format": "litert", "quantize": "int8"}
+    report = export(classifier, tmp_path / "a", **how)
+    assert report.in_float == {"UNIDIRECTIONAL_SEQUENCE_LSTM": 2}
+
+
+def test_compared_on_the_calibration_where_there_is_no_x(
+    pipeline, few_digits, tmp_path, at_home
+):
+    images, _ = few_digits
+    how = {"format": "litert", "quantize": "int8", "calibration": images[:50]}
+    report = export(pipeline, tmp_path / "a", **how)
+    assert report.n_samples == 50
+    assert report.largest_difference < 0.2
 
 
 def test_int8_that_leaves_an_lstm_in_float(pipeline, tmp_path, at_home, monkeypatch):

@@ -76,7 +76,11 @@ def test_network_in_bytes(name, how, tmp_path):
     )
     difference = np.abs(found - expected).max()
     assert 0 < difference < (0.1 if calibrated else 0.03)
-    assert in_float == ({} if calibrated else None)
+    if format == "onnx":
+        assert in_float is None
+    else:  # small LSTMs stay in float, unless calibrated
+        left = set() if calibrated else {"UNIDIRECTIONAL_SEQUENCE_LSTM"}
+        assert set(in_float) <= left
 
 
 def converted(
