@@ -447,6 +447,13 @@ def test_a_network_that_came_with_a_file(sequences, tmp_path, at_home):
     check(again, X, tmp_path / "a.onnx")
 
 
+def test_no_weights_are_there_twice(sequences, tmp_path, at_home):
+    # The products of attention also ask weights for their shape.
+    classifier = LSTMImageClassifier("lstm_transformer", units=32, epochs=1)
+    report = export(classifier.fit(*sequences), tmp_path / "a.onnx")
+    assert report.size_after < 1.1 * report.size_before
+
+
 def test_half_precision(sequences, tmp_path, at_home):
     X, y = sequences
     classifier = tiny(dtype_policy="mixed_bfloat16").fit(X, y)
