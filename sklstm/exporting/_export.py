@@ -128,16 +128,17 @@ def export(
             )
     if X is None:
         X = plan.samples(_N_DRAWN) if calibration is None else calibration
+    elif calibration is not None:
+        estimator.predict_proba(calibration)  # refuses what it does not take
     wanted = estimator.predict_proba(X)
     if y is not None:
         y = column_or_1d(y)
-    if y is not None and len(y) != len(wanted):
-        raise ValueError(
-            f"y has {len(y)} labels, but X has {len(wanted)} samples: give one for "
-            "each."
-        )
+        if len(y) != len(wanted):
+            raise ValueError(
+                f"y has {len(y)} labels, but X has {len(wanted)} samples: give one for "
+                "each."
+            )
     if calibration is not None:
-        estimator.predict_proba(calibration)  # refuses what it does not take
         calibration = _as_input(calibration, plan)
     job = Job(
         plan,
@@ -223,14 +224,15 @@ def _metadata(plan: Plan, format: str) -> str:
     input_shape = plan.input_shape
     if format == "litert":
         input_shape = plan.fixed_input_shape
-    facts = {
-        "sklstm": __version__,
-        "classes": plan.classes.tolist(),
-        "dtype": dtype.str,
-        "input_shape": input_shape,
-        "image_shape": plan.image_shape,
-    }
-    return json.dumps(facts)
+    return json.dumps(
+        {
+            "sklstm": __version__,
+            "classes": plan.classes.tolist(),
+            "dtype": dtype.str,
+            "input_shape": input_shape,
+            "image_shape": plan.image_shape,
+        }
+    )
 
 
 def _write_job(job: Job, folder: Path) -> None:
