@@ -55,7 +55,7 @@ def write(
         archive.writestr(METADATA_FILE, job.metadata)
     in_float = None
     if job.quantize is not None:
-        left = _has_floats if job.calibration is None else _computes_in_float
+        left = _is_lstm_in_float if job.calibration is None else _computes_in_float
         in_float = _operators(parts, left)
     return _operators(parts), in_float
 
@@ -125,8 +125,7 @@ def _operators(
     return {name: n for name, n in counted.items() if n}
 
 
-def _has_floats(name: str, graph: Any, operator: Any) -> bool:
-    """Whether it is an LSTM whose weights are no bytes."""
+def _is_lstm_in_float(name: str, graph: Any, operator: Any) -> bool:
     ends = [graph.tensors[i] for i in operator.inputs if i >= 0]
     return name == "UNIDIRECTIONAL_SEQUENCE_LSTM" and all(
         end.type != schema.TensorType.INT8 for end in ends

@@ -52,7 +52,11 @@ def simplify(graph: onnx.GraphProto) -> None:
                 if i < len(node.input) and is_zero(node.input[i]):
                     node.input[i] = ""
             _halve_bias(graph, node, constants)
-        elif node.op_type == "Shape" and node.input[0] in constants:
+        elif (
+            node.op_type == "Shape"
+            and not node.attribute  # of all axes
+            and node.input[0] in constants
+        ):
             # Weights must not be kept for their shape alone.
             dims = np.array(constants[node.input[0]].dims, np.int64)
             graph.initializer.append(numpy_helper.from_array(dims, node.output[0]))
