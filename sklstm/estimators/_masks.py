@@ -45,7 +45,8 @@ def check_images(X: Any, name: str = "X") -> list[np.ndarray]:
                 f"{name}[{i}] has {bad} pixels that are NaN or infinite: replace them "
                 "or leave the image out."
             )
-        if image.dtype.kind == "f" and np.abs(image).max() > np.finfo(np.float32).max:
+        wide = image.dtype.kind == "f" and image.itemsize > 4
+        if wide and max(image.max(), -image.min()) > np.finfo(np.float32).max:
             raise ValueError(
                 f"{name}[{i}] has values beyond what float32 can hold (3.4e38): scale "
                 "it first."
