@@ -38,6 +38,23 @@ def data_dir():
     return folder
 
 
+@pytest.fixture
+def group_splits(monkeypatch):
+    """Of every split by groups inside a fit, the groups of either side."""
+    from sklstm.estimators import _labels
+
+    seen = []
+    own = _labels._split_groups
+
+    def spy(codes, fraction, groups, state):
+        train, watched = own(codes, fraction, groups, state)
+        seen.append((set(groups[train]), set(groups[watched])))
+        return train, watched
+
+    monkeypatch.setattr(_labels, "_split_groups", spy)
+    return seen
+
+
 @pytest.fixture(scope="session")
 def plates():
     """Noisy plates (n, 16, 24), float32, and masks: half of them have a dark spot."""

@@ -20,7 +20,7 @@ from sklstm import (
     PatchSequencer,
     RowSequencer,
 )
-from sklstm.estimators import _labels, _masks, _windows, clear_pool
+from sklstm.estimators import _masks, _windows, clear_pool
 from sklstm.estimators._pool import POOL
 from sklstm.networks import (
     LocalContrast,
@@ -484,21 +484,13 @@ def test_a_monitor_of_scikit_learn_scores_epochs(data):
     assert all(0 <= score <= 1 for score in scores)
 
 
-def test_groups_stay_together_where_the_threshold_is_chosen(data, monkeypatch):
+def test_groups_stay_together_where_the_threshold_is_chosen(data, group_splits):
     X, Y = data[:2]
-    groups, seen = np.arange(60) // 6, []
-    own = _labels._split_groups
-
-    def spy(codes, fraction, groups, state):
-        kept, held_out = own(codes, fraction, groups, state)
-        seen.append((groups[kept], groups[held_out]))
-        return kept, held_out
-
-    monkeypatch.setattr(_labels, "_split_groups", spy)
+    groups = np.arange(60) // 6
     model = make(epochs=1).fit(X, Y, groups=groups)
-    ((kept, held_out),) = seen
-    assert set(kept).isdisjoint(held_out)
-    assert set(kept) | set(held_out) == set(groups)
+    ((kept, held_out),) = group_splits
+    assert kept.isdisjoint(held_out)
+    assert kept | held_out == set(groups)
     assert "val_loss" not in model.history_
     with pytest.raises(ValueError, match="groups has 3 entries, but X has 60"):
         make().fit(X, Y, groups=[1, 2, 3])
