@@ -26,7 +26,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
-from sklstm import LSTMDefectDetector
+from sklstm import LSTMDefectDetector, PatchSequencer
 from sklstm.estimators._windows import best_threshold
 
 SIZE = 128
@@ -222,13 +222,15 @@ class Forest:
 
     def fit(self, X, Y, X_val, Y_val):
         from sklstm.estimators._masks import resize_masks
+        from sklstm.networks import WindowLoss
 
         self.n_weights = 0
 
         # The labels of the detector's windows, and its weight of a defect on average.
-        y = resize_masks(Y, (SIZE, SIZE)).reshape(-1, GRID, 8, GRID, 8)
-        y = y.mean(axis=(2, 4)).reshape(len(Y), -1) / 255
-        y = y >= np.clip(y.max(axis=1, keepdims=True), 1e-6, 0.1)
+        index_map = PatchSequencer(8, 8).get_index_map((SIZE, SIZE))
+        loss = WindowLoss((GRID, GRID), index_map, coverage=0.1)
+        y = np.asarray(loss.labels(resize_masks(Y, (SIZE, SIZE))))
+        y = y.reshape(len(Y), -1) > 0
         features = self._features(X)
         rng = np.random.default_rng(self.seed)
         n_none = min(150_000, np.count_nonzero(~y))
