@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from numbers import Integral
 from typing import Any
 
@@ -96,7 +96,8 @@ def validate_images(
         image_shape = getattr(estimator, "image_shape_", image_shape)
     X = as_array(X)
     flat = is_flat(X)
-    with unchanged_on_error(estimator):
+    # Without `reset` nothing is set, and other threads may use the estimator.
+    with unchanged_on_error(estimator) if reset else nullcontext():
         if not reset and isinstance(X, np.ndarray):
             _check_not_one_image(estimator, X, volumes)
         if not flat:
@@ -230,12 +231,16 @@ def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
     ...     hasattr(estimator, "n_steps_")
     False
     """
-    before = vars(estimator).copy()
+    attributes = vars(estimator)
+    before = attributes.copy()
     try:
         yield
     except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
+        # Another thread may read the estimator meanwhile: what it had before must never
+        # be missing, so the attributes are not cleared first.
+        attributes.update(before)
+        for name in attributes.keys() - before.keys():
+            attributes.pop(name, None)
         raise
 
 

@@ -1,4 +1,5 @@
 import re
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -322,3 +323,34 @@ def test_unchanged_on_error():
     with unchanged_on_error(model):
         change()
     assert vars(model) == {"kept_": 3, "new_": 4}
+
+
+def test_other_threads_see_all_attributes_while_they_are_put_back():
+    class Value:
+        """Something whose end can be watched."""
+
+    model = Model()
+    model.kept_ = 1
+    seen = []
+
+    def watched():
+        value = Value()
+        # Runs at the moment at which the new attribute is taken away.
+        weakref.finalize(value, lambda: seen.append(dict(vars(model))))
+        return value
+
+    with pytest.raises(ValueError), unchanged_on_error(model):  # noqa: PT012
+        model.new_ = watched()
+        raise ValueError
+    assert len(seen) == 1
+    assert seen[0]["kept_"] == 1
+
+
+def test_a_check_without_reset_does_not_touch_the_estimator(monkeypatch):
+    model = fitted((6, 6))
+    before = vars(model).copy()
+    monkeypatch.setattr("sklstm.images.unchanged_on_error", None)
+    assert validate_images(model, np.zeros((2, 6, 6)), reset=False).shape == (2, 6, 6)
+    with pytest.raises(ValueError, match="fitted on images of"):
+        validate_images(model, np.zeros((2, 6, 7)), reset=False)
+    assert vars(model) == before
