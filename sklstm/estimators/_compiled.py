@@ -15,8 +15,8 @@ from sklstm._keras import keras
 import numpy as np
 
 from sklstm.estimators._optimizer import optimizer_class, scheduled
+from sklstm.estimators._scaling import measure
 from sklstm.estimators._scikeras import build_model
-from sklstm.images import batches
 from sklstm.networks import (
     HyperDropout,
     HyperNoise,
@@ -273,22 +273,19 @@ class CompiledNetwork:
                 layer.l2.assign(l2)
 
     def standardize(self, x: np.ndarray) -> None:
-        """Fit the network's own scaling of its input to training data."""
+        """Fit the network's own scaling of its input to training data.
+
+        A scan inside counts: a pixel weighs as much as in the sequences that a
+        sequencer before the network would make.
+        """
         layers = _all_layers(self.model)
         scaling = [layer for layer in layers if isinstance(layer, Standardize)]
         if scaling:
-            # By parts: bytes would make eight times their size in float64.
-            parts = list(batches(len(x), 8 * x[0].size))
-            mean = sum(float(x[part].sum(dtype="float64")) for part in parts) / x.size
-            square, ends = 0.0, []
-            for part in parts:
-                values = x[part].astype("float64")
-                ends += [values.min(), values.max()]
-                square += float(np.square(values - mean).sum())
-            scale = (square / x.size) ** 0.5 or 1.0
+            found = measure(x, self.recipe.reading_params.get("index_map"))
             for layer in scaling:
-                layer.set(mean, scale)
-            low, high = ((end - mean) / scale for end in (min(ends), max(ends)))
+                layer.set(found.mean, found.scale)
+            ends = (found.low, found.high)
+            low, high = ((end - found.mean) / found.scale for end in ends)
             for layer in layers:
                 if isinstance(layer, PixelEmbedding):
                     layer.set(low, high)

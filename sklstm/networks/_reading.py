@@ -1,7 +1,9 @@
-"""How a network reads its input: augmentation, scaling, noise, scan.
+"""How a network reads its input: augmentation, scan, scaling, noise.
 
 All of it is in the graph, batch by batch: overlapping patches of a whole data set
-never exist in memory, and what training does to images is done before the scan.
+never exist in memory, and images are augmented before the scan. Scaling and noise
+come after it, as they do where a sequencer stands before the network: both ways give
+the same numbers.
 """
 
 import base64
@@ -71,7 +73,8 @@ def read_input(
     standardize : bool
         Subtract the mean and divide by the standard deviation of the training data.
     contrast : tuple of int or None
-        Of images: go on with what `LocalContrast` makes of them.
+        Surroundings for `LocalContrast`, which needs whole images: the scan then comes
+        last.
 
     Returns
     -------
@@ -86,14 +89,17 @@ def read_input(
     augment = make_augmentation(augmentation)
     if augment is not None:
         x = augment(x)
+    scan = None if index_map is None else Scan(index_map, name="scan")
+    if scan is not None and contrast is None:
+        x = scan(x)
     if standardize:
         x = Standardize(name="standardize")(x)
     if contrast is not None:
         x = LocalContrast(contrast, name="contrast")(x)
     if input_noise > 0:
         x = HyperNoise(input_noise, name="input_noise")(x)
-    if index_map is not None:
-        x = Scan(index_map, name="scan")(x)
+    if scan is not None and contrast is not None:
+        x = scan(x)
     return inputs, x
 
 
@@ -103,7 +109,8 @@ class Scan(keras.layers.Layer):
 
     Takes (n, height, width, channels) or (n, depth, height, width, channels), gives
     (n, n_steps, n_pixels_per_step * channels): to the bit what `transform` of the
-    sequencer gives that made the map.
+    sequencer gives that made the map, and of the dtype of the images, also under a
+    mixed policy.
 
     Parameters
     ----------
@@ -115,7 +122,8 @@ class Scan(keras.layers.Layer):
     """
 
     def __init__(self, index_map: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        # Under a mixed policy: half precision would round pixels before they are small.
+        super().__init__(**{"autocast": False, **kwargs})
         if isinstance(index_map, dict):
             index_map = unpack_map(index_map)
         self.index_map = np.asarray(index_map, np.int32)
@@ -147,6 +155,9 @@ class Scan(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         n_steps, per_step = self.index_map.shape
         return (input_shape[0], n_steps, per_step * input_shape[-1])
+
+    def compute_output_spec(self, images: Any) -> Any:
+        return keras.KerasTensor(self.compute_output_shape(images.shape), images.dtype)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "index_map": pack_map(self.index_map)}

@@ -69,12 +69,15 @@ def assert_same(a, b, X):
 # --- a sequencer inside -------------------------------------------------------------
 
 
-def test_rows_inside_are_rows_before(data):
+@pytest.mark.parametrize("dtype", ["float64", "uint8"])
+def test_a_scan_inside_predicts_as_the_scan_before(data, dtype):
     X, y = data
+    X = X.astype(dtype)
     params = {"input_noise": 0.4, "dropout": 0.3, "early_stopping": True}
     params["validation_fraction"] = 0.3
-    inside = make(**params, **ROWS).fit(X, y)
-    before = make_pipeline(RowSequencer(), make(**params)).fit(X, y)
+    sequencer = PatchSequencer(4, 2)  # windows overlap
+    inside = make(**params, sequencer=sequencer).fit(X, y)
+    before = make_pipeline(sequencer, make(**params)).fit(X, y)
     np.testing.assert_array_equal(inside.predict_proba(X), before.predict_proba(X))
     assert inside.history_ == before[-1].history_
     assert inside.image_shape_ == (8, 8)
