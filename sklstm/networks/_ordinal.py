@@ -34,6 +34,8 @@ class CumulativeLink(keras.layers.Layer):
     ) -> None:
         # Single precision whatever the policy: differences of probabilities are small.
         super().__init__(**{"dtype": "float32", **kwargs})
+        if n_classes < 2:
+            raise ValueError(f"n_classes={n_classes!r} must be at least 2.")
         self.n_classes = n_classes
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from sklstm._keras import keras
 
-from sklstm.networks._crf import CRFLoss
+from sklstm.networks._crf import chain_losses
+from sklstm.networks._label_checks import known_shape, known_values, one_or_nan
 from sklstm.networks._reading import Scan, pack_map
 from sklstm.networks._window_lstm import grid_to_lines, split_outputs
 
@@ -53,7 +54,6 @@ class WindowLoss(keras.losses.Loss):
         self.coverage = coverage
         self.positive_weight = positive_weight
         self.gamma = gamma
-        self._crf = CRFLoss()
 
     def labels(self, y_true: Any) -> Any:
         """Return (n, down, across) of zeros and ones.
@@ -66,10 +66,18 @@ class WindowLoss(keras.losses.Loss):
         Returns
         -------
         tensor of float32
-            The label of every window.
+            The label of every window. Inside a graph, NaN for all windows of an image
+            with values that are not from 0 to 255.
+
+        Raises
+        ------
+        ValueError
+            If the targets have another shape or, outside of a graph, other values.
         """
         ops = keras.ops
         y = ops.cast(y_true, "float32") / 255
+        self._check_shape(y)
+        right = _in_range(y)
         if self.scan is not None:
             y = ops.mean(self.scan(y[..., None]), axis=-1)
         y = ops.reshape(y, (-1, *self.grid))
@@ -77,7 +85,22 @@ class WindowLoss(keras.losses.Loss):
         most = ops.max(y, axis=(1, 2), keepdims=True)
         # A hair less: 64 pixels of 8 bits do not sum up exactly.
         enough = ops.maximum(ops.minimum(self.coverage, most) - 1e-4, 1e-6)
-        return ops.cast(y >= enough, "float32")
+        right = one_or_nan(right, "float32")[:, None, None]
+        return ops.cast(y >= enough, "float32") * right
+
+    def _check_shape(self, y: Any) -> None:
+        shape = known_shape(y)
+        if shape is None or None in shape[1:]:
+            return
+        n_values = math.prod(shape[1:])
+        if self.scan is None:
+            fits = n_values == math.prod(self.grid)
+            expected = f"labels of {self.grid[0]} x {self.grid[1]} windows"
+        else:
+            fits = len(shape) == 3 and n_values > self.scan.index_map.max()
+            expected = "masks (n, height, width) of the images that are scanned"
+        if not fits:
+            raise ValueError(f"y_true of shape {shape} must be {expected}.")
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of every image.
@@ -108,7 +131,7 @@ class WindowLoss(keras.losses.Loss):
         for axis, potentials in chains.items():
             # A line with a defect counts as its windows do.
             lines = grid_to_lines(ops.stack([labels, labels * weight], axis=-1), axis)
-            chain = self._crf.call(lines[..., 0], potentials)
+            chain = chain_losses(potentials, ops.cast(lines[..., 0], "int32"))
             most = ops.max(lines, axis=1)  # 1 and the weight, or 0 and 0
             chain = chain * (1 - most[..., 0] + most[..., 1])
             chain = ops.mean(ops.reshape(chain, (ops.shape(loss)[0], -1)), axis=1)
@@ -133,3 +156,17 @@ class WindowLoss(keras.losses.Loss):
             "positive_weight": self.positive_weight,
             "gamma": self.gamma,
         }
+
+
+def _in_range(y: Any) -> Any:
+    """Return (n,): whether all targets of an image are from 0 to 1."""
+    ops = keras.ops
+    right = ops.logical_and(y >= 0, y <= 1)
+    right = ops.all(right, axis=tuple(range(1, len(y.shape))))
+    known = known_values(right)
+    if known is not None and not known.all():
+        raise ValueError(
+            f"y_true[{known.argmin()}] has values that are not from 0 to 255: a target "
+            "is 0 where nothing is defective and 255 where all is."
+        )
+    return right

@@ -294,6 +294,26 @@ def test_loss_by_hand():
     assert again.get_config() == loss.get_config()
 
 
+def test_window_loss_refuses_what_is_no_target():
+    import tensorflow as tf
+
+    scores = np.zeros((2, 1, 2, 1), "float32")
+    loss = WindowLoss((1, 2))
+    graph = tf.function(loss.call, reduce_retracing=True)
+    for wrong in (256.0, -1.0, np.nan):
+        targets = np.array([[0, 255], [0, wrong]], "float32")
+        with pytest.raises(ValueError, match=r"y_true\[1\] has values that are not"):
+            loss.call(targets, scores)
+        found = graph(tf.constant(targets), scores).numpy()
+        assert np.isfinite(found[0])
+        assert np.isnan(found[1])
+    with pytest.raises(ValueError, match=r"shape \(2, 4\) must be labels of 1 x 2 win"):
+        loss.call(np.zeros((2, 4)), scores)
+    of_masks = WindowLoss((1, 2), PatchSequencer(2, 2).get_index_map((2, 4)))
+    with pytest.raises(ValueError, match="must be masks"):
+        of_masks.call(np.zeros((2, 1, 4)), scores)
+
+
 def test_balanced_weights_are_those_of_an_image():
     loss = WindowLoss((2, 5), positive_weight="balanced")
     labels = np.zeros((3, 10), "uint8")

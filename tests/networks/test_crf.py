@@ -14,6 +14,9 @@ from sklstm.networks.initialize import initialize
 
 BACKEND = keras.backend.backend()
 LENGTHS = (6, 1, 3, 2, 5, 4)
+tensorflow_only = pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="other backends know all shapes"
+)
 
 
 def compiled(function):
@@ -430,6 +433,103 @@ def test_half_precision_ends_where_the_chain_begins():
     assert {w.dtype for w in half.weights} == {"float32"}
 
 
+WRONG_LABELS = {
+    "above": ([[0, 1, 1], [0, 2, 1]], "labels hold 2"),
+    "below": ([[0, 1, 1], [0, -1, 1]], "labels hold -1"),
+    "in between": ([[0, 1, 1], [0, 0.5, 1]], r"labels hold 0\.5"),
+    "missing": ([[0, 1, 1], [0, np.nan, 1]], "labels hold nan"),
+    "far above": ([[0, 1, 1], [0, 2**32, 1]], "labels hold 4294967296"),
+}
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("case", WRONG_LABELS)
+def test_what_is_no_label_is_refused(case):
+    labels, message = WRONG_LABELS[case]
+    potentials = keras.ops.zeros((2, 3, 2, 2))
+    for function in (
+        lambda: networks.log_likelihood(potentials, labels),
+        lambda: networks.path_score(potentials, labels),
+        lambda: CRFLoss()(np.array(labels), potentials),
+    ):
+        with pytest.raises(ValueError, match=message):
+            function()
+
+
+@pytest.mark.backend
+@pytest.mark.skipif(BACKEND == "torch", reason="PyTorch makes no graph")
+def test_what_is_no_label_makes_nan_in_a_graph():
+    if BACKEND == "jax":
+        import jax
+
+        loss = jax.jit(CRFLoss(reduction=None))
+    else:
+        import tensorflow as tf
+
+        loss = tf.function(CRFLoss(reduction=None), reduce_retracing=True)
+    potentials = crf(2)(numbers(2, 3, 2))
+    wrong = np.array([labels for labels, _ in WRONG_LABELS.values()], "float32")
+    for labels in wrong:
+        found = to_numpy(loss(keras.ops.convert_to_tensor(labels), potentials))
+        assert np.isfinite(found[0])
+        assert np.isnan(found[1])
+
+
+@tensorflow_only
+def test_training_on_what_is_no_label_is_a_loss_of_nan():
+    inputs = keras.Input((3, 2))
+    model = keras.Model(inputs, LinearChainCRF()(keras.layers.Dense(2)(inputs)))
+    model.compile("sgd", CRFLoss())
+    history = model.fit(numbers(2, 3, 2), np.full((2, 3), 2), verbose=0).history
+    assert np.isnan(history["loss"][-1])
+    # Nothing that was learned from it can be taken for something.
+    assert all(np.isnan(to_numpy(w)).all() for w in model.layers[-1].weights)
+
+
+@pytest.mark.backend
+def test_labels_that_a_mask_leaves_out_may_be_anything():
+    mask = mask_of((4, 2, 0))
+    potentials = crf(2)(numbers(3, 4, 2), mask=mask)
+    labels = some_labels(3, 4, 2)
+    expected = to_numpy(log_likelihood(potentials, labels))
+    for anything in (-1, 7, np.nan):
+        filled = np.where(mask, labels, anything)
+        np.testing.assert_array_equal(
+            to_numpy(log_likelihood(potentials, filled)), expected
+        )
+
+
+def test_labels_and_potentials_of_another_shape_are_refused():
+    potentials = keras.ops.zeros((2, 3, 2, 2))
+    for shape in ((2, 3, 1), (2, 3, 2), (2, 4), (3, 3), (2,)):
+        with pytest.raises(
+            ValueError, match=r"labels of shape .* \(n, n_steps\), a num"
+        ):
+            networks.log_likelihood(potentials, np.zeros(shape, int))
+    with pytest.raises(ValueError, match="labels are <U1, but must be whole numbers"):
+        networks.path_score(potentials, np.full((2, 3), "a"))
+    for function in (networks.marginals, networks.viterbi, networks.log_partition):
+        with pytest.raises(ValueError, match=r"potentials of shape .* LinearChainCRF"):
+            function(keras.ops.zeros((2, 3, 2)))
+    with pytest.raises(ValueError, match=r"shift of shape \(2, 1\) must be"):
+        shift_labels(potentials, np.ones((2, 1)))
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("mask", [[False, True, True], [True, False, True]])
+def test_chains_that_are_not_filled_up_at_the_right_are_refused(mask):
+    with pytest.raises(ValueError, match="mask leaves out steps of chain 1 before"):
+        crf(2)(numbers(2, 3, 2), mask=np.array([[True, True, False], mask]))
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        layer = crf(2)
+        graph = tf.function(lambda x, mask: layer(x, mask=mask))
+        found = graph(numbers(2, 3, 2), tf.constant([[True, True, False], mask]))
+        assert np.isfinite(found[0]).all()
+        assert np.isnan(found[1]).all()
+
+
 def test_wrong_emissions():
     for shape in ((None, 2), (None, 5, 1), (None, 5, None)):
         with pytest.raises(ValueError, match="with at least two labels"):
@@ -471,10 +571,6 @@ def test_learns_what_the_labels_of_neighbours_say():
 
 
 # --- in TensorFlow's graphs ---------------------------------------------------------
-
-tensorflow_only = pytest.mark.skipif(
-    BACKEND != "tensorflow", reason="other backends know all shapes"
-)
 
 
 @tensorflow_only

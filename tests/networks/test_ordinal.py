@@ -90,3 +90,8 @@ def test_half_precision_ends_in_single():
     found = predict(model, np.ones((1, 2, 3)))
     assert found.dtype == np.float32
     assert found.sum() == pytest.approx(1)
+
+
+def test_one_class_has_no_order():
+    with pytest.raises(ValueError, match="n_classes=1 must be at least 2"):
+        CumulativeLink(1)
