@@ -459,8 +459,8 @@ def _checked_labels(labels: Any, potentials: Any) -> tuple[Any, Any]:
     )
     is_label = ops.logical_and(y >= 0, y < n_labels)
     is_label = ops.logical_and(is_label, ops.equal(y, ops.round(y)))
-    is_label = ops.logical_or(is_label, ops.logical_not(_counts(potentials)))
-    wrong = known_values(ops.logical_not(is_label))
+    fine = ops.logical_or(is_label, ops.logical_not(_counts(potentials)))
+    wrong = known_values(ops.logical_not(fine))
     if values is not None and wrong is not None and wrong.any():
         found = ", ".join(map(str, np.unique(values[wrong])[:4].tolist()))
         raise ValueError(
@@ -468,8 +468,8 @@ def _checked_labels(labels: Any, potentials: Any) -> tuple[Any, Any]:
             f"must be whole numbers from 0 to {n_labels - 1} at all steps that the "
             "mask does not leave out."
         )
-    y = ops.where(is_label, y, 0.0)
-    right = one_or_nan(ops.all(is_label, axis=1), potentials.dtype)
+    y = ops.where(is_label, y, 0.0)  # not every backend takes others, to ignore them
+    right = one_or_nan(ops.all(fine, axis=1), potentials.dtype)
     return ops.cast(y, "int32"), right
 
 
