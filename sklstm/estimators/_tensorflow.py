@@ -5,6 +5,7 @@ call of one traced function: batches are gathered by a shuffled index, each goes
 through Keras' own `train_step`, and Python is asked again when the epoch is over.
 """
 
+import functools
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,10 +15,14 @@ from sklstm._keras import keras
 import numpy as np
 import tensorflow as tf
 
-# Private: what is public can turn determinism on and never off.
+# Private: what is public can turn determinism on and never off, and sets the options
+# of a call for the whole process.
+from tensorflow.python.eager import context as eager_context
 from tensorflow.python.framework import config
 
 from sklstm.estimators._samples import AT_ONCE
+from sklstm.networks import FusedLSTM
+from sklstm.networks._fused_lstm import batches_of
 
 # Samples that are filled up to: the kernels take so many rows at a time.
 _VECTOR = 8
@@ -78,9 +83,6 @@ class GraphEngine:
         order = tf.TensorSpec((None,), "int32")
         size = tf.TensorSpec((), "int32")
 
-        @tf.function(
-            input_signature=[samples, targets, weights, order, size], autograph=False
-        )
         def train_epoch(x: Any, y: Any, w: Any, order: Any, size: Any) -> dict:
             def step(indices: Any) -> None:
                 batch = _gather(indices, x, y, w)
@@ -91,9 +93,6 @@ class GraphEngine:
             _for_each_batch(step, order, size)
             return model.get_metrics_result()
 
-        @tf.function(
-            input_signature=[samples, targets, weights, order, size], autograph=False
-        )
         def evaluate(x: Any, y: Any, w: Any, order: Any, size: Any) -> dict:
             def step(indices: Any) -> None:
                 model.test_step(_gather(indices, x, y, w))
@@ -109,9 +108,10 @@ class GraphEngine:
         def reset_metrics() -> None:
             model.reset_metrics()
 
+        signature = [samples, targets, weights, order, size]
         self._reset_metrics = reset_metrics
-        self._train_epoch = train_epoch
-        self._evaluate = evaluate
+        self._train_epoch = _PerChoice(train_epoch, signature, model)
+        self._evaluate = _PerChoice(evaluate, signature, model)
         self._predict = predict
 
     def load(self, x: np.ndarray, y: np.ndarray, w: np.ndarray) -> tuple:
@@ -130,7 +130,7 @@ class GraphEngine:
         return self._run(self._evaluate, data, order, batch_size)
 
     def _run(
-        self, function: Any, data: tuple, order: np.ndarray, batch_size: int
+        self, function: "_PerChoice", data: tuple, order: np.ndarray, batch_size: int
     ) -> dict:
         """Go through the samples in the given order; return the metrics."""
         _call(self._reset_metrics)
@@ -138,8 +138,10 @@ class GraphEngine:
         parts: Iterable[tuple] = [(data, order)]
         if not tf.is_tensor(data[0]):
             parts = _in_parts(data, order, batch_size)
-        for part, rows in parts:
-            logs = _call(function, *part, tf.constant(rows, tf.int32), size)
+        traced = function.for_batches_of(batch_size)
+        with batches_of(batch_size):
+            for part, rows in parts:
+                logs = _call(traced, *part, tf.constant(rows, tf.int32), size)
         return {name: float(value) for name, value in logs.items()}
 
     def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
@@ -158,6 +160,37 @@ class GraphEngine:
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
 
+class _PerChoice:
+    """A function of batches, traced for each way that LSTM layers choose to compute.
+
+    Parameters
+    ----------
+    function : callable
+        What is traced.
+    signature : list of tf.TensorSpec
+        Of its arguments.
+    model : keras.Model
+        The network that it calls.
+    """
+
+    def __init__(self, function: Any, signature: list, model: keras.Model) -> None:
+        self._function = function
+        self._signature = signature
+        self._layers = [
+            layer for layer in model._flatten_layers() if isinstance(layer, FusedLSTM)
+        ]
+        self.traced: dict[tuple, Any] = {}
+
+    def for_batches_of(self, batch_size: int) -> Any:
+        """Return the `tf.function` for batches of a size."""
+        choice = tuple(layer.fuses(batch_size) for layer in self._layers)
+        if choice not in self.traced:
+            self.traced[choice] = tf.function(
+                self._function, input_signature=self._signature, autograph=False
+            )
+        return self.traced[choice]
+
+
 def _in_parts(data: tuple, order: np.ndarray, batch_size: int) -> Iterator[tuple]:
     """Yield the same batches, some of them at a time, copied when it is their turn."""
     item_bytes = data[0].nbytes // len(data[0])
@@ -173,7 +206,48 @@ def _in_parts(data: tuple, order: np.ndarray, batch_size: int) -> Iterator[tuple
 def _call(function: Any, *args: Any) -> Any:
     # The concrete function: a second network is not a second trace of the first, but
     # TensorFlow would take it for one and warn of retracing after the fifth.
-    return function.get_concrete_function()(*args)
+    concrete = function.get_concrete_function()
+    with unoptimized_graphs():
+        return concrete(*args)
+
+
+@contextmanager
+def unoptimized_graphs() -> Iterator[None]:
+    """Let TensorFlow run the functions called in the block without rewriting them.
+
+    Rewriting a graph takes a quarter of the time of a first fit. Later calls of the
+    recurrent networks here gain nothing by it, and on a loop it logs "Type inference
+    failed". A GPU needs it, to choose the layout of images.
+
+    The option belongs to the calling thread and is put back. It is not public: where
+    a version of TensorFlow lacks it, graphs are rewritten.
+    """
+    options = _options_without_rewriting()
+    if options is None:
+        yield
+        return
+    context = eager_context.context()
+    before = context.function_call_options
+    context.function_call_options = options
+    try:
+        yield
+    finally:
+        context.function_call_options = before
+
+
+@functools.cache
+def _options_without_rewriting() -> Any:
+    """Return TensorFlow's options for a call, or None where it is to rewrite."""
+    if tf.config.list_physical_devices("GPU"):
+        return None
+    try:
+        own = eager_context.context().function_call_options
+        config = tf.compat.v1.ConfigProto()
+        config.ParseFromString(own.config_proto_serialized)
+        config.graph_options.rewrite_options.disable_meta_optimizer = True
+        return eager_context.FunctionCallOptions(config_proto=config)
+    except (AttributeError, TypeError, ValueError):
+        return None
 
 
 def _gather(indices: Any, x: Any, y: Any, w: Any) -> tuple:

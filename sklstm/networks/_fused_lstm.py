@@ -1,5 +1,8 @@
 """Keras' LSTM, its steps computed by one TensorFlow operator instead of a loop."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from sklstm._keras import keras
@@ -12,6 +15,29 @@ _FEW_WEIGHTS = 40_000
 # Above this many multiplications a step, TensorFlow shares one step's product among
 # its threads, and they wait for each other longer than they compute.
 _FEW_PRODUCTS = 1_520_000
+
+_BATCH_SIZE: ContextVar[int | None] = ContextVar("sklstm_batch_size", default=None)
+
+
+@contextmanager
+def batches_of(batch_size: int) -> Iterator[None]:
+    """Tell the layers that are traced in the block how large batches will be.
+
+    A layer that knows it traces one way to compute its steps. A layer that does not
+    traces both, and a condition of the graph on the size: the graph takes longer to
+    trace, and TensorFlow logs "Type inference failed" about the gradient of the
+    condition.
+
+    Parameters
+    ----------
+    batch_size : int
+        The size of all batches; the last one of an epoch may be smaller.
+    """
+    token = _BATCH_SIZE.set(batch_size)
+    try:
+        yield
+    finally:
+        _BATCH_SIZE.reset(token)
 
 
 @keras.saving.register_keras_serializable("sklstm")
@@ -66,14 +92,32 @@ class FusedLSTM(keras.layers.LSTM):
         def keras_own() -> Any:
             return super(FusedLSTM, self).call(sequences, training=training)
 
-        if self._few_weights():
-            most = _FEW_PRODUCTS // self._n_weights() * (2 if self.halves else 1)
-            outputs = tf.cond(tf.shape(sequences)[0] <= most, fused, keras_own)
-        else:
+        batch_size = _BATCH_SIZE.get()
+        if not self._few_weights():
             outputs = fused()
+        elif batch_size is None:
+            outputs = tf.cond(self.fuses(tf.shape(sequences)[0]), fused, keras_own)
+        else:
+            outputs = fused() if self.fuses(batch_size) else keras_own()
         steps = sequences.shape[1:2] if self.return_sequences else ()
         outputs.set_shape((sequences.shape[0], *steps, self.units))
         return outputs
+
+    def fuses(self, batch_size: Any) -> Any:
+        """Tell whether the operator is the faster way, where weights are few.
+
+        Parameters
+        ----------
+        batch_size : int or scalar tensor
+            Samples in a batch.
+
+        Returns
+        -------
+        bool or scalar tensor
+            True for small batches.
+        """
+        most = _FEW_PRODUCTS // self._n_weights() * (2 if self.halves else 1)
+        return batch_size <= most
 
     def _can_fuse(self) -> bool:
         if not self.fused or keras.backend.backend() != "tensorflow":

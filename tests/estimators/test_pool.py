@@ -249,7 +249,10 @@ def test_what_a_search_varies_needs_no_new_trace(pool, data):
     for n_steps in (4, 2):  # other lengths of the same features, other numbers too
         clone(base).fit(X[:40, :n_steps], y[:40]).predict(X[:3, :n_steps])
     assert len(pool.built) == len(engines) == len(pool) == 1
-    for function in (engine._train_epoch, engine._evaluate, engine._predict):
+    epochs = [engine._train_epoch, engine._evaluate]
+    traced = [function for each in epochs for function in each.traced.values()]
+    assert len(traced) == 2
+    for function in (*traced, engine._predict):
         assert function.experimental_get_tracing_count() == 1
 
 
@@ -303,6 +306,33 @@ def test_what_shapes_the_graph_is_in_the_key():
         assert key() not in others
     finally:
         keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="the option is TensorFlow's"
+)
+def test_graphs_of_others_are_still_optimized(pool, data):
+    import tensorflow as tf
+    from tensorflow.python.eager import context
+
+    from sklstm.estimators._tensorflow import unoptimized_graphs
+
+    def rewriting_is_off():
+        config = tf.compat.v1.ConfigProto()
+        config.ParseFromString(
+            context.context().function_call_options.config_proto_serialized
+        )
+        return config.graph_options.rewrite_options.disable_meta_optimizer
+
+    with unoptimized_graphs():
+        assert rewriting_is_off()
+    assert not rewriting_is_off()
+    seen = []
+    callback = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append(rewriting_is_off())
+    )
+    small(callbacks=[callback]).fit(*data)
+    assert seen == [False, False]
 
 
 def test_many_networks_bring_no_warning_of_retracing(pool, data):

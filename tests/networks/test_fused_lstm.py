@@ -71,6 +71,30 @@ def test_the_operator_runs_where_it_can(halves):
     assert definitions.count('op: "BlockLSTM"') == 1 + halves
 
 
+@pytest.mark.parametrize(("batch_size", "operator"), [(8, True), (9, False)])
+def test_a_known_batch_size_traces_one_way_and_no_condition(
+    monkeypatch, batch_size, operator
+):
+    monkeypatch.setattr(module, "_FEW_PRODUCTS", 8 * 4 * 3 * (3 + 5))
+    _, ours = pair(5, 3)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 6, 5))], autograph=False)
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(ours(x))
+        return tape.gradient(loss, ours.trainable_variables[0].value)
+
+    with module.batches_of(batch_size):
+        graph = gradient.get_concrete_function().graph
+    definitions = str(graph.as_graph_def())
+    assert ('op: "BlockLSTM"' in definitions) == operator
+    # TensorFlow logs "Type inference failed" about those of a condition.
+    assert "OptionalFromValue" not in definitions
+    x = np.random.default_rng(0).standard_normal((5, 6, 5), dtype="float32")
+    _, _, expected, *_ = outputs_and_gradients(ours, x, np.ones((5, 3), "float32"))
+    np.testing.assert_allclose(gradient(x), expected, rtol=2e-4, atol=2e-5)
+
+
 @pytest.mark.parametrize("params", [
     {"activation": "relu"},
     {"recurrent_activation": "hard_sigmoid"},
