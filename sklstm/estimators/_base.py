@@ -23,6 +23,7 @@ from sklstm._compat import (
     Interval,
     StrOptions,
 )
+from sklstm.estimators._copies import keep_whole_in_copies
 from sklstm.images import unchanged_on_error
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         dict
             Names to values.
         """
+        # Whoever asks may copy them: clone does, and a search copies its values next.
+        keep_whole_in_copies()
         params = super().get_params(deep=deep)
         params.update({name: getattr(self, name) for name in self._routed_names()})
         return params
@@ -197,6 +200,10 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
                 if state is not None:
                     self._lease.compiled.set_state(state)
                 raise
+
+    def __getstate__(self) -> dict[str, Any]:
+        keep_whole_in_copies()
+        return super().__getstate__()
 
     def _is_fitted(self) -> bool:
         return hasattr(self, "_lease")

@@ -14,6 +14,7 @@ from sklstm._keras import keras
 
 import numpy as np
 
+from sklstm.estimators._copies import rebuilt
 from sklstm.estimators._optimizer import optimizer_class, scheduled
 from sklstm.estimators._scaling import measure
 from sklstm.estimators._scikeras import build_model
@@ -207,8 +208,7 @@ class CompiledNetwork:
             build = _read_before(build, recipe.reading_params)
         base = optimizer_class(recipe.optimizer)
         if isinstance(recipe.optimizer, keras.optimizers.Optimizer):
-            config = recipe.optimizer.get_config()
-            optimizer: Any = scheduled(base).from_config(config)  # type: ignore
+            optimizer: Any = rebuilt(recipe.optimizer, scheduled(base))
             routed = {}
         else:
             optimizer = scheduled(base)

@@ -15,6 +15,8 @@ from sklstm._keras import keras
 class _Scheduled:
     """Mixed into a Keras optimizer; see `scheduled`."""
 
+    _sklstm_mixed = True
+
     def build(self: Any, variables: list) -> None:
         super().build(variables)  # type: ignore[misc]
         if hasattr(self, "schedule_peak"):
