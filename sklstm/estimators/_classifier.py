@@ -126,7 +126,10 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         None for the cross-entropy. Any loss without "sparse" in its name is given
         one-hot targets. ``loss__*`` goes to a class.
     metrics : list, default=None
-        Metrics in `history_` besides loss and accuracy.
+        Metrics in `history_` besides loss and accuracy: names, classes, instances or
+        functions. A metric of Keras is given the targets that it is made for, whatever
+        the loss is given. One of your own is given one-hot targets, or class numbers
+        if "sparse" is in its name or it cannot compute with one-hot targets.
     callbacks : list or keras.callbacks.Callback, default=None
         Classes or instances; ``callbacks__*`` goes to classes, as in scikeras. One
         that listens to single batches makes training run through Keras' own `fit`,

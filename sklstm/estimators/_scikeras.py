@@ -11,6 +11,7 @@ from typing import Any
 from sklstm._keras import import_quietly, keras
 
 from sklstm.estimators._base import SHARED_PARAMS, own_params
+from sklstm.estimators._metrics import make_metrics
 
 # scikeras loads TensorFlow, whichever backend Keras has.
 BaseWrapper = import_quietly("scikeras.wrappers").BaseWrapper
@@ -67,9 +68,16 @@ def build_model(
                 "The network function returned a compiled model: return it without "
                 "compile() and set optimizer, loss and metrics on the estimator."
             )
-        own = compile_kwargs.pop("metrics") or []
-        own = list(own.values()) if isinstance(own, dict) else own
-        metrics = ["accuracy", *own] if accuracy else own
+        made = compile_kwargs.pop("metrics")
+        metrics = []
+        if accuracy:
+            own = make_metrics(
+                compile_params["metrics"],
+                made,
+                {k: v for k, v in compile_params.items() if k.startswith("metrics__")},
+                network_params["n_classes"],
+            )
+            metrics = ["accuracy", *own]
         model.compile(**compile_kwargs, metrics=metrics, jit_compile=jit_compile)
         return model
 

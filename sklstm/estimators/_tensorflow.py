@@ -20,6 +20,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context as eager_context
 from tensorflow.python.framework import config
 
+from sklstm.estimators._metrics import to_floats
 from sklstm.estimators._samples import AT_ONCE
 from sklstm.networks import FusedLSTM
 from sklstm.networks._fused_lstm import batches_of
@@ -142,7 +143,7 @@ class GraphEngine:
         with batches_of(batch_size):
             for part, rows in parts:
                 logs = _call(traced, *part, tf.constant(rows, tf.int32), size)
-        return {name: float(value) for name, value in logs.items()}
+        return to_floats(logs)
 
     def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
         """Return the network's output, (n, n_outputs)."""
