@@ -378,6 +378,12 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         elif isinstance(
             self.lr_schedule, keras.optimizers.schedules.LearningRateSchedule
         ):
+            if not isinstance(self.optimizer, str | type):
+                raise ValueError(
+                    "lr_schedule is a schedule of Keras, but optimizer is an instance, "
+                    "which keeps its own learning rate: give the schedule to the "
+                    "optimizer, or give the optimizer's class."
+                )
             params["learning_rate"] = self.lr_schedule
         else:
             raise ValueError(

@@ -40,6 +40,63 @@ def let_go(callbacks: list) -> None:
         keras.callbacks.Callback.set_model(callback, None)
 
 
+def refuse_rate_setters(callbacks: list, schedule: str) -> None:
+    """Raise if a callback is known to set the learning rate, which a schedule sets.
+
+    Parameters
+    ----------
+    callbacks : list of keras.callbacks.Callback
+        Those of the user.
+    schedule : str
+        What sets the learning rate.
+    """
+    setters = (
+        keras.callbacks.LearningRateScheduler,
+        keras.callbacks.ReduceLROnPlateau,
+    )
+    for callback in callbacks:
+        if isinstance(callback, setters):
+            raise ValueError(_sets_the_rate(type(callback).__name__, schedule))
+
+
+def _sets_the_rate(who: str, schedule: str) -> str:
+    return (
+        f"callbacks: {who} sets the learning rate, but {schedule} sets it again at "
+        "every update: set lr_schedule='constant', or leave the callback out."
+    )
+
+
+class RateGuard:
+    """Two callbacks, around the user's, that find out whether these set the rate.
+
+    The rate before and after the user's callbacks is compared in every hook, so that
+    it does not matter how a callback sets it.
+
+    Parameters
+    ----------
+    schedule : str
+        What sets the learning rate.
+    """
+
+    def __init__(self, schedule: str) -> None:
+        self.before = math.nan
+        self.schedule = schedule
+        hooks = ["on_train_begin", "on_epoch_begin", "on_epoch_end"]
+        hooks += ["on_train_batch_begin", "on_train_batch_end"]
+        self.first, self.last = keras.callbacks.Callback(), keras.callbacks.Callback()
+        for hook in hooks:
+            setattr(self.first, hook, self._remember)
+            setattr(self.last, hook, self._compare)
+
+    def _remember(self, *args: Any, **kwargs: Any) -> None:
+        self.before = float(self.first.model.optimizer.learning_rate)
+
+    def _compare(self, *args: Any, **kwargs: Any) -> None:
+        now = float(self.last.model.optimizer.learning_rate)
+        if now != self.before:
+            raise ValueError(_sets_the_rate("one of them", self.schedule))
+
+
 class EpochRecorder(keras.callbacks.Callback):
     """Add gradient norm and learning rate to the logs, keep all, stop at NaN.
 
@@ -61,7 +118,7 @@ class EpochRecorder(keras.callbacks.Callback):
         logs = {} if logs is None else logs
         optimizer = own_optimizer(self.model)
         logs["gradient_norm"] = optimizer.take_gradient_norm()
-        logs["learning_rate"] = float(optimizer.learning_rate)
+        logs["learning_rate"] = optimizer.last_rate()
         self.n_epochs += 1
         for name, value in logs.items():
             self.history.setdefault(name, []).append(float(value))

@@ -91,13 +91,15 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         numbers; only their order counts.
     optimizer : str, class or keras.optimizers.Optimizer, default="adam"
         "adamw", "sgd", ...; ``optimizer__beta_1`` and the like go to it. An instance
-        is copied, and keeps its own learning rate, clipping and accumulation.
+        is copied, and keeps its own learning rate, clipping and accumulation. If its
+        learning rate is a schedule of Keras, it follows that and not `lr_schedule`.
     learning_rate : float, default=3e-3
         Learning rate at the start.
     lr_schedule : {"cosine", "constant"} or keras schedule, default="cosine"
         "cosine" lets the learning rate fall to zero by the last update of training
         (Loshchilov and Hutter, 2017). A `LearningRateSchedule` of Keras takes the
-        place of `learning_rate`.
+        place of `learning_rate`. Callbacks can set the learning rate only with
+        "constant"; otherwise they are refused.
     clipvalue : float or None, default=1.0
         Bound on every element of the gradient. None to clip by norm, with
         ``optimizer__clipnorm`` or ``optimizer__global_clipnorm``, or not at all.

@@ -64,6 +64,20 @@ class _Scheduled:
         self.schedule_steps.assign(0.0)
         self._learning_rate.assign(learning_rate)
 
+    def follows_schedule(self: Any) -> bool:
+        """Tell whether the learning rate is a schedule of Keras, or a function."""
+        return not isinstance(self._learning_rate, keras.Variable)
+
+    def last_rate(self: Any) -> float:
+        """Return the learning rate of the last batch."""
+        if isinstance(
+            self._learning_rate, keras.optimizers.schedules.LearningRateSchedule
+        ):
+            # Keras has counted that batch already.
+            step = keras.ops.maximum(self._iterations - 1, 0)
+            return float(self._learning_rate(step))
+        return float(self.learning_rate)
+
     def take_gradient_norm(self: Any) -> float:
         """Return the mean norm of the gradients since the last call."""
         total, count = float(self.gradient_norm_sum), float(self.gradient_norm_count)

@@ -14,6 +14,8 @@ from sklstm.estimators._callbacks import (
     BestWeights,
     EpochHooks,
     EpochRecorder,
+    RateGuard,
+    refuse_rate_setters,
     wants_batches,
 )
 from sklstm.estimators._optimizer import own_optimizer
@@ -54,7 +56,8 @@ class Plan:
     peak : float
         Learning rate at the start.
     cosine : bool
-        Let the learning rate fall to zero by the last update.
+        Let the learning rate fall to zero by the last update, unless the optimizer
+        follows a schedule of its own.
     accumulation : int
         Batches per update.
     patience : int or None
@@ -128,17 +131,24 @@ def train(
             f"but training has {plan.epochs * n_batches}: lower it, or batch_size."
         )
     optimizer = own_optimizer(model)
-    if plan.cosine:
+    cosine = plan.cosine and not optimizer.follows_schedule()
+    if optimizer.follows_schedule():
+        refuse_rate_setters(plan.callbacks, "a schedule of Keras")
+    elif cosine:
+        refuse_rate_setters(plan.callbacks, "lr_schedule='cosine'")
         optimizer.start_cosine(plan.peak, updates)
-    elif isinstance(optimizer.learning_rate, keras.Variable):
+    else:
         optimizer.keep_constant(plan.peak)
     optimizer.take_gradient_norm()
 
     recorder = EpochRecorder(history, plan.verbose)
     callbacks = [recorder, *plan.callbacks]
+    if cosine and plan.callbacks:
+        guard = RateGuard("lr_schedule='cosine'")
+        callbacks = [recorder, guard.first, *plan.callbacks, guard.last]
     best = None
     if plan.patience is not None and validation is not None:
-        anneal = math.ceil(plan.patience / 2) if plan.cosine else 0
+        anneal = math.ceil(plan.patience / 2) if cosine else 0
         best = BestWeights(plan.patience, anneal, n_batches / plan.accumulation)
         callbacks.append(best)
     if plan.epoch_begin is not None and plan.epoch_end is not None:

@@ -260,6 +260,105 @@ def test_a_callback_can_lower_the_learning_rate(small):
     )
 
 
+class SetsRate(keras.callbacks.Callback):
+    """Sets the learning rate in one hook, in one of the two ways that Keras has."""
+
+    def __init__(self, hook, assign):
+        super().__init__()
+        self.assign = assign
+        setattr(self, hook, self.set_rate)
+
+    def set_rate(self, *args, **kwargs):
+        if self.assign:
+            self.model.optimizer.learning_rate.assign(0.5)
+        else:
+            self.model.optimizer.learning_rate = 0.5
+
+
+class OwnScheduler(keras.callbacks.LearningRateScheduler):
+    pass
+
+
+def constant_rate(epoch):
+    return 0.5
+
+
+DECAY = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)
+KNOWN_SETTERS = [
+    lambda: keras.callbacks.LearningRateScheduler(constant_rate),
+    lambda: keras.callbacks.ReduceLROnPlateau("loss"),
+    lambda: OwnScheduler(constant_rate),
+]
+
+
+@pytest.mark.parametrize("make", KNOWN_SETTERS)
+@pytest.mark.parametrize(
+    ("params", "schedule"),
+    [
+        ({}, "lr_schedule='cosine'"),
+        ({"lr_schedule": DECAY}, "a schedule of Keras"),
+        ({"optimizer": keras.optimizers.Adam(DECAY)}, "a schedule of Keras"),
+    ],
+)
+def test_callbacks_that_set_the_rate_are_refused_beside_a_schedule(
+    small, make, params, schedule
+):
+    message = rf"sets the learning rate, but {schedule} .*: set lr_schedule='constant'"
+    with pytest.raises(ValueError, match=message):
+        light(epochs=2, callbacks=[make()], **params).fit(*small[:2])
+
+
+@pytest.mark.parametrize("assign", [False, True])
+@pytest.mark.parametrize(
+    "hook",
+    ["on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_batch_end"],
+)
+def test_a_rate_that_a_callback_sets_is_noticed_or_obeyed(small, hook, assign):
+    callback = SetsRate(hook, assign)
+    with pytest.raises(ValueError, match="callbacks: one of them sets the learning"):
+        light(epochs=2, callbacks=[callback]).fit(*small[:2])
+    constant = light(epochs=2, callbacks=[callback], lr_schedule="constant")
+    assert constant.fit(*small[:2]).history_["learning_rate"][1] == 0.5
+
+
+def test_a_scheduler_is_obeyed_at_a_constant_rate(small):
+    scheduler = keras.callbacks.LearningRateScheduler(lambda epoch: 0.5**epoch)
+    classifier = light(epochs=3, callbacks=[scheduler], lr_schedule="constant")
+    history = classifier.fit(*small[:2]).history_
+    assert history["learning_rate"] == [1.0, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_an_optimizer_keeps_its_own_schedule(small, early_stopping):
+    # 50 images, or 45 of them, in batches of 16 are four or three batches an epoch.
+    batches = 3 if early_stopping else 4
+    for params in (
+        {"optimizer": keras.optimizers.Adam(DECAY)},
+        {"optimizer": "adam", "lr_schedule": DECAY},
+    ):
+        X, y = small[0], small[1] % 3
+        classifier = light(
+            epochs=2,
+            batch_size=16,
+            early_stopping=early_stopping,
+            validation_fraction=0.1,
+            **params,
+        ).fit(X, y)
+        # The rate of the last batch of each epoch.
+        expected = [0.1 * 0.5 ** (batches * k - 1) for k in (1, 2)]
+        np.testing.assert_allclose(
+            classifier.history_["learning_rate"], expected, rtol=1e-5
+        )
+    assert classifier.fit(X, y).history_["learning_rate"][0] == pytest.approx(
+        expected[0]
+    ), "the schedule starts anew"
+
+
+def test_two_schedules_are_refused(small):
+    with pytest.raises(ValueError, match="lr_schedule is a schedule of Keras, but "):
+        light(optimizer=keras.optimizers.Adam(), lr_schedule=DECAY).fit(*small[:2])
+
+
 @pytest.mark.parametrize("extra", [[], [through_fit()]])
 def test_a_callback_of_the_user_is_let_go(small, extra):
     class WantsModel(Recorder):
