@@ -258,7 +258,7 @@ def as_array(X: Any) -> Any:
     if hasattr(X, "columns"):
         return X
     try:
-        array = np.asarray(X)
+        array = to_numpy(X)
         if array.dtype == object and array.ndim == 1 and _holds_arrays(array):
             array = np.asarray(list(array))
             # NumPy makes objects of images that agree in their first axis only.
@@ -273,6 +273,63 @@ def as_array(X: Any) -> Any:
             "with ImageReader first."
         )
     return array
+
+
+# Where classes that give samples one by one, or batches, are defined.
+_LOADERS = ("torch.utils.data", "tensorflow.python.data", "keras.src.trainers")
+
+
+def to_numpy(X: Any, name: str = "X", dtype: Any = None) -> np.ndarray:
+    """Return ``np.asarray(X, dtype)``, or say in a sentence why that cannot be.
+
+    Parameters
+    ----------
+    X : array-like
+        Arrays of other libraries too, where NumPy can read them.
+    name : str
+        What messages call it.
+    dtype : dtype, optional
+        As in NumPy.
+
+    Raises
+    ------
+    TypeError
+        If X loads samples piece by piece, or is a tensor that NumPy cannot read.
+    """
+    kind = type(X)
+    if not hasattr(X, "__array__") and any(
+        base.__module__.startswith(_LOADERS) for base in kind.__mro__
+    ):
+        raise TypeError(
+            f"{name} is a {kind.__name__}, which gives samples piece by piece: pass "
+            "one array of all of them."
+        )
+    try:
+        return np.asarray(X, dtype)
+    except (TypeError, RuntimeError) as error:
+        what = "a NumPy array"
+        if hasattr(X, "detach"):  # of PyTorch: on a GPU, or part of a graph
+            what = f"{name}.detach().cpu().numpy()"
+        raise TypeError(
+            f"{name} is a {kind.__name__} that NumPy cannot read: pass {what}."
+        ) from error
+
+
+def count_samples(X: Any) -> int:
+    """Return how many samples X holds, 0 where that is not known before it is checked.
+
+    Parameters
+    ----------
+    X : Any
+        As an estimator was given it.
+    """
+    shape = getattr(X, "shape", None)
+    if isinstance(shape, tuple) and shape and isinstance(shape[0], Integral):
+        return int(shape[0])
+    try:
+        return len(X)
+    except TypeError:
+        return 0
 
 
 def is_flat(X: Any) -> bool:

@@ -24,7 +24,7 @@ from sklstm._compat import (
     StrOptions,
 )
 from sklstm.estimators._copies import keep_whole_in_copies
-from sklstm.images import unchanged_on_error
+from sklstm.images import count_samples, unchanged_on_error
 
 if TYPE_CHECKING:
     import keras
@@ -278,8 +278,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         """Return how many epochs a fit on X takes at most."""
         if self.epochs != "auto":
             return self.epochs
-        n = len(X) if hasattr(X, "__len__") else 0
-        batches = max(1, math.ceil(n / self.batch_size))
+        batches = max(1, math.ceil(count_samples(X) / self.batch_size))
         for_updates = _FEWEST_UPDATES * self.gradient_accumulation_steps / batches
         return max(60, min(400, math.ceil(for_updates)))
 
@@ -410,11 +409,14 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         *,
         epochs: int,
         context: Any,
+        seen: dict[str, Any],
         constant_rate: bool = False,
         chances: np.ndarray | None = None,
-        seen: dict[str, Any] | None = None,
     ) -> Result:
-        """Train the leased network; return the result and extend `history_`."""
+        """Train the leased network; return the result and extend `history_`.
+
+        `seen` is what scikit-learn's callbacks are shown: the data as `fit` got it.
+        """
         from sklstm.estimators._callbacks import let_go, warn_about_gradients
         from sklstm.estimators._optimizer import own_optimizer
         from sklstm.estimators._scikeras import make_callbacks
@@ -429,8 +431,6 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         else:
             peak = float(self.optimizer.learning_rate)
         running: list = []
-        if seen is None:
-            seen = {"X": data.x, "y": data.y, "metadata": {"sample_weight": data.w}}
 
         def epoch_begin(epoch: int) -> None:
             running[:] = [context.subcontext(task_name="epoch")]

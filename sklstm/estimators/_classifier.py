@@ -12,13 +12,20 @@ from sklearn.utils.validation import check_is_fitted
 from sklstm._compat import Interval, StrOptions, with_callbacks
 from sklstm.estimators._base import KerasEstimator
 from sklstm.estimators._labels import (
+    check_classes,
     check_groups,
     check_labels,
     encode,
-    sample_weights,
     stratified_split,
 )
 from sklstm.estimators._samples import check_samples, fit_sequencer, take_rows
+from sklstm.estimators._weights import (
+    check_sample_weight,
+    class_weights,
+    mean_weight,
+    multiply,
+    rescale,
+)
 
 
 class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
@@ -122,8 +129,9 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
     validation_fraction : float, default=0.1
         Part of the training data held out for early stopping.
     class_weight : dict, "balanced" or None, default=None
-        Labels to weights, 1 where the dict is silent; labels that do not occur are
-        ignored.
+        Labels to weights. A dict that names some of the classes leaves the others at
+        1; one that names all may name more. "balanced" gives all classes the same
+        total weight.
     loss : str, class, function or keras.losses.Loss, default=None
         None for the cross-entropy. Any loss without "sparse" in its name is given
         one-hot targets. ``loss__*`` goes to a class.
@@ -321,13 +329,14 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             (n, depth, height, width) or (n, depth, height, width, channels). uint8 is
             kept as bytes, all else becomes float32.
         y : array-like of shape (n,)
-            Classes: numbers or strings.
+            Classes: whole numbers, strings or bool, all of one kind and none missing.
         sample_weight : array-like of shape (n,), default=None
-            Weight of each sample's loss, not negative. Samples of weight zero are
-            left out.
+            Weight of each sample's loss, not negative. Only proportions count: weights
+            are divided by their mean. Samples of weight zero are left out.
         X_val, y_val : array-like, default=None
-            Samples to watch and, with ``early_stopping``, to stop by. None: with
-            ``early_stopping``, a stratified part of the training data.
+            Samples to watch and, with ``early_stopping``, to stop by; their losses are
+            weighted by `class_weight`. None: with ``early_stopping``, a stratified part
+            of the training data, with its own weights.
         groups : array-like of shape (n,), default=None
             Samples of one group, a patient's photographs, stay together in that split.
 
@@ -346,7 +355,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         self._validate_params()
         epochs = self._plan_epochs(X)
         context = self._init_callback_context(max_subtasks=epochs)
-        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        seen = _as_callbacks_see(X, y, sample_weight)
+        context.call_on_fit_task_begin(estimator=self, **seen)
         continues = self.warm_start and self._is_fitted()
         with self._all_or_nothing(continues):
             self._fit(
@@ -355,12 +365,13 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
                 sample_weight,
                 None if X_val is None and y_val is None else (X_val, y_val),
                 context=context,
+                seen=seen,
                 continues=continues,
                 epochs=epochs,
                 groups=groups,
             )
         context.call_on_fit_task_end(
-            estimator=self, X=X, y=y, reconstruction_attributes=self._snapshot
+            estimator=self, **seen, reconstruction_attributes=self._snapshot
         )
         return self
 
@@ -381,7 +392,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         classes : array-like, default=None
             All classes there will be. Needed at the first call if `y` lacks some.
         sample_weight : array-like of shape (n,), default=None
-            As in `fit`.
+            As in `fit`, but divided by the mean of the first call in all later ones.
 
         Returns
         -------
@@ -390,7 +401,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         """
         self._validate_params()
         context = self._init_callback_context(max_subtasks=1)
-        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        seen = _as_callbacks_see(X, y, sample_weight)
+        context.call_on_fit_task_begin(estimator=self, **seen)
         continues = self._is_fitted()
         with self._all_or_nothing(continues):
             self._fit(
@@ -399,13 +411,14 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
                 sample_weight,
                 None,
                 context=context,
+                seen=seen,
                 continues=continues,
                 epochs=1,
                 one_epoch=True,
                 classes=classes,
             )
         context.call_on_fit_task_end(
-            estimator=self, X=X, y=y, reconstruction_attributes=self._snapshot
+            estimator=self, **seen, reconstruction_attributes=self._snapshot
         )
         return self
 
@@ -417,6 +430,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         validation: tuple | None,
         *,
         context: Any,
+        seen: dict[str, Any],
         continues: bool,
         epochs: int,
         one_epoch: bool = False,
@@ -435,8 +449,12 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             )
         if groups is not None:
             groups = check_groups(groups, len(x))
-        weights = sample_weights(codes, self.classes_, sample_weight, self.class_weight)
-        used = weights > 0
+        own = check_sample_weight(sample_weight, len(x))
+        per_class = class_weights(self.class_weight, self.classes_, codes, own)
+        weights = multiply(own, per_class[codes])
+        # Later calls of partial_fit keep to the scale of the first.
+        mean = getattr(self, "_mean_weight", None) if one_epoch and continues else None
+        used = rescale(weights, mean) > 0
         if not used.all():
             x = take_rows(x, np.flatnonzero(used))
             codes, weights = codes[used], weights[used]
@@ -453,20 +471,20 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             self.history_ = {}
         watched: tuple | None = None
         if validation is not None:
-            watched = self._given_validation(*validation)
+            watched = self._given_validation(validation, per_class)
         elif self.early_stopping and not one_epoch:
             rows, kept = stratified_split(
                 codes, self.validation_fraction, seeds[2], groups
             )
-            watched = take_rows(x, kept), codes[kept]
+            watched = take_rows(x, kept), codes[kept], weights[kept]
             x, codes, weights = take_rows(x, rows), codes[rows], weights[rows]
+        self._mean_weight = mean_weight(weights) if mean is None else mean
         to_watch = None
         if watched is not None:
-            x_val, codes_val = watched
+            x_val, codes_val, weights_val = watched
             if x_val.dtype != x.dtype:
                 x, x_val = x.astype("float32"), x_val.astype("float32")
-            ones = np.ones(len(x_val), "float32")
-            to_watch = Data(x_val, self._targets(codes_val), ones)
+            to_watch = Data(x_val, self._targets(codes_val), rescale(weights_val))
 
         reading = {}
         if self.sequencer is not None:
@@ -487,11 +505,12 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             reading_params=reading,
         )
         result = self._train_network(
-            Data(x, self._targets(codes), weights),
+            Data(x, self._targets(codes), rescale(weights, self._mean_weight)),
             to_watch,
             epochs=epochs,
             context=context,
             constant_rate=one_epoch,
+            seen=seen,
         )
         self.n_iter_ = len(self.history_["loss"])
         self.best_epoch_ = self.n_iter_ - result.n_epochs + result.best_epoch
@@ -508,14 +527,14 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
                 "2, ..."
             )
         if not continues:
-            self.classes_ = np.unique(y if classes is None else classes)
+            self.classes_ = np.unique(y) if classes is None else check_classes(classes)
             if len(self.classes_) < 2:
                 raise ValueError(
                     f"{'y' if classes is None else 'classes'} has one class, "
                     f"{self.classes_.tolist()[0]!r}: a classifier needs at least two."
                 )
         elif classes is not None and not np.array_equal(
-            np.unique(classes), self.classes_
+            check_classes(classes), self.classes_
         ):
             raise ValueError(
                 f"classes={classes!r} differ from those of the first call, "
@@ -523,7 +542,9 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             )
         return encode(y, self.classes_)
 
-    def _given_validation(self, X_val: Any, y_val: Any) -> tuple:
+    def _given_validation(self, validation: tuple, per_class: np.ndarray) -> tuple:
+        """Return samples, classes and weights to watch."""
+        X_val, y_val = validation
         if X_val is None or y_val is None:
             given, missing = ("y_val", "X_val") if X_val is None else ("X_val", "y_val")
             raise ValueError(
@@ -543,7 +564,17 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
                 )
             raise type(error)(f"X_val cannot be used: {reason}") from None
         labels = check_labels(y_val, len(x_val), "y_val", "X_val")
-        return x_val, encode(labels, self.classes_, "y_val")
+        codes = encode(labels, self.classes_, "y_val")
+        weights = per_class[codes]
+        used = weights > 0
+        if not used.any():
+            raise ValueError(
+                "class_weight gives every class in y_val the weight zero: nothing is "
+                "left to watch."
+            )
+        if not used.all():
+            x_val = take_rows(x_val, np.flatnonzero(used))
+        return x_val, codes[used], weights[used]
 
     def _one_hot(self) -> bool:
         """Tell whether the loss wants rows of zeros and a one."""
@@ -674,3 +705,12 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
+
+
+def _as_callbacks_see(X: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
+    """Return what scikit-learn's callbacks are shown: the data as `fit` was given it.
+
+    They score it by the estimator's own methods, which take nothing else.
+    """
+    metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
+    return {"X": X, "y": y, "metadata": metadata}

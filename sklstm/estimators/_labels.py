@@ -1,13 +1,16 @@
-"""Classes, weights and the split for early stopping: NumPy and scikit-learn alone."""
+"""Labels, groups and the split for early stopping: NumPy and scikit-learn alone."""
 
-import warnings
+from contextlib import suppress
 from numbers import Real
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+from scipy.sparse import issparse
+from sklearn.model_selection import train_test_split
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_array, column_or_1d
+from sklearn.utils.validation import column_or_1d
+
+from sklstm.images import to_numpy
 
 
 def check_labels(
@@ -18,7 +21,8 @@ def check_labels(
     Parameters
     ----------
     y : array-like of shape (n_samples,)
-        Labels of any kind scikit-learn takes for classes.
+        Numbers, strings, bool or dates, none of them missing. A column (n_samples, 1)
+        is taken with a warning.
     n_samples : int
         How many there must be.
     name, samples : str
@@ -32,32 +36,131 @@ def check_labels(
     Raises
     ------
     ValueError
-        If they are missing, continuous, not one-dimensional, or too few or many.
+        If they are missing, mixed, continuous, not one-dimensional, or too few or many.
+    TypeError
+        If they are sparse, or cannot be made an array.
     """
     if y is None:
         raise ValueError(
             "This classifier requires y to be passed, but the target y is None."
         )
-    y = column_or_1d(y, warn=True)
+    y = _as_vector(y, name)
     if len(y) != n_samples:
         raise ValueError(
             f"Found input variables with inconsistent numbers of samples: {samples} "
             f"has {n_samples}, {name} has {len(y)}; every sample needs one label."
         )
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
-        raise ValueError(
-            f"Input {name} contains NaN or infinity: every class must be known."
-        )
-    check_classification_targets(y)
     try:
-        np.unique(y)
-    except TypeError:
-        kinds = sorted({type(label).__name__ for label in y.tolist()})
+        check_classification_targets(y)
+    except (TypeError, ValueError):
+        kind = type(y.tolist()[0]).__name__
+        if y.dtype.kind == "f":
+            kind, y = "continuous", y[y != np.round(y)]
         raise ValueError(
-            f"{name} mixes labels of the kinds {', '.join(kinds)}, which have no "
-            "order: give all as strings or all as numbers, and none missing."
+            f"Unknown label type: {kind}; {name} has {y.tolist()[0]!r} among its "
+            "labels, but classes are whole numbers, strings or bool."
         ) from None
     return y
+
+
+def check_classes(classes: Any) -> np.ndarray:
+    """Return all the labels there will be, sorted.
+
+    Raises
+    ------
+    ValueError
+        If one is missing, or if they are no vector of one kind.
+    """
+    return np.unique(_as_vector(classes, "classes"))
+
+
+def check_groups(groups: Any, n_samples: int) -> np.ndarray:
+    """Return `groups` as a vector, one entry a sample.
+
+    Raises
+    ------
+    ValueError
+        If one is missing, or if they are no vector of one kind and of that length.
+    """
+    groups = _as_vector(groups, "groups")
+    if len(groups) != n_samples:
+        raise ValueError(
+            f"groups has {len(groups)} entries, but X has {n_samples} samples: give "
+            "one for each."
+        )
+    return groups
+
+
+def _as_vector(given: Any, name: str) -> np.ndarray:
+    """Return a vector of one kind without missing entries, or say what is wrong."""
+    if issparse(given):
+        raise TypeError(f"{name} is sparse, but must be dense: use {name}.toarray().")
+    # Of a list NumPy would make strings of numbers, and of NaN the string "nan".
+    plain = isinstance(given, list | tuple)
+    values = to_numpy(given, name, dtype=object if plain else None)
+    if values.dtype.kind == "T":
+        values = values.astype(object)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = column_or_1d(values, warn=True)
+    if values.ndim != 1:
+        hint = "give one entry for each sample"
+        if values.ndim == 2:
+            hint += f"; for one-hot rows that is np.argmax({name}, axis=1)"
+        raise ValueError(
+            f"{name} should be a 1d array, got an array of shape {values.shape} "
+            f"instead: {hint}."
+        )
+    _refuse_missing(values, np.ma.getmask(given), name)
+    if values.dtype == object and len(values):
+        kinds = {_kind_of_label(value) for value in values}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"{name} mixes {' and '.join(sorted(kinds))}, which have no order: "
+                "give all as strings or all as numbers."
+            )
+        if plain or kinds == {"numbers"}:
+            with suppress(ValueError):  # lists of different lengths stay objects
+                values = np.asarray(values.tolist())
+    return values
+
+
+def _kind_of_label(value: Any) -> str:
+    if isinstance(value, str):
+        return "strings"
+    if isinstance(value, Real | np.bool_):
+        return "numbers"
+    return f"objects of type {type(value).__name__}"
+
+
+def _refuse_missing(values: np.ndarray, masked: Any, name: str) -> None:
+    """Raise where entries are None, NaN, NaT, NA, infinite or masked."""
+    missing = np.zeros(len(values), bool) | np.ravel(masked)
+    if values.dtype.kind == "f":
+        missing = missing | ~np.isfinite(values)
+    elif values.dtype.kind in "mM":
+        missing = missing | np.isnat(values)
+    elif values.dtype == object:
+        missing = missing | np.array([is_missing(value) for value in values], bool)
+    if missing.any():
+        raise ValueError(
+            f"Input {name} contains NaN, None or infinity: {np.count_nonzero(missing)} "
+            f"of {len(values)} entries, the first is {name}[{missing.argmax()}]; leave "
+            "these out, or fill them in."
+        )
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a single value is None, NaN, NaT, NA or infinite."""
+    if value is None:
+        return True
+    if isinstance(value, Real):
+        return bool(value != value) or value in (np.inf, -np.inf)
+    try:
+        return bool(value != value)
+    except TypeError:  # pandas' NA is neither equal nor unequal to itself
+        return True
+    except ValueError:  # an array
+        return False
 
 
 def encode(y: np.ndarray, classes: np.ndarray, name: str = "y") -> np.ndarray:
@@ -77,99 +180,6 @@ def encode(y: np.ndarray, classes: np.ndarray, name: str = "y") -> np.ndarray:
     return np.searchsorted(classes, y).astype(np.int32)
 
 
-def sample_weights(
-    codes: np.ndarray,
-    classes: np.ndarray,
-    sample_weight: Any,
-    class_weight: Any,
-) -> np.ndarray:
-    """Multiply the weights of samples and of their classes.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (n,)
-        The samples' classes, as places in `classes`.
-    classes : ndarray of shape (n_classes,)
-        Labels.
-    sample_weight : array-like of shape (n,), float or None
-        Weight of each sample, or of all.
-    class_weight : dict, "balanced" or None
-        Labels to weights, 1 where the dict is silent; labels that do not occur here
-        are allowed, as a fold may lack a class. "balanced" gives
-        ``n / (n_classes * n_of_class)`` over the classes that occur.
-
-    Returns
-    -------
-    ndarray of shape (n,), float32
-        The products.
-
-    Raises
-    ------
-    ValueError
-        If weights are negative, not finite, too few or many, or all zero.
-    """
-    if sample_weight is None or isinstance(sample_weight, Real):
-        sample_weight = np.full(
-            len(codes), 1.0 if sample_weight is None else sample_weight
-        )
-    weights = check_array(
-        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
-    )
-    if weights.shape != codes.shape:
-        raise ValueError(
-            f"sample_weight has the shape {weights.shape}, but X has {len(codes)} "
-            f"samples: give one weight for each, shape {codes.shape}."
-        )
-    if (weights < 0).any():
-        raise ValueError(
-            f"sample_weight has negative values, down to {weights.min():.3g}: use 0 to "
-            "leave a sample out."
-        )
-    if class_weight == "balanced":
-        counts = np.bincount(codes, minlength=len(classes))
-        n_present = np.count_nonzero(counts)
-        per_class = len(codes) / (n_present * np.maximum(counts, 1))
-        weights = weights * per_class[codes]
-    elif class_weight is not None:
-        if class_weight and not set(class_weight) & set(classes.tolist()):
-            raise ValueError(
-                f"class_weight names {list(class_weight)}, and none of the classes "
-                f"{classes.tolist()}: use the labels of y as keys."
-            )
-        given = [class_weight.get(label, 1.0) for label in classes.tolist()]
-        try:
-            per_class = np.array(given, dtype=float)
-        except (TypeError, ValueError):
-            per_class = np.array(np.nan)
-        if not np.isfinite(per_class).all():
-            raise ValueError(
-                f"class_weight has the weights {given}: each must be a finite number."
-            )
-        if (per_class < 0).any():
-            raise ValueError(
-                f"class_weight has negative values, down to {per_class.min():.3g}: use "
-                "0 to leave a class out."
-            )
-        weights = weights * per_class[codes]
-    if not weights.any():
-        raise ValueError(
-            "Every sample has weight zero, by sample_weight or class_weight: nothing "
-            "is left to train on."
-        )
-    return weights.astype(np.float32)
-
-
-def check_groups(groups: Any, n_samples: int) -> np.ndarray:
-    """Return `groups` as a vector, one entry a sample."""
-    groups = column_or_1d(groups)
-    if len(groups) != n_samples:
-        raise ValueError(
-            f"groups has {len(groups)} entries, but X has {n_samples} samples: give "
-            "one for each."
-        )
-    return groups
-
-
 def stratified_split(
     codes: np.ndarray,
     fraction: float,
@@ -187,7 +197,8 @@ def stratified_split(
     seed : numpy.random.SeedSequence
         Determines the split.
     groups : ndarray of shape (n,), optional
-        Rows of one group go to one side; as near to the fraction as they allow.
+        Rows of one group go to one side. Of every class, and of all rows, the part to
+        watch is as near to the fraction as groups allow.
 
     Returns
     -------
@@ -227,22 +238,73 @@ def stratified_split(
     return np.sort(train), np.sort(watched)
 
 
+# Orders in which groups are tried. One is enough where there are many groups.
+_N_ORDERS, _N_GROUPS_TRIED = 20, 2000
+
+
 def _split_groups(
     codes: np.ndarray, fraction: float, groups: np.ndarray, state: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Split by groups; of the folds the first that has every class on both sides."""
-    n_groups = len(np.unique(groups))
-    if n_groups < 2:
+    """Split by groups, as near to the fraction of every class as groups allow."""
+    names, places = np.unique(groups, return_inverse=True)
+    if len(names) < 2:
         raise ValueError("all samples are of one group")
-    n_folds = min(max(2, round(1 / fraction)), n_groups)
-    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=state)
-    with warnings.catch_warnings():
-        # A class of fewer members than folds: the caller looks for that.
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        splits = list(folds.split(codes, codes, groups))
-    n_classes = len(np.unique(codes))
+    counts = np.zeros((len(names), codes.max() + 1))
+    np.add.at(counts, (places, codes), 1)
+    counts = counts[:, counts.any(axis=0)]
+    n_orders = max(1, min(_N_ORDERS, _N_GROUPS_TRIED // len(names)))
+    orders = [state.permutation(len(names)) for _ in range(n_orders)]
+    choices = [_choose_groups(counts, fraction, order) for order in orders]
+    _, _, watched = min(choices, key=lambda choice: choice[:2])
+    rows = np.arange(len(codes))
+    return rows[~watched[places]], rows[watched[places]]
 
-    def is_whole(split: tuple) -> bool:
-        return all(len(np.unique(codes[part])) == n_classes for part in split)
 
-    return next(filter(is_whole, splits), splits[0])
+def _choose_groups(
+    counts: np.ndarray, fraction: float, order: np.ndarray
+) -> tuple[int, float, np.ndarray]:
+    """Choose groups to watch, in an order, while they bring the parts nearer.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (n_groups, n_classes)
+        Samples of each class in each group.
+    fraction : float
+        Part of each class, and of all samples, that is wanted.
+    order : ndarray of shape (n_groups,)
+        In which the groups are tried.
+
+    Returns
+    -------
+    n_missing : int
+        Classes without a chosen group.
+    distance : float
+        From what is wanted: squared errors of the classes' sizes and of the sum, each
+        over the size of the whole.
+    chosen : ndarray of shape (n_groups,), bool
+        A class never loses all its groups to this part.
+    """
+    sizes = np.column_stack([counts, counts.sum(axis=1)])
+    whole = sizes.sum(axis=0)
+    held, chosen = np.zeros_like(whole), np.zeros(len(counts), bool)
+
+    def distance(part: np.ndarray) -> float:
+        return float(np.sum((part - fraction * whole) ** 2 / whole))
+
+    def add(group: int) -> None:
+        chosen[group] = True
+        held[:] += sizes[group]
+
+    for group in order:
+        more = held + sizes[group]
+        if (more < whole).all() and distance(more) < distance(held):
+            add(group)
+    for k in np.flatnonzero(held[:-1] == 0):  # all groups of the class are too large
+        able = [
+            group
+            for group in order
+            if sizes[group, k] and (held + sizes[group] < whole).all()
+        ]
+        if able and held[k] == 0:
+            add(min(able, key=lambda group: distance(held + sizes[group])))
+    return int(np.count_nonzero(held == 0)), distance(held), chosen

@@ -63,6 +63,87 @@ def test_balanced_weights_find_a_rare_class(four):
     assert found[1] > found[0] + 0.3
 
 
+# --- weights ------------------------------------------------------------------------
+
+
+def losses(model, X, y):
+    """The cross-entropy of each sample."""
+    return -np.log(model.predict_proba(X)[np.arange(len(y)), y])
+
+
+@pytest.mark.parametrize("class_weight", [None, {3: 5.0}, "balanced"])
+def test_the_held_out_part_is_weighted_as_training_is(four, class_weight):
+    X, y = four[:2]
+    own = np.random.default_rng(0).uniform(0.01, 2, len(y))
+    model = make(early_stopping=True, validation_fraction=0.25, epochs=1)
+    model.set_params(class_weight=class_weight).fit(X, y, sample_weight=own)
+    rows = stratified_split(y, 0.25, np.random.SeedSequence(0).spawn(3)[2])[1]
+    weights = own
+    if class_weight == "balanced":
+        weights = own / np.bincount(y, own)[y]
+    elif class_weight is not None:
+        weights = own * np.where(y == 3, 5.0, 1.0)
+    expected = np.average(losses(model, X[rows], y[rows]), weights=weights[rows])
+    assert model.history_["val_loss"][0] == pytest.approx(expected, rel=1e-4)
+    # As in training, the accuracy counts every sample alike.
+    accuracy = np.mean(model.predict(X[rows]) == y[rows])
+    assert model.history_["val_accuracy"][0] == pytest.approx(accuracy, rel=1e-5)
+
+
+def test_given_validation_samples_have_the_weights_of_their_classes(four):
+    X, y, X_val, y_val = four
+    model = make(epochs=1, class_weight={3: 5.0, 0: 0.0})
+    model.fit(X, y, X_val=X_val, y_val=y_val)
+    weights = np.array([0, 1, 1, 5.0])[y_val]
+    expected = np.average(losses(model, X_val, y_val), weights=weights)
+    assert model.history_["val_loss"][0] == pytest.approx(expected, rel=1e-4)
+    zeros = y_val == 0
+    message = r"^class_weight gives every class in y_val the weight zero: nothing"
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, y, X_val=X_val[zeros], y_val=y_val[zeros])
+
+
+def test_only_the_proportions_of_weights_count(four):
+    X, y, X_test, _ = four
+    own = np.random.default_rng(0).uniform(0, 2, len(y))
+    even = dict.fromkeys(range(4), 10)
+    fits = [
+        make(class_weight=class_weight).fit(X, y, sample_weight=weights)
+        for class_weight, weights in [(None, None), (even, None), (None, own)]
+    ]
+    plain, by_class, weighted = (fit.predict_proba(X_test) for fit in fits)
+    np.testing.assert_array_equal(plain, by_class)
+    assert np.abs(plain - weighted).max() > 0.001
+    small = make().fit(X, y, sample_weight=own / 2**30)
+    np.testing.assert_array_equal(small.predict_proba(X_test), weighted)
+
+
+def test_samples_of_weight_zero_are_as_if_they_were_not_there(four):
+    X, y, X_test, _ = four
+    keep = np.arange(len(y)) % 3 > 0
+    params = {"class_weight": "balanced", "early_stopping": True}
+    params["validation_fraction"] = 0.25
+    left_out = make(**params).fit(X, y, sample_weight=keep * 0.1)
+    absent = make(**params).fit(X[keep], y[keep])
+    np.testing.assert_array_equal(
+        left_out.predict_proba(X_test), absent.predict_proba(X_test)
+    )
+    assert left_out.history_ == absent.history_
+
+
+def test_partial_fit_keeps_to_the_scale_of_its_first_call(four):
+    X, y = four[:2]
+    model = make(optimizer="sgd", learning_rate=1e-9, input_noise=0.0, dropout=0.0)
+    for size in (1e-4, 1e-4, 1e-3):
+        model.partial_fit(X, y, sample_weight=np.full(len(y), size))
+    first, second, third = model.history_["loss"]
+    assert second == pytest.approx(first, rel=1e-3)
+    assert third == pytest.approx(10 * first, rel=1e-3)
+    message = r"nothing beside the 0\.0001 of the first call of partial_fit"
+    with pytest.raises(ValueError, match=message):
+        model.partial_fit(X, y, sample_weight=np.full(len(y), 1e-60))
+
+
 # --- standardization ----------------------------------------------------------------
 
 

@@ -1,10 +1,20 @@
+"""Labels, groups, and the split for early stopping."""
+
+import decimal
+import warnings
+
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn.utils.class_weight import compute_class_weight
+from sklearn.exceptions import DataConversionWarning
 
-from sklstm.estimators._labels import sample_weights, stratified_split
-
-CLASSES = np.array(["bolt", "nut", "washer"])
+from sklstm.estimators._labels import (
+    check_classes,
+    check_groups,
+    check_labels,
+    encode,
+    stratified_split,
+)
 
 
 def codes_of(*counts):
@@ -13,69 +23,133 @@ def codes_of(*counts):
     return np.random.default_rng(0).permutation(codes)
 
 
-# --- weights ------------------------------------------------------------------------
+# --- labels -------------------------------------------------------------------------
+
+NAMES = ["a", "b", "a", "b"]
 
 
-@pytest.mark.parametrize("counts", [(5, 5, 5), (1, 10, 100), (7, 0, 2), (0, 0, 3)])
-def test_balanced_is_scikit_learns(counts):
-    codes = codes_of(*counts)
-    present = np.unique(codes)
-    per_class = compute_class_weight("balanced", classes=present, y=codes)
-    weights = sample_weights(codes, CLASSES, None, "balanced")
-    assert weights.dtype == np.float32
-    expected = per_class[np.searchsorted(present, codes)]
-    np.testing.assert_allclose(weights, expected, rtol=1e-6)
-    # Every class that occurs weighs the same.
-    totals = np.bincount(codes, weights)[present]
-    np.testing.assert_allclose(totals, len(codes) / len(present), rtol=1e-5)
+def without(values, missing=(1, 3), **kwargs):
+    """A pandas Series in which two entries are missing."""
+    return pd.Series(values, **kwargs).mask(np.isin(range(len(values)), missing))
 
 
-def test_a_dict_is_1_where_it_is_silent():
-    codes = codes_of(2, 3, 4)
-    weights = sample_weights(codes, CLASSES, None, {"nut": 2.5})
-    np.testing.assert_array_equal(weights, np.array([1, 2.5, 1])[codes])
+MISSING = {
+    "None in a list": ["a", None, "b", None],
+    "NaN in a list": ["a", np.nan, "b", np.nan],
+    "NA in a list": ["a", pd.NA, "b", pd.NA],
+    "numbers and None": [1, None, 2, None],
+    "objects": np.array(["a", None, 1.5, np.nan], dtype=object),
+    "decimals": [decimal.Decimal(1), decimal.Decimal("NaN")] * 2,
+    "floats": np.array([0, np.nan, 1, np.nan]),
+    "dates": np.array(["2020", "NaT", "2021", "NaT"], "M8[D]"),
+    "masked": np.ma.array([0, 1, 2, 3], mask=[0, 1, 0, 1]),
+    "infinite": [0, np.inf, 1, -np.inf],
+    "Series of str": without(NAMES),
+    "Series of objects": without(NAMES, dtype=object),
+    "Series of string": without(NAMES, dtype="string"),
+    "Series of Int64": without([0, 1, 0, 1], dtype="Int64"),
+    "Series of boolean": without([True] * 4, dtype="boolean"),
+    "Series of dates": without(pd.to_datetime(["2020-01-01"] * 4)),
+    "Categorical": pd.Categorical(["a", None, "b", None]),
+    "Series of categories": pd.Series(pd.Categorical([1, None, 2, None])),
+    "column": pd.DataFrame({"y": without(NAMES)}),
+}
 
 
-def test_a_dict_may_name_classes_that_are_absent():
-    codes = codes_of(3, 4)
-    given = {"nut": 2, "washer": 9, "screw": 7}  # of another fold, or of none
-    weights = sample_weights(codes, CLASSES, None, given)
-    np.testing.assert_array_equal(weights, np.array([1, 2])[codes])
-    weights = sample_weights(codes, CLASSES[:2], None, given)
-    np.testing.assert_array_equal(weights, np.array([1, 2])[codes])
-
-
-@pytest.mark.parametrize("class_weight", [{"bolt": 0.5, "washer": 4}, "balanced"])
-def test_weights_of_samples_and_classes_multiply(class_weight):
-    codes = codes_of(2, 3, 4)
-    own = np.random.default_rng(1).uniform(0.1, 2, len(codes))
-    by_class = sample_weights(codes, CLASSES, None, class_weight)
-    weights = sample_weights(codes, CLASSES, own, class_weight)
-    np.testing.assert_allclose(weights, own * by_class, rtol=1e-6)
-
-
-def test_no_weights_are_ones():
-    codes = codes_of(2, 3, 4)
-    np.testing.assert_array_equal(sample_weights(codes, CLASSES, None, None), 1)
-    np.testing.assert_array_equal(sample_weights(codes, CLASSES, 3, None), 3)
+@pytest.mark.parametrize("kind", MISSING)
+def test_missing_labels_are_refused_and_counted(kind):
+    message = (
+        r"^Input y_val contains NaN, None or infinity: 2 of 4 entries, the first is "
+        r"y_val\[1\]; leave these out, or fill them in\.$"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataConversionWarning)
+        with pytest.raises(ValueError, match=message):
+            check_labels(MISSING[kind], 4, "y_val", "X_val")
+    if kind != "column":
+        with pytest.raises(ValueError, match="Input classes contains NaN"):
+            check_classes(MISSING[kind])
+        with pytest.raises(ValueError, match="Input groups contains NaN"):
+            check_groups(MISSING[kind], 4)
 
 
 @pytest.mark.parametrize(
-    ("sample_weight", "class_weight", "message"),
+    "y",
     [
-        (None, {"nut": -0.5}, r"class_weight has negative values, down to -0\.5"),
-        (
-            np.r_[-2.0, np.ones(8)],
-            None,
-            "sample_weight has negative values, down to -2",
-        ),
-        (-1.0, None, "sample_weight has negative values"),
-        (None, dict.fromkeys(CLASSES, 0), "Every sample has weight zero"),
+        [0, "a", 1, "b"],  # NumPy would make strings of the numbers
+        [True, "a", False, "b"],
+        np.array([0, "a", 1.5, "b"], dtype=object),
+        pd.Series([0, "a", 1, "b"]),
     ],
 )
-def test_bad_weights(sample_weight, class_weight, message):
+def test_numbers_among_strings_are_refused(y):
+    message = r"^y mixes numbers and strings, which have no order: give all as strings"
     with pytest.raises(ValueError, match=message):
-        sample_weights(codes_of(2, 3, 4), CLASSES, sample_weight, class_weight)
+        check_labels(y, 4)
+
+
+NO_LABELS = {
+    "one-hot": (
+        np.eye(4),
+        r"^y should be a 1d array, got an array of shape \(4, 4\) instead: .* for "
+        r"one-hot rows that is np\.argmax\(y, axis=1\)\.$",
+    ),
+    "a number": (5, r"^y should be a 1d array, got an array of shape \(\) instead"),
+    "a generator": ((i for i in range(4)), r"^y should be a 1d array"),
+    "fractions": (
+        [0.0, 1.5, 2.0, 1.5],
+        r"^Unknown label type: continuous; y has 1\.5 among its labels, but classes "
+        r"are whole numbers, strings or bool\.$",
+    ),
+    "bytes": ([b"a", b"b"] * 2, r"^Unknown label type: bytes; y has b'a' among"),
+    "complex": ([1j, 2, 1j, 2], r"^y mixes numbers and objects of type complex"),
+    "lists": ([[1], [1, 2]] * 2, r"^Unknown label type: list; y has \[1\] among"),
+    "decimals": ([decimal.Decimal(1)] * 4, r"^Unknown label type: Decimal; y has"),
+    "too few": ([0, 1], r"numbers of samples: X has 4, y has 2; every sample needs"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_LABELS)
+def test_what_is_no_vector_of_labels_is_refused(kind):
+    y, message = NO_LABELS[kind]
+    with pytest.raises(ValueError, match=message):
+        check_labels(y, 4)
+
+
+LABELS = {
+    "list": (NAMES, "U1"),
+    "objects": (np.array(NAMES, dtype=object), "O"),
+    "Series": (pd.Series(NAMES, dtype=object), "O"),
+    "Categorical": (pd.Categorical(NAMES), "O"),
+    "string": (pd.Series(NAMES, dtype="string"), "O"),
+    "StringDType": (np.array(NAMES, dtype=np.dtypes.StringDType()), "O"),
+    "the word nan": (["nan", "b", "nan", "b"], "U3"),
+    "int": ([3, 7, 3, 7], "int64"),
+    "Int64": (pd.Series([3, 7, 3, 7], dtype="Int64"), "int64"),
+    "int objects": (np.array([3, 7, 3, 7], dtype=object), "int64"),
+    "bool": ([True, False, True, False], "bool"),
+    "whole floats": (np.array([0.0, 1.0, 0.0, 1.0]), "float64"),
+    "dates": (np.array(["2020", "2021"] * 2, "M8[D]"), "M8[D]"),
+    "a list of dates": (list(np.array(["2020", "2021"] * 2, "M8[D]")), "M8[D]"),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_keep_values_and_kind(kind):
+    y, dtype = LABELS[kind]
+    labels = check_labels(y, 4)
+    assert labels.dtype == dtype
+    assert labels.tolist() == np.asarray(y).tolist()
+    classes = check_classes(y)
+    np.testing.assert_array_equal(classes[encode(labels, classes)], labels)
+
+
+def test_a_tensor_that_is_trained_is_refused():
+    torch = pytest.importorskip("torch")
+    assert check_labels(torch.tensor([1, 0]), 2).tolist() == [1, 0]
+    message = r"^y is a Tensor that NumPy cannot read: pass y\.detach\(\)\.cpu"
+    with pytest.raises(TypeError, match=message):
+        check_labels(torch.tensor([1.0, 0.0], requires_grad=True), 2)
 
 
 # --- the split ----------------------------------------------------------------------
@@ -131,3 +205,68 @@ def test_split_is_a_function_of_its_seed():
         np.testing.assert_array_equal(split(codes)[1], first[1])
     finally:
         np.random.set_state(before)  # noqa: NPY002
+
+
+# --- groups -------------------------------------------------------------------------
+
+
+def held_out(codes, groups, fraction, seed=0):
+    """Parts of each class, and of all, that are watched; groups stay together."""
+    train, watched = stratified_split(
+        codes, fraction, np.random.SeedSequence(seed), groups
+    )
+    np.testing.assert_array_equal(np.sort(np.r_[train, watched]), np.arange(len(codes)))
+    assert set(groups[train]).isdisjoint(groups[watched])
+    parts = np.bincount(codes[watched]) / np.bincount(codes)
+    return np.r_[parts, len(watched) / len(codes)]
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.3, 0.4, 0.5, 0.6, 0.9])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_fraction_asked_for_is_held_out_by_groups(fraction, seed):
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 3, 600)
+    # Two photographs of each patient.
+    pairs = np.arange(600) // 2
+    np.testing.assert_allclose(
+        held_out(codes, pairs, fraction, seed), fraction, atol=0.02
+    )
+    # A few to a few dozen.
+    sizes = rng.integers(0, 60, 600)
+    np.testing.assert_allclose(
+        held_out(codes, sizes, fraction, seed), fraction, atol=0.05
+    )
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.9])
+def test_a_group_that_dominates_stays_where_the_fraction_wants_it(fraction):
+    codes = np.tile([0, 1], 50)
+    groups = np.maximum(np.arange(100) - 59, 0)  # one of 60, 40 of one
+    *_, part = held_out(codes, groups, fraction)
+    assert part == pytest.approx(fraction, abs=0.02)
+
+
+def test_few_groups_are_split_as_near_as_they_allow():
+    codes, groups = np.tile([0, 1], 20), np.repeat([0, 1, 2], [10, 14, 16])
+    for fraction, held in [(0.1, 10), (0.35, 14), (0.6, 24), (0.9, 30)]:
+        *_, part = held_out(codes, groups, fraction)
+        assert part * 40 == held
+
+
+def test_a_class_whose_groups_are_large_is_on_both_sides():
+    # Two groups of the rare class, each larger than the part of it asked for.
+    codes = np.repeat([0, 1], [80, 20])
+    groups = np.r_[np.arange(80), np.repeat([80, 81], 10)]
+    first, second, _ = held_out(codes, groups, 0.1)
+    assert first == pytest.approx(0.1, abs=0.05)
+    assert second == 0.5
+
+
+def test_a_split_by_groups_is_a_function_of_its_seed():
+    codes, groups = codes_of(100, 100), np.arange(200) // 4
+    parts = [
+        stratified_split(codes, 0.2, np.random.SeedSequence(seed), groups)[1]
+        for seed in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(parts[0], parts[1])
+    assert not np.array_equal(parts[0], parts[2])

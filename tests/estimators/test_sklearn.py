@@ -31,7 +31,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklstm import LSTMImageClassifier, RowSequencer
 
 try:
-    from sklearn.callback import ProgressBar
+    from sklearn.callback import ProgressBar, ScoringMonitor
 except ImportError:
     ProgressBar = None
 
@@ -318,8 +318,9 @@ def test_progress_bar_on_grid_search_over_pipeline(four, capsys):
 class Recorder:
     """Keeps what it is shown of each epoch; says stop after some."""
 
-    def __init__(self, stop_after=None):
+    def __init__(self, stop_after=None, shown=None):
         self.stop_after = stop_after
+        self.shown = shown or {}
         self.begun = []
         self.tasks = []
         self.models = []
@@ -338,7 +339,8 @@ class Recorder:
         self.tasks.append((context.task_name, context.task_id))
         self.models.append(fitted_estimator)
         if context.task_name == "epoch":
-            assert len(X) == len(y) == len(metadata["sample_weight"])
+            assert len(X) == len(y)
+            assert metadata == self.shown
             return self.stop_after == context.task_id + 1
         return None
 
@@ -365,6 +367,44 @@ def test_callback_sees_one_task_per_epoch(four):
     model.partial_fit(X, y)
     assert np.abs(model.predict_proba(X_test) - final).max() > 0
     np.testing.assert_array_equal(at_the_end.predict_proba(X_test), final)
+
+
+@needs_callbacks
+@pytest.mark.parametrize(
+    ("relabel", "shape", "weighted", "early"),
+    [
+        (lambda y: np.array(["zero", "one", "two", "three"])[y], (8, 8), False, False),
+        (lambda y: y + 1, (64,), True, True),
+    ],
+)
+def test_scoring_monitor_scores_what_fit_was_given(
+    four, relabel, shape, weighted, early
+):
+    X, y = four[:2]
+    X, y = X.reshape(-1, *shape), relabel(y)
+    weights = np.random.default_rng(0).uniform(0, 2, len(y))
+    metadata = {"sample_weight": weights} if weighted else {}
+
+    monitor = ScoringMonitor(scoring="accuracy")
+    recorder = Recorder(shown=metadata)
+    model = make(epochs=3, early_stopping=early, validation_fraction=0.2)
+    model.set_callbacks(monitor, recorder).fit(X, y, **metadata)
+    found = [row["accuracy"] for row in monitor.get_logs().data]
+    expected = [seen.score(X, y, **metadata) for seen in recorder.models]
+    assert sorted(found) == sorted(expected)
+    assert len(found) == 4  # three epochs and the whole
+    assert model.score(X, y, **metadata) == expected[-1]
+    assert set(model.predict(X)) <= set(y)
+
+
+@needs_callbacks
+def test_scoring_monitor_in_a_pipeline(four):
+    X, y = four[0], four[1] + 1
+    monitor = ScoringMonitor(scoring="accuracy")
+    pipeline = make_pipeline(epochs=2)
+    pipeline[-1].set_callbacks(monitor)
+    pipeline.fit(X, y)
+    assert monitor.get_logs().data[-1]["accuracy"] == pipeline.score(X, y)
 
 
 @needs_callbacks
