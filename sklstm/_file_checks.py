@@ -11,7 +11,10 @@ from typing import Any
 import joblib
 import numpy as np
 
-from sklstm.preprocessing._image_reader import decode, is_whole, quiet_opencv
+from sklstm.preprocessing._decode import decode
+from sklstm.preprocessing._image_reader import quiet_opencv
+from sklstm.preprocessing._picture import UnreadableImageError
+from sklstm.preprocessing._whole import is_whole
 
 _MISSING, _UNREADABLE = "missing", "unreadable"
 
@@ -88,15 +91,19 @@ def _contents(path: str) -> str:
 
 
 def _is_readable(data: bytes) -> bool:
-    """Whether `decode` gives an image, found out on fewer pixels."""
+    """Whether `decode` gives an image, for a JPEG found out on fewer pixels."""
     import cv2
 
-    if not is_whole(data):
+    if data.startswith(b"\xff\xd8"):
+        if not is_whole(data):
+            return False
+        # An eighth of the size is a fraction of the work.
+        kind = cv2.IMREAD_REDUCED_GRAYSCALE_8
+        with suppress(cv2.error):
+            return cv2.imdecode(np.frombuffer(data, np.uint8), kind) is not None
         return False
-    # An eighth of the size, which for a JPEG is a fraction of the work.
-    kind = cv2.IMREAD_REDUCED_GRAYSCALE_8
-    with suppress(cv2.error):
-        if cv2.imdecode(np.frombuffer(data, np.uint8), kind) is not None:
-            return True
-    # Some kinds, floating TIFF for one, are read as they are or not at all.
-    return decode(data, "gray") is not None
+    try:
+        decode(data, "gray")
+    except UnreadableImageError:
+        return False
+    return True

@@ -1,27 +1,25 @@
 from __future__ import annotations
 
+import logging
 import os
-import re
 import threading
-import zlib
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any, Self
 
-import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from sklstm._compat import CallbackSupportMixin, with_callbacks
+from sklstm.preprocessing._ahead import map_ahead
 from sklstm.preprocessing._base import ArrayOutputMixin
 from sklstm.preprocessing._checks import check_choice, check_sizes
+from sklstm.preprocessing._decode import decode
 from sklstm.preprocessing._on_disk import check_folder, empty_batch
+from sklstm.preprocessing._picture import Picture, UnreadableImageError
+from sklstm.preprocessing._resize import resize
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8"
-# In compressed data 0xFF is followed by 0x00 or a restart marker, or it is a marker.
-# Written as one literal byte first, it is searched for 20 times as fast as by \xff+.
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
-_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+# Depths under scale="unit": on the scale, or beyond it.
+_SCALED, _BEYOND = "integers, which are scaled to 1", "floats beyond 1"
 
 
 class ImageReader(
@@ -29,9 +27,10 @@ class ImageReader(
 ):
     """Reads image files, so that a Pipeline can start from paths.
 
-    Reads what OpenCV reads: JPEG, PNG, TIFF, BMP, WebP, PNM and others; of a file with
-    several images the first. Nothing is learned: `fit` only checks the parameters and
-    `transform` works without it.
+    Reads JPEG, PNG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM and others; of a file
+    with several images the first. `fit` learns the depth of the files, and `transform`
+    refuses files of another depth. Without `fit`, `transform` works too, and compares
+    the files of one call.
 
     Parameters
     ----------
@@ -41,10 +40,24 @@ class ImageReader(
         None keeps the images as they are; all must then have one size.
     color : {"gray", "rgb"}, default="gray"
         "gray" gives one value for each pixel, "rgb" three. Files of the other kind are
-        converted; an alpha channel is dropped.
+        converted: gray is the luma of Rec. 601, .299 red + .587 green + .114 blue. An
+        alpha channel is dropped.
     on_disk : str, path or None, default=None
         Folder for a set larger than memory: the images then lie in a temporary file
         there, which has no name and is gone when they are. None holds them in memory.
+    scale : {None, "unit"}, default=None
+        None gives the values as they are stored, in the dtype of the files. "unit"
+        divides integers by the largest value that their file can hold, so that files of
+        8 and 16 bits of one picture give the same values; files of floats stay as they
+        are. The result is float32.
+
+    Attributes
+    ----------
+    depth_ : str
+        Depth of the files seen in `fit`, such as "uint8". It is that of the first file
+        that can be read; there is none if no file can.
+    depth_file_ : str
+        The file that `depth_` was found in.
 
     See Also
     --------
@@ -53,13 +66,14 @@ class ImageReader(
 
     Notes
     -----
-    The depth of the files is kept: 8-bit files give uint8, 16-bit files uint16, TIFF
-    files of 32-bit floats float32. Files of different depth are not mixed, because
-    their values have different ranges. JPEG files are turned as their EXIF orientation
-    says.
+    Values are returned as they are stored: 8-bit files give uint8, 10 to 16 bits give
+    uint16, and TIFF files of other types their own dtype. Files of 1, 2 and 4 bits are
+    spread over 0 to 255. Files of different depth are not mixed, because their values
+    have different ranges: convert them, or set ``scale="unit"``. Images are turned
+    upright, as a viewer shows them. The page :doc:`/reading_files` has the whole list.
 
-    JPEG and PNG files that are cut off, and PNG files whose checksums do not match, are
-    refused even where the decoder would fill in what is missing.
+    A file is refused, with its name and the reason, if it is cut off or damaged, or if
+    it has a layout that cannot be read rightly.
 
     Examples
     --------
@@ -84,14 +98,18 @@ class ImageReader(
         size: int | tuple[int, int] | None = None,
         color: str = "gray",
         on_disk: Any = None,
+        scale: str | None = None,
     ) -> None:
         self.size = size
         self.color = color
+        self.scale = scale
         self.on_disk = on_disk
 
     @with_callbacks
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Check the parameters and that X holds paths; no file is read.
+        """Check the parameters and X, and learn the depth of the files.
+
+        Only the first file is read, or more until one can be read.
 
         Parameters
         ----------
@@ -108,7 +126,17 @@ class ImageReader(
         context = self._init_callback_context()
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         self._checked_size()
-        _check_paths(X)
+        paths = _check_paths(X)
+        for name in ("depth_", "depth_file_"):
+            self.__dict__.pop(name, None)
+        with quiet_opencv:
+            for path in paths:
+                picture = _try_to_read(path, self.color, None, self.scale)
+                if isinstance(picture, Picture):
+                    depth = _depth(picture, self.scale)
+                    if depth is not None:
+                        self.depth_, self.depth_file_ = depth, path
+                    break
         context.call_on_fit_task_end(
             estimator=self, X=X, y=y, reconstruction_attributes={}
         )
@@ -125,16 +153,18 @@ class ImageReader(
         Returns
         -------
         images : ndarray, shape (n, height, width) or (n, height, width, 3)
-            In the order of X, with red, green and blue last for ``color="rgb"``. uint8,
-            or what else the files hold (see the notes on the class).
+            In the order of X, with red, green and blue last for ``color="rgb"``. Of the
+            dtype of the files, or float32 for ``scale="unit"`` (see the notes on the
+            class).
 
         Raises
         ------
         FileNotFoundError
             If a file does not exist.
         ValueError
-            If X does not hold paths, a file cannot be read as an image or is cut off,
-            or the files differ in depth or, with ``size=None``, in size.
+            If X does not hold paths, a file cannot be read as an image, or the files
+            differ in depth, from each other or from those of `fit`, or in size with
+            ``size=None``.
         """
         size = self._checked_size()
         paths = _check_paths(X)
@@ -145,45 +175,56 @@ class ImageReader(
                 f"{listed(missing)}."
             )
 
-        def read(path: str) -> np.ndarray | None:
-            return _read(path, self.color, size)
+        def read(path: str) -> Picture | UnreadableImageError:
+            return _try_to_read(path, self.color, size, self.scale)
 
-        # OpenCV holds no lock while it decodes, so threads are enough. Results come in
-        # order and go straight into the batch: no second copy of it is ever held.
+        # Decoders hold no lock, so threads are enough. Results come in order and go
+        # straight into the batch: no second copy of it is ever held.
         images: np.ndarray | None = None
         reference = ""
-        unreadable = []
-        with (
-            quiet_opencv,
-            ThreadPoolExecutor(min(joblib.cpu_count(), len(paths))) as pool,
-        ):
-            for start in range(0, len(paths), _AHEAD):
-                chunk = paths[start : start + _AHEAD]
-                for i, image in enumerate(pool.map(read, chunk), start):
-                    if image is None:
-                        unreadable.append(paths[i])
-                        continue
-                    if images is None:
-                        images = empty_batch(
-                            (len(paths), *image.shape), image.dtype, self.on_disk
-                        )
-                        reference = paths[i]
-                    _check_alike(images[0], reference, image, paths[i])
-                    images[i] = image
+        depths = self._depths_of_fit()
+        unreadable: dict[str, UnreadableImageError] = {}
+        with quiet_opencv, closing(map_ahead(read, paths)) as pictures:
+            for i, picture in enumerate(pictures):
+                if isinstance(picture, UnreadableImageError):
+                    unreadable[paths[i]] = picture
+                    continue
+                image = picture.values
+                _check_depth(depths, _depth(picture, self.scale), paths[i])
+                if images is None:
+                    images = empty_batch(
+                        (len(paths), *image.shape), image.dtype, self.on_disk
+                    )
+                    reference = paths[i]
+                _check_size(images[0], reference, image, paths[i])
+                images[i] = image
         if images is None or unreadable:
+            bad = list(unreadable)
             raise ValueError(
-                f"X names {len(unreadable)} of {len(paths)} files that cannot be read "
-                f"as images, because they are damaged, cut off or of another kind: "
-                f"{listed(unreadable)}."
+                f"X names {len(bad)} of {len(paths)} files that cannot be read as "
+                f"images, the first because {unreadable[bad[0]]}: {listed(bad)}."
             )
         return images
 
+    def _depths_of_fit(self) -> dict[str, tuple[str, bool]]:
+        """Return the file of each depth, and whether it was seen in `fit`."""
+        depth = getattr(self, "depth_", None)
+        # The scale may have been set after `fit`.
+        if depth is None or (depth in (_SCALED, _BEYOND)) != (self.scale == "unit"):
+            return {}
+        return {depth: (self.depth_file_, True)}
+
     def _checked_size(self) -> tuple[int, ...] | None:
         check_choice("color", self.color, ["gray", "rgb"])
+        check_choice("scale", self.scale, [None, "unit"])
         check_folder("on_disk", self.on_disk)
         if self.size is None:
             return None
         return check_sizes("size", self.size, ("height", "width"))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Readers that were pickled by release 0.1 have no scale.
+        super().__setstate__({"scale": None, **state})
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -195,10 +236,6 @@ class ImageReader(
         tags.input_tags.string = True
         tags.requires_fit = False
         return tags
-
-
-# Images decoded ahead of the one that is being copied into the batch.
-_AHEAD = 256
 
 
 def _check_paths(X: Any) -> list[str]:
@@ -229,14 +266,42 @@ def _check_paths(X: Any) -> list[str]:
     return [os.fspath(path) for path in array]
 
 
-def _check_alike(
+def _depth(picture: Picture, scale: str | None) -> str | None:
+    """Say what depths are told apart by; None if the values go with all others."""
+    values = picture.values
+    if scale is None:
+        limit = picture.largest
+        return f"{values.dtype}{'' if limit is None else f' up to {limit}'}"
+    if picture.is_scaled:
+        return _SCALED
+    return _BEYOND if (np.abs(values) > 1).any() else None
+
+
+def _check_depth(
+    depths: dict[str, tuple[str, bool]], depth: str | None, path: str
+) -> None:
+    """Compare with what came before, and keep the first file of a depth."""
+    if depth is None or depth in depths:
+        return
+    for other, (file, in_fit) in depths.items():
+        begin = "X mixes depths, whose values differ in range"
+        if in_fit:
+            begin, file = "X differs in depth from the files of fit", f"in fit, {file}"
+        instead = (
+            ", or set scale='unit' to bring integers to one scale"
+            if depth not in (_SCALED, _BEYOND)
+            else ""
+        )
+        raise ValueError(
+            f"{begin}: {file} is {other} and {path} is {depth}; convert them to one "
+            f"depth{instead}."
+        )
+    depths[depth] = (path, False)
+
+
+def _check_size(
     batch: np.ndarray, reference: str, image: np.ndarray, path: str
 ) -> None:
-    if image.dtype != batch.dtype:
-        raise ValueError(
-            f"X mixes depths, whose values differ in range: {reference} is "
-            f"{batch.dtype} and {path} is {image.dtype}; convert them to one depth."
-        )
     if image.shape != batch.shape:
         raise ValueError(
             f"X mixes sizes: {reference} is {batch.shape[:2]} and {path} is "
@@ -250,126 +315,67 @@ def listed(paths: list[str]) -> str:
     return ", ".join(paths[:5]) + more
 
 
-def _read(path: str, color: str, size: tuple[int, ...] | None) -> np.ndarray | None:
-    """Return the image in the file; None where there is none that can be read."""
+def _try_to_read(
+    path: str, color: str, size: tuple[int, ...] | None, scale: str | None
+) -> Picture | UnreadableImageError:
+    """Return the image in the file, or why it cannot be read."""
+    try:
+        return _read(path, color, size, scale)
+    except UnreadableImageError as error:
+        # Without the frames, which would keep the contents of the file in memory.
+        return error.with_traceback(None)
+
+
+def _read(
+    path: str,
+    color: str,
+    size: tuple[int, ...] | None = None,
+    scale: str | None = None,
+) -> Picture:
+    """Return the image in the file; UnreadableImageError if it cannot be read."""
     try:
         # Not cv2.imread, which cannot open every name on every system.
         with open(path, "rb") as file:
             data = file.read()
-    except OSError:
-        return None
-    if not is_whole(data):
-        return None
-    image = decode(data, color)
-    return image if image is None or size is None else resize(image, size)
-
-
-def decode(data: bytes, color: str) -> np.ndarray | None:
-    """Return the image in the contents of a file; None where there is none."""
-    import cv2
-
-    # Some decoders convert no colours (of floating TIFF for one): read as it is then.
-    kind = cv2.IMREAD_GRAYSCALE if color == "gray" else cv2.IMREAD_COLOR
-    for flag in (kind, cv2.IMREAD_ANYCOLOR):
-        try:
-            image = cv2.imdecode(
-                np.frombuffer(data, np.uint8), flag | cv2.IMREAD_ANYDEPTH
-            )
-        except cv2.error:
-            continue
-        if image is None:
-            continue
-        if color == "gray":
-            gray = image.ndim == 2
-            return image if gray else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-        code = cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB
-        return cv2.cvtColor(image, code)
-    return None
-
-
-def resize(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Shrink what is too long by areas first, then enlarge what is too short."""
-    import cv2
-
-    height, width = image.shape[:2]
-    smaller = min(height, size[0]), min(width, size[1])
-    if smaller != (height, width):
-        image = cv2.resize(image, smaller[::-1], interpolation=cv2.INTER_AREA)
-    if smaller != size:
-        image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
-    return image
-
-
-def is_whole(data: bytes) -> bool:
-    """Whether the data may be an image, and a JPEG or PNG has its end.
-
-    Decoders fill the missing part of these two with grey and say nothing, or complain
-    on stderr.
-    """
-    if data.startswith(_JPEG):
-        return _jpeg_is_whole(data)
-    if data.startswith(_PNG):
-        return _png_is_whole(data)
-    return len(data) > 0
-
-
-def _jpeg_is_whole(data: bytes) -> bool:
-    """Follow the segments to the end marker; a preview inside one has its own."""
-    position = len(_JPEG)
-    while match := _JPEG_MARKER.search(data, position):
-        marker, position = data[match.end() - 1], match.end()
-        if marker == _END_OF_IMAGE:
-            return True
-        length = int.from_bytes(data[position : position + 2], "big")
-        if length < 2:
-            return False
-        # After the header of a scan comes compressed data, which the search skips.
-        position += length
-    return False
-
-
-def _png_is_whole(data: bytes) -> bool:
-    """Follow the chunks, each with its checksum, to the one that ends the file."""
-    position = len(_PNG)
-    while position + 12 <= len(data):
-        end = position + 8 + int.from_bytes(data[position : position + 4], "big")
-        checksum = zlib.crc32(memoryview(data)[position + 4 : end])
-        if checksum != int.from_bytes(data[end : end + 4], "big"):
-            return False
-        if data[position + 4 : position + 8] == b"IEND":
-            return True
-        position = end + 4
-    return False
+    except OSError as error:
+        raise UnreadableImageError(f"it cannot be opened ({error.strerror})") from None
+    picture = decode(data, color, scale)
+    return (
+        picture if size is None else picture.with_values(resize(picture.values, size))
+    )
 
 
 class _QuietOpenCV:
-    """Keeps OpenCV from logging what is about to be raised as an error.
+    """Keeps OpenCV and tifffile from logging what is about to be raised as an error.
 
-    The level is global, and readers may run at the same time: the first to come
-    silences, the last to go puts the level back.
+    The levels are global, and readers may run at the same time: the first to come
+    silences, the last to go puts the levels back.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._n_inside = 0
-        self._level = 0
+        self._levels = (0, 0)
 
     def __enter__(self) -> None:
-        from cv2.utils import logging
+        from cv2.utils import logging as opencv
 
         with self._lock:
             if self._n_inside == 0:
-                self._level = logging.getLogLevel()
-                logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+                tifffile = logging.getLogger("tifffile")
+                self._levels = opencv.getLogLevel(), tifffile.level
+                opencv.setLogLevel(opencv.LOG_LEVEL_SILENT)
+                tifffile.setLevel(logging.CRITICAL + 1)
             self._n_inside += 1
 
     def __exit__(self, *exception: object) -> None:
-        from cv2.utils import logging
+        from cv2.utils import logging as opencv
 
         with self._lock:
             self._n_inside -= 1
             if self._n_inside == 0:
-                logging.setLogLevel(self._level)
+                opencv.setLogLevel(self._levels[0])
+                logging.getLogger("tifffile").setLevel(self._levels[1])
 
 
 quiet_opencv = _QuietOpenCV()

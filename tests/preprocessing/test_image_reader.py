@@ -4,6 +4,8 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +19,9 @@ from sklearn.utils import get_tags
 
 from sklstm import ImageReader, RowSequencer
 from sklstm.preprocessing import _image_reader
-from sklstm.preprocessing._image_reader import _read, is_whole
+from sklstm.preprocessing._ahead import map_ahead
+from sklstm.preprocessing._image_reader import _read
+from sklstm.preprocessing._whole import is_whole
 
 
 def picture(height=40, width=50, seed=0):
@@ -127,12 +131,95 @@ def test_depth_is_kept(tmp_path, color, extension, dtype):
     assert reader.set_params(size=9).transform([same, other]).dtype == dtype
 
 
-def test_mixed_depth(tmp_path):
-    a = write(tmp_path / "a.png", picture()[..., 0])
-    b = write(tmp_path / "b.png", picture()[..., 0].astype(np.uint16))
-    message = r"X mixes depths.*a\.png is uint8 and .*b\.png is uint16"
+# -- depths that meet --------------------------------------------------------------
+
+
+@pytest.fixture
+def depths(tmp_path):
+    """One picture in several depths, by the name of the depth."""
+    gray = np.random.default_rng(0).integers(0, 256, (8, 9), np.uint8)
+    gray[0, 0] = 255
+    header = f"{gray.shape[1]} {gray.shape[0]}"
+    text = f"P2 {header} 1023 " + " ".join(
+        str(v * 1023 // 255) for v in gray.ravel().tolist()
+    )
+    (tmp_path / "10.pgm").write_text(text)
+    return {
+        "uint8": write(tmp_path / "8.png", gray),
+        "uint16": write(tmp_path / "16.png", gray * np.uint16(257)),
+        "uint16 up to 1023": tmp_path / "10.pgm",
+        "float32": write(tmp_path / "32.tif", gray.astype(np.float32)),
+        "unit": write(tmp_path / "unit.tif", (gray / 255).astype(np.float32)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("uint8", "uint16"), ("uint16", "uint16 up to 1023"), ("float32", "uint8")],
+)
+def test_depths_are_not_mixed(depths, one, other):
+    a, b = depths[one], depths[other]
+    message = rf"X mixes depths, .*: {a} is {one} and {b} is {other}; convert them to "
+    with pytest.raises(ValueError, match=message + "one depth, or set scale='unit'"):
+        ImageReader().transform([a, a, b])
+    message = (
+        rf"X differs in depth from the files of fit: in fit, {a} is {one} and {b} is "
+        rf"{other}; convert them to one depth, or set scale='unit' to bring integers"
+    )
+    reader = ImageReader().fit([a])
+    assert reader.transform([a]).shape == (1, 8, 9)
     with pytest.raises(ValueError, match=message):
-        ImageReader().transform([a, b])
+        reader.transform([b, b])
+    # It goes with the reader, and is forgotten by a clone and by another fit.
+    with pytest.raises(ValueError, match=message):
+        pickle.loads(pickle.dumps(reader)).transform([b])
+    assert clone(reader).transform([b]).shape == (1, 8, 9)
+    assert reader.fit([b]).transform([b]).shape == (1, 8, 9)
+
+
+def test_depth_of_fit_is_that_of_the_first_file_that_can_be_read(depths, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    files = [tmp_path / "none.png", tmp_path / "bad.png", depths["uint16"]]
+    reader = ImageReader().fit(files)
+    assert (reader.depth_, reader.depth_file_) == ("uint16", str(depths["uint16"]))
+    assert not hasattr(reader.fit(files[:2]), "depth_")
+    assert reader.transform([depths["uint8"]]).dtype == np.uint8
+
+
+def test_one_scale_for_all_depths(depths):
+    files = [depths[name] for name in ("uint8", "uint16", "uint16 up to 1023", "unit")]
+    for color in ("gray", "rgb"):
+        for size in (None, 5):
+            reader = ImageReader(scale="unit", color=color, size=size).fit(files[:1])
+            images = reader.transform(files)
+            assert images.dtype == np.float32
+            np.testing.assert_array_equal(images[0], images[1])
+            np.testing.assert_allclose(images[2], images[0], atol=1e-3)
+            np.testing.assert_allclose(images[3], images[0], rtol=1e-5)
+            assert 0.5 < images.max() <= 1
+
+
+def test_floats_beyond_the_unit_scale_are_not_mixed_with_integers(depths):
+    reader = ImageReader(scale="unit")
+    assert reader.fit_transform([depths["float32"]]).max() == 255
+    message = r"32\.tif is floats beyond 1 and .*8\.png is integers, which are scaled"
+    for files in ([depths["float32"]], [depths["unit"], depths["float32"]]):
+        with pytest.raises(ValueError, match=f"X mixes depths, .*{message}"):
+            ImageReader(scale="unit").transform([*files, depths["uint8"]])
+    with pytest.raises(ValueError, match=f"the files of fit: in fit, .*{message}"):
+        reader.transform([depths["uint8"]])
+    # The depths of another scale say nothing.
+    reader.set_params(scale=None)
+    assert reader.transform([depths["uint8"]]).dtype == np.uint8
+
+
+def test_readers_pickled_by_release_0_1_have_no_scale(depths):
+    state = ImageReader(size=4).__getstate__()
+    del state["scale"]
+    reader = ImageReader.__new__(ImageReader)
+    reader.__setstate__(state)
+    assert reader.get_params()["scale"] is None
+    assert reader.transform([depths["uint8"]]).shape == (1, 4, 4)
 
 
 # -- size --------------------------------------------------------------------------
@@ -294,6 +381,41 @@ def test_two_readers_run_at_the_same_time(paths, monkeypatch):
     assert logging.getLogLevel() == before != logging.LOG_LEVEL_SILENT
 
 
+def test_few_images_are_held_before_the_sizes_are_compared(tmp_path):
+    # Some files are slow: a thousand others must not be decoded meanwhile.
+    image = np.zeros((500, 500), np.uint8)
+    first = write(tmp_path / "a.png", image)
+    other = write(tmp_path / "b.png", image[1:])
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="X mixes sizes"):
+            ImageReader().transform([first, other] + [first] * 400)
+        peak = tracemalloc.get_traced_memory()[1] / image.nbytes
+    finally:
+        tracemalloc.stop()
+    # The batch itself, and four for each thread.
+    assert peak < 402 + 5 * joblib.cpu_count()
+
+
+def test_results_are_held_for_few_items_ahead():
+    made = []
+
+    def make(i):
+        made.append(i)
+        return i
+
+    results = map_ahead(make, range(1000))
+    assert next(results) == 0
+    time.sleep(0.05)
+    assert len(made) <= 4 * joblib.cpu_count()
+    assert list(results) == list(range(1, 1000))
+    results = map_ahead(make, range(1000))
+    next(results)
+    made.clear()
+    results.close()
+    assert len(made) <= 4 * joblib.cpu_count()
+
+
 # -- bad X and parameters ----------------------------------------------------------
 
 
@@ -330,6 +452,7 @@ def test_bad_x(X, message):
         ),
         ({"size": (4, 4, 3)}, r"size must be .* got \(4, 4, 3\)"),
         ({"size": 4.5}, r"size must be .* got 4.5"),
+        ({"scale": "full"}, "scale must be one of None, 'unit'; got 'full'"),
     ],
 )
 def test_bad_parameters(params, message):
@@ -344,13 +467,16 @@ def test_bad_parameters(params, message):
 
 def test_is_an_estimator(paths):
     reader = ImageReader(size=8, color="rgb")
-    assert reader.get_params() == {"size": 8, "color": "rgb", "on_disk": None}
+    assert reader.get_params() == {
+        "size": 8, "color": "rgb", "on_disk": None, "scale": None
+    }  # fmt: skip
     assert clone(reader).get_params() == reader.get_params()
     copy = pickle.loads(pickle.dumps(reader))
     np.testing.assert_array_equal(copy.transform(paths), reader.transform(paths))
     assert reader.set_params(size=None).size is None
     assert not hasattr(reader, "set_output")
-    assert vars(ImageReader().fit(paths)) == vars(ImageReader())
+    learned = {"depth_": "uint8", "depth_file_": str(paths[0])}
+    assert vars(ImageReader().fit(paths)) == {**vars(ImageReader()), **learned}
 
 
 def test_images_on_disk_are_the_same(paths, tmp_path):

@@ -1,0 +1,164 @@
+"""The contents of an image file to an array: the values that the file stores."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+from sklstm.preprocessing._netpbm import is_netpbm, read_netpbm
+from sklstm.preprocessing._orientation import avif_properties, find_orientation
+from sklstm.preprocessing._picture import Picture, UnreadableImageError, turn
+from sklstm.preprocessing._resize import like
+from sklstm.preprocessing._tiff import read_tiff
+from sklstm.preprocessing._whole import is_whole
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Rec. 601.
+_LUMA = np.array([0.299, 0.587, 0.114])
+# OpenCV's weights for uint16 are too coarse; float32 holds all its values.
+_CONVERTED_BY_OPENCV = {"uint8": "u1", "uint16": "f4", "float32": "f4"}
+
+
+def decode(data: bytes, color: str, scale: str | None = None) -> Picture:
+    """Return the first image in the contents of a file.
+
+    Parameters
+    ----------
+    data : bytes
+        The contents.
+    color : {"gray", "rgb"}
+        Whether the values are (height, width) or (height, width, 3).
+    scale : {None, "unit"}, default=None
+        "unit" divides integers by the largest value that the file can hold, before
+        anything else is done to them, and gives float32.
+
+    Returns
+    -------
+    Picture
+        As a viewer would show it: turned upright.
+
+    Raises
+    ------
+    UnreadableImageError
+        If there is no image, or none that can be read rightly.
+    """
+    try:
+        if data.startswith(_TIFF):
+            picture = read_tiff(data)
+        elif is_netpbm(data):
+            picture = read_netpbm(data)
+        elif not is_whole(data):
+            raise UnreadableImageError("it is cut off or damaged")
+        else:
+            picture = _decode_by_opencv(data, color)
+        if scale == "unit":
+            picture = _to_unit(picture)
+        return picture.with_values(to_color(picture.values, color))
+    except UnreadableImageError:
+        raise
+    except Exception as error:  # no file may stop the reading of the others
+        raise UnreadableImageError(f"it cannot be decoded ({error})") from error
+
+
+def _decode_by_opencv(data: bytes, color: str) -> Picture:
+    import cv2
+
+    if data[4:8] == b"ftyp" and b"clap" in dict(avif_properties(data)):
+        raise UnreadableImageError("it is to be shown cropped (by a clap box)")
+    data = _without_transparency(data)
+    # What is gray in a PNG with a gAMA or sRGB chunk, OpenCV leaves to libpng, which
+    # works in linear light: colours are asked for, and converted here. A JPEG file
+    # stores the luma itself.
+    flag = cv2.IMREAD_ANYCOLOR
+    if color == "gray" and data.startswith(b"\xff\xd8"):
+        flag = cv2.IMREAD_GRAYSCALE
+    flag |= cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    except cv2.error as error:
+        raise UnreadableImageError("its decoder gives up") from error
+    if image is None:
+        raise UnreadableImageError("it is damaged, cut off or of another kind")
+    if image.ndim == 3:
+        image = image[..., ::-1]
+    image = _with_all_of_16_bits(image, data)
+    return Picture(turn(image, find_orientation(data)), _largest(data, image.dtype))
+
+
+def _largest(data: bytes, dtype: np.dtype) -> int | None:
+    """Return the largest value that the file can hold, if that of its dtype is not."""
+    bits = None
+    if data[4:8] == b"ftyp":
+        properties = dict(avif_properties(data))
+        if len(properties.get(b"pixi", b"")) > 5:
+            bits = properties[b"pixi"][5]
+    else:
+        # The header of a JPEG 2000 codestream, alone or in a file.
+        start = data.find(b"\xff\x4f\xff\x51", 0, 4096)
+        is_jpeg_2000 = start == 0 or data[4:8] == b"jP  "
+        if start >= 0 and is_jpeg_2000 and len(data) > start + 42:
+            bits = (data[start + 42] & 0x7F) + 1
+    if bits is None or dtype.kind != "u" or bits >= 8 * dtype.itemsize:
+        return None
+    return 2**bits - 1
+
+
+def _without_transparency(data: bytes) -> bytes:
+    """Return a GIF whose transparent colour is shown; all other files as they are."""
+    if not data.startswith((b"GIF87a", b"GIF89a")) or len(data) < 13:
+        return data
+    packed = data[10]
+    position = 13 + (3 << ((packed & 7) + 1) if packed & 0x80 else 0)
+    changed = bytearray(data)
+    # Extensions come before the image; blocks of at most 255 bytes are in them.
+    while data[position : position + 1] == b"!":
+        if data[position + 1 : position + 3] == b"\xf9\x04":
+            changed[position + 3] &= 0xFE
+        position += 2
+        while position < len(data) and data[position]:
+            position += data[position] + 1
+        position += 1
+    return bytes(changed)
+
+
+def _with_all_of_16_bits(image: np.ndarray, data: bytes) -> np.ndarray:
+    """Let white be 255 in a BMP of 16 bits, in which OpenCV makes it 248 or 252."""
+    if not data.startswith(b"BM") or image.ndim != 3:
+        return image
+    (header,) = struct.unpack_from("<I", data, 14)
+    if header < 40:
+        return image
+    bits, compression = struct.unpack_from("<HI", data, 28)
+    if bits != 16:
+        return image
+    green_has_six = compression == 3 and data[54:66][4:8] == b"\xe0\x07\0\0"
+    shifts = np.array([5, 6 if green_has_six else 5, 5], np.uint8)
+    return image | (image >> shifts)
+
+
+def _to_unit(picture: Picture) -> Picture:
+    values = picture.values
+    if values.dtype.kind == "f":
+        return Picture(values.astype(np.float32))
+    largest = picture.largest or np.iinfo(values.dtype).max
+    # float32 holds all integers of 16 bits.
+    exact = np.dtype("f4" if values.dtype.itemsize <= 2 else "f8")
+    unit = values.astype(exact) / exact.type(largest)
+    return Picture(unit.astype(np.float32), is_scaled=True)
+
+
+def to_color(values: np.ndarray, color: str) -> np.ndarray:
+    """Return gray as three equal channels, or the luma of red, green and blue."""
+    import cv2
+
+    if color == "rgb":
+        if values.ndim == 2:
+            return np.repeat(values[..., None], 3, axis=2)
+        return np.ascontiguousarray(values)
+    if values.ndim == 2:
+        return np.ascontiguousarray(values)
+    if values.dtype.name in _CONVERTED_BY_OPENCV:
+        exact = np.ascontiguousarray(values, _CONVERTED_BY_OPENCV[values.dtype.name])
+        return like(cv2.cvtColor(exact, cv2.COLOR_RGB2GRAY), values.dtype)
+    return like(values.astype(np.float64) @ _LUMA, values.dtype)

@@ -1,0 +1,95 @@
+"""Resizing of images of any dtype."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csr_array
+
+# OpenCV has weights of 32 bits for float64 as well, and knows no other integers.
+_OPENCV_RESIZES = ("uint8", "uint16", "int16", "float32")
+
+
+def resize(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Shrink what is too long by areas first, then enlarge what is too short.
+
+    Parameters
+    ----------
+    image : ndarray, shape (height, width) or (height, width, 3)
+        Of any real dtype, or bool. What OpenCV does not resize, or not to all digits,
+        is resized in float64, and integers are rounded.
+    size : tuple of int
+        (height, width) of the result.
+
+    Returns
+    -------
+    ndarray
+        Of the dtype of `image`.
+    """
+    dtype = image.dtype.newbyteorder("=")
+    enlarge, shrink = _weigh, _weigh
+    if dtype.name in _OPENCV_RESIZES:
+        enlarge, shrink = _enlarge, _shrink
+    height, width = image.shape[:2]
+    smaller = min(height, size[0]), min(width, size[1])
+    result = np.ascontiguousarray(image, dtype)
+    if smaller != (height, width):
+        result = shrink(result, smaller)
+    if smaller != tuple(size):
+        result = enlarge(result, tuple(size))
+    return like(result, dtype)
+
+
+def _shrink(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    import cv2
+
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+
+
+def _enlarge(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    import cv2
+
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _weigh(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Do as `_shrink` or `_enlarge` do, in float64."""
+    height, width = image.shape[:2]
+    lines = image.astype(np.float64).reshape(height, -1)
+    rows = (_weights(height, size[0]) @ lines).reshape(size[0], width, -1)
+    columns = rows.transpose(1, 0, 2).reshape(width, -1)
+    result = (_weights(width, size[1]) @ columns).reshape(size[1], size[0], -1)
+    return result.transpose(1, 0, 2).reshape(*size, *image.shape[2:])
+
+
+def _weights(n: int, n_new: int) -> csr_array:
+    """Return the share of each of n pixels in each of the new ones."""
+    if n_new <= n:
+        # Both cut one line, which is n * n_new long, into equal parts.
+        cuts = np.union1d(np.arange(n + 1) * n_new, np.arange(n_new + 1) * n)
+        old, new = cuts[:-1] // n_new, cuts[:-1] // n
+        return csr_array((np.diff(cuts) / n, (new, old)), shape=(n_new, n))
+    centres = ((np.arange(n_new) + 0.5) * n / n_new - 0.5).clip(0, n - 1)
+    before = centres.astype(int)
+    after = (before + 1).clip(max=n - 1)
+    share = centres - before
+    new = np.arange(n_new)
+    return csr_array(
+        (np.r_[1 - share, share], (np.r_[new, new], np.r_[before, after])),
+        shape=(n_new, n),
+    )
+
+
+def like(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return the values as `dtype`: rounded, and never wrapped around."""
+    if values.dtype == dtype:
+        return values
+    if dtype.kind == "b":
+        return values >= 0.5
+    if dtype.kind == "f":
+        return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    # The largest integers of 64 bits are no float64: the next smaller one is taken.
+    largest = float(limits.max)
+    if largest > limits.max:
+        largest = np.nextafter(largest, 0)
+    return np.clip(np.rint(values), limits.min, largest).astype(dtype)
