@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from sklstm.images import validate_images
+from sklstm.images import batches, validate_images
 from sklstm.preprocessing._base import BaseSequencer
 
 # Bytes of samples that are copied whole, for a fit or as a part of them. Of more, a
@@ -58,6 +58,11 @@ def check_samples(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
 
     Sequences (n, n_steps, n_features); or images or volumes with their channels
     last, where the network or a sequencer inside it reads them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If X is no such batch, or of another depth than the samples of the first fit.
     """
     kind = _kind_of_sample(estimator)
     volumes = kind == "volumes"
@@ -67,6 +72,7 @@ def check_samples(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     images = validate_images(
         estimator, X, reset=reset, image_shape=shape, volumes=volumes
     )
+    _check_depth(estimator, images, reset=reset)
     if kind == "sequences":  # a step is a row of pixels, its channels together
         images = images.reshape(*images.shape[:2], -1)
     elif images.ndim == (4 if volumes else 3):
@@ -80,6 +86,47 @@ def check_samples(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
             "X has values beyond what float32 can hold (3.4e38): scale it first."
         )
     return x
+
+
+def _check_depth(estimator: Any, images: np.ndarray, *, reset: bool) -> None:
+    """Refuse integers of another type than in fit where a value shows another scale.
+
+    255 is white in uint8 and almost black in uint16. Values that both types can hold
+    say nothing of the scale and are taken, and so are floats.
+    """
+    if images.dtype.kind not in "bui":
+        if reset:
+            estimator._fitted_depth = None
+        return
+    name = images.dtype.name
+    fitted: Any = getattr(estimator, "_fitted_depth", None)
+    if not reset and (fitted is None or fitted[0] == name):
+        return
+    parts = [images[part] for part in batches(len(images), images[0].nbytes)]
+    low = min(int(part.min()) for part in parts)
+    high = max(int(part.max()) for part in parts)
+    if reset:
+        estimator._fitted_depth = (name, low, high)
+        return
+    fitted_name, fitted_low, fitted_high = fitted
+    if not _can_hold(fitted_name, low, high):
+        remedy = f"scale X to the values of {fitted_name}"
+    elif not _can_hold(name, fitted_low, fitted_high):
+        remedy = (
+            f"scale X to these values, or convert it to {fitted_name} if it has them"
+        )
+    else:
+        return
+    raise ValueError(
+        f"X is {name} with values from {low} to {high}, but {type(estimator).__name__} "
+        f"was fitted on {fitted_name} with values from {fitted_low} to {fitted_high}; "
+        f"{remedy}."
+    )
+
+
+def _can_hold(dtype: str, low: int, high: int) -> bool:
+    limits = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return bool(limits[0] <= low and high <= limits[1])
 
 
 def _kind_of_sample(estimator: Any) -> str:

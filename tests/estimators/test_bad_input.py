@@ -1,5 +1,6 @@
 """Bad input: one clear sentence, and the estimator stays as it was."""
 
+import functools
 import re
 
 import numpy as np
@@ -620,6 +621,72 @@ def test_bad_images_to_a_fitted_one(change, message, method, three, fitted):
         getattr(model, method)(change(X), *args)
     same(before, vars(model))
     np.testing.assert_array_equal(model.predict_proba(X), expected)
+
+
+@pytest.fixture(scope="module")
+def fitted_on(three):
+    """Classifiers fitted on the same images in several types, by one graph."""
+    X, y = three
+
+    @functools.cache
+    def fit(dtype, factor):
+        return make().fit((X * factor).astype(dtype), y)
+
+    return fit
+
+
+DEPTHS = [
+    # Fitted on, times; given, times.
+    ("uint8", 15, "uint16", 3855),  # the same pictures in 16 bit
+    ("uint8", 15, "int32", 3855),
+    ("uint8", 15, "int16", -1),
+    ("uint16", 3855, "uint8", 15),
+    ("uint16", 255, "uint8", 15),  # 12 bit
+    ("bool", 1, "uint8", 15),
+    ("uint8", 15, "bool", 1),
+]
+
+
+@pytest.mark.parametrize(("fitted_dtype", "a", "dtype", "b"), DEPTHS)
+def test_integers_of_another_depth_are_refused(
+    fitted_dtype, a, dtype, b, three, fitted_on
+):
+    X, y = three
+    model = fitted_on(fitted_dtype, a)
+    other = (X * b).astype(dtype)
+    message = (
+        rf"^X is {dtype} with values from -?\d+ to \d+, but LSTMImageClassifier was "
+        rf"fitted on {fitted_dtype} with values from 0 to \d+; scale X to .*\.$"
+    )
+    with pytest.raises(ValueError, match=message) as info:
+        model.predict(other)
+    assert one_sentence(str(info.value))
+    if a == 15 and dtype == "uint16":
+        message = rf"^X_val cannot be used: it is {dtype} .* bring X_val to the form"
+        with pytest.raises(ValueError, match=message):
+            clone(model).fit((X * a).astype(fitted_dtype), y, X_val=other, y_val=y)
+        with pytest.raises(ValueError, match=r"^X is uint16 with"):
+            model.partial_fit(other, y)
+
+
+@pytest.mark.parametrize(
+    ("fitted_dtype", "factor", "dtypes"),
+    [
+        ("uint8", 15, ["uint16", ">u2", "int64", "float32", "float64"]),
+        ("uint16", 15, ["uint8", "int64", "float32"]),
+        ("bool", 1, ["uint8", "int64", "float32"]),
+        ("float64", 3855, ["uint8", "uint16", "int64"]),
+    ],
+)
+def test_the_same_values_in_another_type_are_the_same(
+    fitted_dtype, factor, dtypes, three, fitted_on
+):
+    X = (three[0] * (factor > 1) * min(factor, 15) + (factor == 1)).astype("uint8")
+    X = X.astype(fitted_dtype)
+    model = fitted_on(fitted_dtype, factor)
+    expected = model.predict_proba(X)
+    for dtype in dtypes:
+        np.testing.assert_array_equal(model.predict_proba(X.astype(dtype)), expected)
 
 
 @pytest.mark.parametrize("method", ["predict", "predict_proba"])
