@@ -236,11 +236,11 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         `network_params` is what the network is given besides the estimator's own
         parameters, `parts` what the kind of estimator adds to the recipe.
         """
-        from sklstm._keras import keras
-
         from sklstm.estimators._compiled import Recipe
         from sklstm.estimators._pool import POOL, Lease
+        from sklstm.estimators._settings import policy_name, refuse_distribution
 
+        refuse_distribution()
         recipe = Recipe(
             network=self.network,
             input_shape=(None, x.shape[2]) if x.ndim == 3 else x.shape[1:],
@@ -249,7 +249,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
             optimizer=self.optimizer,
             optimizer_params=self._optimizer_params(),
             # By name: whoever loads a pickle may have another policy.
-            dtype_policy=self.dtype_policy or keras.config.dtype_policy().name,
+            dtype_policy=policy_name(self.dtype_policy),
             **parts,
         )
         if continues:

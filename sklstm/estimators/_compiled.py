@@ -18,6 +18,7 @@ from sklstm.estimators._copies import rebuilt
 from sklstm.estimators._optimizer import optimizer_class, scheduled
 from sklstm.estimators._scaling import measure
 from sklstm.estimators._scikeras import build_model
+from sklstm.estimators._settings import own_settings
 from sklstm.networks import (
     HyperDropout,
     HyperNoise,
@@ -132,6 +133,7 @@ class Recipe:
                 "the dtype policy": (
                     self.dtype_policy or keras.config.dtype_policy().name
                 ),
+                "Keras' epsilon": keras.config.epsilon(),
                 "the shape of X": self.input_shape,
                 "the dtype of X": self.input_dtype,
                 "the number of classes": self.n_outputs,
@@ -171,6 +173,7 @@ class CompiledNetwork:
         What to build.
     """
 
+    @own_settings()
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.key = recipe.key()
@@ -232,6 +235,7 @@ class CompiledNetwork:
             )
         return model
 
+    @own_settings()
     def start(self, seed: np.random.SeedSequence) -> None:
         """Put everything where a fresh build would have it, for this seed."""
         if self.turning is not None:
@@ -328,6 +332,7 @@ class CompiledNetwork:
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
+    @own_settings()
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the network's output for every sample."""
         most = self.predict_batch(x)

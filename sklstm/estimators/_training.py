@@ -19,6 +19,7 @@ from sklstm.estimators._callbacks import (
     wants_batches,
 )
 from sklstm.estimators._optimizer import own_optimizer
+from sklstm.estimators._settings import own_settings
 
 
 @dataclass
@@ -97,6 +98,7 @@ class Result:
     best_epoch: int
 
 
+@own_settings()
 def train(
     compiled: Any,
     data: Data,

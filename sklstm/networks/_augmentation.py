@@ -7,6 +7,8 @@ from sklstm._keras import keras
 
 import numpy as np
 
+from sklstm.networks._convolutions import CHANNELS_LAST
+
 SHORT_FORMS: dict[str, dict[str, Any]] = {
     "light": {"rotation": 15, "translation": 0.1, "zoom": 0.1},
     "medium": {
@@ -123,7 +125,7 @@ def make_augmentation(augmentation: Any) -> "Augmentation | None":
     check_augmentation(augmentation)
     if isinstance(augmentation, keras.layers.Layer):
         try:
-            layers = [type(augmentation).from_config(augmentation.get_config())]
+            layers = [type(augmentation).from_config(_config(augmentation))]
         except Exception as error:
             raise ValueError(
                 f"augmentation={augmentation.name!r} cannot be copied, since its own "
@@ -136,9 +138,30 @@ def make_augmentation(augmentation: Any) -> "Augmentation | None":
     return Augmentation(layers, name="augmentation") if layers else None
 
 
+def _config(augmentation: keras.layers.Layer) -> dict[str, Any]:
+    """Return a layer's configuration, for images whose channels are last.
+
+    Layers of Keras that were made while Keras was set to "channels_first" expect
+    channels there. A chain that holds other layers may have moved the channels itself.
+    """
+    config = augmentation.get_config()
+    chain = getattr(augmentation, "layers", None) or [augmentation]
+    moves_none = all(hasattr(layer, "data_format") for layer in chain)
+    return _with_channels_last(config) if moves_none else config
+
+
+def _with_channels_last(config: Any) -> Any:
+    if isinstance(config, list | tuple):
+        return type(config)(_with_channels_last(one) for one in config)
+    if not isinstance(config, dict):
+        return config
+    inner = {name: _with_channels_last(value) for name, value in config.items()}
+    return {**inner, **(CHANNELS_LAST if "data_format" in inner else {})}
+
+
 def _from_dict(amounts: dict[str, Any]) -> list[keras.layers.Layer]:
     kinds = keras.layers
-    kind: dict[str, Any] = {"dtype": "float32"}
+    kind: dict[str, Any] = {"dtype": "float32", **CHANNELS_LAST}
     border: dict[str, Any] = {
         **kind,
         "fill_mode": amounts.get("fill", "nearest"),
@@ -172,7 +195,7 @@ def _from_dict(amounts: dict[str, Any]) -> list[keras.layers.Layer]:
             )
         )
     if "noise" in amount:
-        layers.append(RandomNoise(amount["noise"], **kind))
+        layers.append(RandomNoise(amount["noise"], dtype="float32"))
     return layers
 
 

@@ -137,7 +137,7 @@ class CRFLoss(keras.losses.Loss):
     """
 
     def __init__(self, name: str = "crf_loss", **kwargs: Any) -> None:
-        super().__init__(name=name, **kwargs)
+        super().__init__(name=name, **{"dtype": "float32", **kwargs})
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of every chain.

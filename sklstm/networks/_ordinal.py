@@ -55,7 +55,7 @@ class CumulativeLink(keras.layers.Layer):
         score = ops.matmul(inputs, self.kernel)
         gaps = ops.softplus(self.thresholds[1:])
         thresholds = self.thresholds[0] + ops.concatenate(
-            [ops.zeros((1,)), ops.cumsum(gaps)]
+            [ops.zeros((1,), "float32"), ops.cumsum(gaps)]
         )
         above = score - thresholds
         # P(k) = P(> k - 1) - P(> k) is a difference of nearly equal numbers far out, so
@@ -65,7 +65,7 @@ class CumulativeLink(keras.layers.Layer):
         log_above = ops.concatenate([none, ops.log_sigmoid(above)], axis=1)
         log_below = ops.concatenate([ops.log_sigmoid(-above), none], axis=1)
         between = ops.log(-ops.expm1(-gaps))
-        edge = ops.zeros((1,))
+        edge = ops.zeros((1,), "float32")
         log_between = ops.concatenate([edge, between, edge])
         # They sum to one already. From a softmax, Keras takes the loss by logarithms.
         return keras.activations.softmax(log_above + log_below + log_between)

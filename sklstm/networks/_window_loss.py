@@ -47,10 +47,11 @@ class WindowLoss(keras.losses.Loss):
         gamma: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**{"name": "window_loss", **kwargs})
+        single = {"dtype": "float32"}
+        super().__init__(**{"name": "window_loss", **single, **kwargs})
         down, across = grid
         self.grid = (down, across)
-        self.scan = None if index_map is None else Scan(index_map)
+        self.scan = None if index_map is None else Scan(index_map, **single)
         self.coverage = coverage
         self.positive_weight = positive_weight
         self.gamma = gamma

@@ -1,0 +1,83 @@
+"""Keras' global settings: those that networks here do not follow, and the others."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sklstm._keras import keras
+
+POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
+
+_LOCK = threading.Lock()
+_inside = 0
+_before: tuple[str, str] = ("", "")
+
+
+@contextmanager
+def own_settings() -> Iterator[None]:
+    """Let Keras compute in float32 and with channels last within the block.
+
+    Layers and operators read these settings when they are made and when they are
+    traced. The settings are those of the whole process: of threads that are inside at
+    the same time, the last one to leave puts back what the first one found.
+    """
+    global _inside, _before
+    config = keras.config
+    with _LOCK:
+        if _inside == 0:
+            _before = (config.floatx(), config.image_data_format())
+            config.set_floatx("float32")
+            config.set_image_data_format("channels_last")
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _inside -= 1
+            if _inside == 0:
+                config.set_floatx(_before[0])
+                config.set_image_data_format(_before[1])
+
+
+def policy_name(dtype_policy: str | None) -> str:
+    """Return the name of the dtype policy that a network is built with.
+
+    Parameters
+    ----------
+    dtype_policy : str or None
+        None for that of Keras.
+
+    Returns
+    -------
+    str
+        One of `POLICIES`.
+
+    Raises
+    ------
+    ValueError
+        If Keras is set to a policy that networks here cannot train in.
+    """
+    name = dtype_policy or keras.config.dtype_policy().name
+    if name == "float64":  # what `set_floatx` leaves; results are float32 in any case
+        return "float32"
+    if name not in POLICIES:
+        raise ValueError(
+            f"Keras' dtype policy is {name!r}, in which weights lose what an update "
+            "adds to them: set dtype_policy to 'float32', 'mixed_float16' or "
+            "'mixed_bfloat16'."
+        )
+    return name
+
+
+def refuse_distribution() -> None:
+    """Raise within the scope of a strategy that shares a network among devices."""
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    if tf.distribute.has_strategy():
+        name = type(tf.distribute.get_strategy()).__name__
+        raise RuntimeError(
+            f"fit was called within the scope of tf.distribute.{name}, but a network "
+            "here trains on one device: call fit outside of the scope."
+        )

@@ -1,0 +1,180 @@
+"""Global settings of Keras and TensorFlow: without effect, obeyed, or refused."""
+
+import threading
+
+from sklstm._keras import keras
+
+import numpy as np
+import pytest
+
+from sklstm import LSTMImageClassifier, RowSequencer
+from sklstm.estimators import clear_pool
+from sklstm.estimators._compiled import Recipe
+from sklstm.estimators._settings import own_settings, policy_name, refuse_distribution
+from sklstm.networks import CRFLoss, WindowLoss, lstm
+from sklstm.networks._augmentation import make_augmentation
+from sklstm.networks.initialize import reseed
+
+CONFIG = keras.config
+
+
+@pytest.fixture
+def unusual():
+    """Keras computes in float64 and expects channels first."""
+    policy = CONFIG.dtype_policy()
+    CONFIG.set_floatx("float64")
+    CONFIG.set_image_data_format("channels_first")
+    CONFIG.set_dtype_policy("float64")
+    yield
+    CONFIG.set_floatx("float32")
+    CONFIG.set_image_data_format("channels_last")
+    CONFIG.set_dtype_policy(policy)
+
+
+LAYERS = keras.layers
+AUGMENTATIONS = {
+    "flip": lambda: {"flip": "both"},
+    "erasing": lambda: {"erasing": 1.0},
+    "contrast": lambda: {"contrast": 0.5},
+    "rotation": lambda: {"rotation": 90},
+    "zoom": lambda: {"zoom": 0.3},
+    "translation": lambda: {"translation": 0.4},
+    "noise": lambda: {"noise": 1.0},
+    "RandomFlip": lambda: LAYERS.RandomFlip(dtype="float32"),
+    "RandomErasing": lambda: LAYERS.RandomErasing(1.0, dtype="float32"),
+    "RandomTranslation": lambda: LAYERS.RandomTranslation(0.4, 0.4, dtype="float32"),
+    "chain": lambda: keras.Sequential(
+        [LAYERS.RandomFlip(dtype="float32"), LAYERS.RandomZoom(0.3, dtype="float32")]
+    ),
+}
+
+
+def augmented(make, images, made=None):
+    with own_settings():
+        layer = make_augmentation(make() if made is None else made)
+        layer.build(images.shape)
+        reseed(layer, np.random.default_rng(0))
+        return np.asarray(layer(images, training=True))
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_augmentation_does_not_depend_on_the_image_format(name, request):
+    images = np.random.default_rng(0).uniform(0, 200, (6, 8, 10, 3)).astype("float32")
+    make = AUGMENTATIONS[name]
+    usual = augmented(make, images)
+    assert not np.array_equal(usual, images)
+    request.getfixturevalue("unusual")
+    # A user's layer is made while Keras expects channels first.
+    np.testing.assert_array_equal(augmented(make, images, make()), usual)
+
+
+def test_chain_that_moves_channels_itself_is_left_alone():
+    images = np.random.default_rng(0).uniform(0, 200, (6, 8, 10, 3)).astype("float32")
+    chain = keras.Sequential(
+        [
+            LAYERS.Permute((3, 1, 2)),
+            LAYERS.RandomFlip("vertical", data_format="channels_first"),
+            LAYERS.Permute((2, 3, 1)),
+        ]
+    )
+    found = augmented(None, images, chain)
+    turned = [np.array_equal(a, b[::-1]) for a, b in zip(found, images, strict=True)]
+    assert any(turned)
+
+
+def test_a_fit_does_not_depend_on_float_type_and_image_format(digits, request):
+    X, y = digits[0][:50], digits[1][:50] % 3
+    histories, probabilities = [], []
+    for _ in range(2):
+        clear_pool()
+        classifier = LSTMImageClassifier(
+            sequencer=RowSequencer(),
+            augmentation={"flip": "horizontal", "rotation": 10},
+            ordinal=True,
+            units=4,
+            bidirectional=False,
+            epochs=1,
+            random_state=0,
+            optimizer=keras.optimizers.Adam(0.01),
+            metrics=[keras.metrics.AUC(name="auc")],
+        ).fit(X, y)
+        histories.append(classifier.history_)
+        probabilities.append(classifier.predict_proba(X))
+        if len(histories) == 1:
+            request.getfixturevalue("unusual")
+    assert CONFIG.floatx() == "float64"
+    assert CONFIG.image_data_format() == "channels_first"
+    assert CONFIG.dtype_policy().name == "float64"
+    assert probabilities[1].dtype == np.float32
+    np.testing.assert_array_equal(*probabilities)
+    assert histories[0].pop("auc") == pytest.approx(histories[1].pop("auc"), rel=1e-6)
+    assert histories[0] == histories[1]
+    clear_pool()
+
+
+def test_losses_of_windows_and_chains_compute_in_float32(unusual):
+    assert WindowLoss((2, 2)).dtype == CRFLoss().dtype == "float32"
+    outputs = np.zeros((1, 2, 2, 1), "float32")
+    labels = np.array([[255, 0, 0, 0]], "uint8")
+    assert float(WindowLoss((2, 2))(labels, outputs)) == pytest.approx(np.log(2))
+
+
+def test_settings_come_back_when_the_last_thread_leaves(unusual):
+    inside, leave = threading.Event(), threading.Event()
+
+    def stay():
+        with own_settings():
+            inside.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=stay)
+    with own_settings():
+        thread.start()
+        inside.wait(10)
+        assert (CONFIG.floatx(), CONFIG.image_data_format()) == (
+            "float32",
+            "channels_last",
+        )
+    assert CONFIG.floatx() == "float32", "the other thread is still inside"
+    leave.set()
+    thread.join(10)
+    assert (CONFIG.floatx(), CONFIG.image_data_format()) == (
+        "float64",
+        "channels_first",
+    )
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "int8_from_float32"])
+def test_policies_in_which_nothing_is_learned_are_refused(name):
+    before = CONFIG.dtype_policy()
+    CONFIG.set_dtype_policy(name)
+    try:
+        with pytest.raises(ValueError, match=f"Keras' dtype policy is '{name}'"):
+            policy_name(None)
+        assert policy_name("mixed_float16") == "mixed_float16"
+    finally:
+        CONFIG.set_dtype_policy(before)
+
+
+def test_a_graph_serves_one_epsilon_only():
+    recipe = Recipe(lstm, (None, 8), 3, "float32", {})
+    before, epsilon = recipe.key(), CONFIG.epsilon()
+    CONFIG.set_epsilon(1e-3)
+    try:
+        assert recipe.key() != before
+    finally:
+        CONFIG.set_epsilon(epsilon)
+    assert recipe.key() == before
+
+
+@pytest.mark.parametrize("kind", ["MirroredStrategy", "OneDeviceStrategy"])
+def test_a_fit_within_a_distribution_strategy_is_refused(kind):
+    tf = pytest.importorskip("tensorflow")
+    refuse_distribution()
+    device = "/cpu:0" if kind == "OneDeviceStrategy" else ["/cpu:0"]
+    strategy = getattr(tf.distribute, kind)(device)
+    with (
+        strategy.scope(),
+        pytest.raises(RuntimeError, match=f"the scope of tf.distribute.{kind}, but"),
+    ):
+        LSTMImageClassifier(epochs=1).fit(np.ones((4, 3, 3)), [0, 1, 0, 1])
