@@ -21,6 +21,11 @@ _LAYOUTS = {
     True: "(n, depth, height, width) or (n, depth, height, width, channels)",
 }
 
+_STRINGS = (
+    "X holds strings, not pixels; if they are paths of image files, read them with "
+    "ImageReader first."
+)
+
 
 def validate_images(
     estimator: BaseEstimator,
@@ -106,13 +111,18 @@ def validate_images(
             images = X
         else:
             _check_not_complex(X)
-            X = validate_data(
-                estimator,
-                X,
-                reset=reset,
-                ensure_min_samples=ensure_min_samples,
-                ensure_all_finite=False,  # its message is several lines
-            )
+            try:
+                X = validate_data(
+                    estimator,
+                    X,
+                    reset=reset,
+                    ensure_min_samples=ensure_min_samples,
+                    ensure_all_finite=False,  # its message is several lines
+                )
+            except ValueError as error:
+                if "could not convert string" in str(error):
+                    raise ValueError(_STRINGS) from None
+                raise
             _check_dtype(X)
             if image_shape is None:
                 image_shape = _guess_shape(X.shape[1], volumes)
@@ -255,6 +265,11 @@ def as_array(X: Any) -> Any:
     """Make an array of all but tables, which are left to validate_data."""
     if issparse(X):
         raise TypeError("X is sparse, but images must be dense: use X.toarray().")
+    if np.ma.is_masked(X):
+        raise ValueError(
+            f"X is masked in {np.ma.count_masked(X)} values, which would be read as if "
+            "they were not: fill them, such as by X.filled(0)."
+        )
     if hasattr(X, "columns"):
         return X
     try:
@@ -268,10 +283,7 @@ def as_array(X: Any) -> Any:
         raise ValueError(_describe_ragged(X)) from None
     kinds = {type(x) for x in array.ravel()[:1]} if array.dtype == object else set()
     if array.dtype.kind in "US" or any(issubclass(k, str | os.PathLike) for k in kinds):
-        raise ValueError(
-            "X holds strings, not pixels; if they are paths of image files, read them "
-            "with ImageReader first."
-        )
+        raise ValueError(_STRINGS)
     return array
 
 

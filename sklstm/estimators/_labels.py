@@ -51,11 +51,13 @@ def check_labels(
             f"has {n_samples}, {name} has {len(y)}; every sample needs one label."
         )
     try:
-        check_classification_targets(y)
+        with np.errstate(invalid="ignore"):  # it casts what int64 cannot hold
+            check_classification_targets(y)
     except (TypeError, ValueError):
         kind = type(y.tolist()[0]).__name__
         if y.dtype.kind == "f":
-            kind, y = "continuous", y[y != np.round(y)]
+            kind, fractions = "continuous", y[y != np.round(y)]
+            y = fractions if len(fractions) else y
         raise ValueError(
             f"Unknown label type: {kind}; {name} has {y.tolist()[0]!r} among its "
             "labels, but classes are whole numbers, strings or bool."
@@ -104,7 +106,7 @@ def _as_vector(given: Any, name: str) -> np.ndarray:
         values = column_or_1d(values, warn=True)
     if values.ndim != 1:
         hint = "give one entry for each sample"
-        if values.ndim == 2:
+        if values.ndim == 2 and name in ("y", "y_val"):
             hint += f"; for one-hot rows that is np.argmax({name}, axis=1)"
         raise ValueError(
             f"{name} should be a 1d array, got an array of shape {values.shape} "

@@ -47,24 +47,27 @@ def check_sample_weight(sample_weight: Any, n_samples: int) -> np.ndarray:
     if sample_weight is None or isinstance(sample_weight, Real):
         one = 1.0 if sample_weight is None else sample_weight
         sample_weight = np.full(n_samples, one)
-    given = to_numpy(sample_weight, "sample_weight")
+    # Of a list NumPy would make strings of numbers beside strings.
+    plain = isinstance(sample_weight, list | tuple)
+    given: Any = to_numpy(
+        sample_weight, "sample_weight", dtype=object if plain else None
+    )
     if given.shape != (n_samples,):
         raise ValueError(
             f"sample_weight has the shape {given.shape}, but X has {n_samples} "
             f"samples: give one weight for each, shape {(n_samples,)}."
         )
-    numbers: Any = given
     if given.dtype == object:
-        numbers = [np.nan if is_missing(one) else one for one in given]
-        is_number = all(isinstance(one, Real) for one in numbers)
-    else:
-        is_number = given.dtype.kind in "buif"
-    if not is_number:
+        given = [np.nan if is_missing(one) else one for one in given]
+    elif given.dtype.kind not in "buif":
+        given = given.tolist()
+    foreign = [one for one in given if not isinstance(one, Real | np.bool_)]
+    if foreign:
         raise ValueError(
-            f"sample_weight has dtype {given.dtype}, such as {given.tolist()[0]!r}, "
-            "but weights are numbers: give one for each sample."
+            f"sample_weight has {foreign[0]!r} among its entries, but weights are "
+            "numbers: give one for each sample."
         )
-    weights = np.asarray(numbers, dtype=np.float64)
+    weights = _as_floats(given)
     bad = ~np.isfinite(weights)
     if bad.any():
         raise ValueError(
@@ -133,7 +136,7 @@ def class_weights(
     given = [class_weight.get(label, 1.0) for label in labels]
     weights = np.full(len(labels), np.nan)
     if all(isinstance(one, Real) for one in given):
-        weights = np.array(given, dtype=np.float64)
+        weights = _as_floats(given)
     if not np.isfinite(weights).all():
         raise ValueError(
             f"class_weight has the weights {given}: each must be a finite number."
@@ -144,6 +147,13 @@ def class_weights(
             "leave a class out."
         )
     return weights
+
+
+def _as_floats(numbers: Any) -> np.ndarray:
+    try:
+        return np.asarray(numbers, dtype=np.float64)
+    except OverflowError:  # a whole number beyond 1e308
+        return np.full(len(numbers), np.inf)
 
 
 def multiply(of_samples: np.ndarray, of_classes: np.ndarray) -> np.ndarray:

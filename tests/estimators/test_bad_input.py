@@ -4,6 +4,7 @@ import functools
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse import csr_array, csr_matrix
 from sklearn.base import clone
@@ -169,6 +170,14 @@ UNREADABLE = {
     "a generator": (lambda X, y: iter(X), "^X must be images .* one value of type"),
     "a set": (lambda X, y: {1, 2}, "^X must be images .* one value of type set"),
     "a string": (lambda X, y: "digits", "^X holds strings, not pixels"),
+    "masked": (
+        lambda X, y: np.ma.array(X, mask=X > 15),
+        r"^X is masked in \d+ values, which would be read .* X\.filled\(0\)\.$",
+    ),
+    "a table of strings": (
+        lambda X, y: pd.DataFrame({"file": ["a.png"] * 60}),
+        "^X holds strings, not pixels; .* ImageReader",
+    ),
     "torch dataset": (
         lambda X, y: pieces(X, y)[0],
         "^X is a TensorDataset, which gives samples piece by piece: pass one array",

@@ -101,6 +101,7 @@ NO_LABELS = {
         r"^Unknown label type: continuous; y has 1\.5 among its labels, but classes "
         r"are whole numbers, strings or bool\.$",
     ),
+    "beyond int64": ([1e30, 1.0] * 2, r"^Unknown label type: continuous; y has 1e\+30"),
     "bytes": ([b"a", b"b"] * 2, r"^Unknown label type: bytes; y has b'a' among"),
     "complex": ([1j, 2, 1j, 2], r"^y mixes numbers and objects of type complex"),
     "lists": ([[1], [1, 2]] * 2, r"^Unknown label type: list; y has \[1\] among"),

@@ -106,7 +106,9 @@ def test_keys_and_weights_of_numpy_are_those_of_python(given, classes):
     np.testing.assert_array_equal(per_class(given, classes), [2, 3])
 
 
-@pytest.mark.parametrize("weight", [None, np.nan, np.inf, "2", "much", 1j, [1]])
+@pytest.mark.parametrize(
+    "weight", [None, np.nan, np.inf, "2", "much", 1j, [1], 10**400]
+)
 def test_a_weight_that_is_no_number_is_refused(weight):
     message = r"^class_weight has the weights \[.*\]: each must be a finite number\.$"
     with pytest.raises(ValueError, match=message):
@@ -151,13 +153,19 @@ NO_WEIGHTS = {
     "a string": ("auto", r"^sample_weight='auto' is a string, but weights are numbers"),
     "strings": (
         ["1", "2"],
-        r"^sample_weight has dtype <U1, such as '1', but weights are numbers",
+        r"^sample_weight has '1' among its entries, but weights are numbers: give one",
     ),
     "string objects": (
         np.array(["1", 2.0], dtype=object),
-        r"^sample_weight has dtype object, such as '1', but weights are numbers",
+        r"^sample_weight has '1' among its entries, but weights are numbers: give one",
     ),
-    "complex": ([1j, 2], r"^sample_weight has dtype complex128, such as 1j, but"),
+    "an array of strings": (np.array(["1", "2"]), r"^sample_weight has '1' among its"),
+    "complex": ([1j, 2], r"^sample_weight has 1j among its entries, but weights are"),
+    "lists": (
+        [[1], [1, 2]],
+        r"^sample_weight has \[1\] among its entries",
+    ),
+    "beyond float64": ([10**400, 1], r"^Input sample_weight contains NaN or infinity"),
     "too many": (
         np.ones(3),
         r"^sample_weight has the shape \(3,\), but X has 2 samples: .*\(2,\)\.$",
