@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from sklstm._compat import Interval, StrOptions, with_callbacks
+from sklstm._compat import FRAMES_OF_FIT, Interval, StrOptions, with_callbacks
 from sklstm.estimators._base import KerasEstimator
 from sklstm.estimators._labels import check_groups, stratified_split
 from sklstm.estimators._masks import (
@@ -20,6 +20,7 @@ from sklstm.estimators._masks import (
     resize,
     resize_images,
     resize_masks,
+    warn_if_inverted,
 )
 from sklstm.estimators._samples import take_rows
 from sklstm.estimators._windows import (
@@ -144,6 +145,11 @@ class LSTMDefectDetector(KerasEstimator):
         Windows (down, across).
     image_shape_ : tuple
         (height, width, channels) of what the network reads.
+    classes_ : ndarray of int
+        Numbers of the rows of a mask, or of the windows where `Y` was labels of
+        windows: one entry for each position along the second axis of `Y`, as
+        scikit-learn has it for targets of several outputs. Its `cross_val_predict`
+        needs it.
     history_ : dict of str to list of float
         As in `LSTMImageClassifier`, without accuracies.
     n_iter_, best_epoch_ : int
@@ -287,10 +293,13 @@ class LSTMDefectDetector(KerasEstimator):
         ----------
         X : array-like
             Images (n, height, width[, channels]), or a list of images that may differ
-            in size. uint8 is kept as bytes, all else becomes float32.
+            in size, of any number of channels. uint8 is kept as bytes, all else
+            becomes float32.
         Y : array-like
-            Masks of 0 and 1, or bool, one for each image and of its height and width;
-            or labels of windows, an array (n, n_steps).
+            Masks of 0 and 1, or bool, one for each image and of its height and width.
+            A mask may have three channels that are equal, as colour files have. None
+            in place of a mask stands for an image without defects. Or labels of
+            windows, an array (n, n_steps).
         X_val, Y_val : array-like, default=None
             Images and masks to choose the threshold by, and to stop by with
             ``early_stopping``. None: a part of the training data, with its share of
@@ -309,6 +318,11 @@ class LSTMDefectDetector(KerasEstimator):
             If a parameter, X or Y cannot be used; the estimator stays as it was.
         FloatingPointError
             If the loss becomes NaN or infinite.
+
+        Warns
+        -----
+        UserWarning
+            If `Y` calls most of most images defective, as inverted masks do.
         """
         self._validate_params()
         context = self._init_callback_context(max_subtasks=self.epochs)
@@ -332,7 +346,8 @@ class LSTMDefectDetector(KerasEstimator):
         self.image_shape_ = x.shape[1:]
         self._fit_windows(x)
         by_window = is_window_labels(Y)
-        y = self._targets(Y, images, "Y")
+        y = self._targets(Y, images, "Y", stacklevel=2 + FRAMES_OF_FIT)
+        self.classes_ = np.arange(y.shape[1] if by_window else len(images[0]))
         defective: np.ndarray = np.any(y.reshape(len(y), -1), axis=1)
         if not defective.any():
             raise ValueError(
@@ -470,11 +485,22 @@ class LSTMDefectDetector(KerasEstimator):
             changes.pop("erasing", None)
         return moves, changes or None
 
-    def _targets(self, Y: Any, images: list[np.ndarray], name: str) -> np.ndarray:
-        if is_window_labels(Y):
-            n_steps = self.sequencer_.n_steps_
-            return check_window_labels(Y, len(images), n_steps, name)
-        return resize_masks(check_masks(Y, images, name), self.image_shape_[:2])
+    def _targets(
+        self,
+        Y: Any,
+        images: list[np.ndarray],
+        name: str,
+        stacklevel: int | None = None,
+    ) -> np.ndarray:
+        """Return the targets from 0 to 255; see `check_masks` for `stacklevel`."""
+        below = None if stacklevel is None else stacklevel + 1
+        if not is_window_labels(Y):
+            masks = check_masks(Y, images, name, below)
+            return resize_masks(masks, self.image_shape_[:2])
+        labels = check_window_labels(Y, len(images), self.sequencer_.n_steps_, name)
+        if below is not None:
+            warn_if_inverted(list(labels.mean(axis=1) / 255), name, "windows", below)
+        return labels
 
     def _given_validation(self, X_val: Any, Y_val: Any, by_window: bool) -> tuple:
         if X_val is None or Y_val is None:
@@ -638,10 +664,10 @@ class LSTMDefectDetector(KerasEstimator):
             check_is_fitted(self)
             n_steps = self.sequencer_.n_steps_
             truth = check_window_labels(Y, len(images), n_steps, "Y") > 127
-            _, outputs = self._outputs(X)
+            _, outputs = self._outputs(images)
             margins = window_margins(outputs, self.grid_, self.threshold_)
             return pixel_f1(list(truth), list(margins.reshape(truth.shape) > 0))
-        return pixel_f1(check_masks(Y, images), list(self.predict(X)))
+        return pixel_f1(check_masks(Y, images), list(self.predict(images)))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -1,8 +1,11 @@
 """Images and masks of their defects, of any sizes: checked, resized, compared."""
 
+import os
+import warnings
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 from sklstm.images import all_finite
 
@@ -15,7 +18,14 @@ def check_images(X: Any, name: str = "X") -> list[np.ndarray]:
     TypeError, ValueError
         If X does not hold images, or they differ in their channels.
     """
-    if isinstance(X, np.ndarray) and X.dtype != object and X.ndim not in (3, 4):
+    if issparse(X):
+        raise TypeError(f"{name} is sparse, but images must be dense: use X.toarray().")
+    if hasattr(X, "columns") or isinstance(X, str | bytes | dict | os.PathLike):
+        raise TypeError(
+            f"{name} is a {type(X).__name__}: give images, an array (n, height, width"
+            "[, channels]) or a list of arrays that may differ in size."
+        )
+    if isinstance(X, np.ndarray) and X.dtype.kind not in "OUS" and X.ndim not in (3, 4):
         raise ValueError(
             f"{name} must hold images, (n, height, width[, channels]) or a list of "
             f"them that may differ in size; got an array of shape {X.shape}."
@@ -24,14 +34,20 @@ def check_images(X: Any, name: str = "X") -> list[np.ndarray]:
         images = [np.asarray(image) for image in X]
     except TypeError:
         raise TypeError(f"{name} must hold images; got {type(X).__name__}.") from None
+    except ValueError:  # NumPy's, of rows that differ in length
+        raise ValueError(
+            f"{name} holds an image whose rows differ in length: give arrays (height, "
+            "width[, channels])."
+        ) from None
     if not images:
         raise ValueError(f"{name} holds no images.")
     out = []
     for i, image in enumerate(images):
-        if image.dtype.kind in "US" or image.dtype == object:
+        if _is_path(image):
             raise ValueError(
-                f"{name}[{i}] is no image but {image.dtype}: read files first, for "
-                "example by cv2.imread, or by ImageReader(size=...)."
+                f"{name}[{i}] is the path {os.fsdecode(image.item())!r} and no image: "
+                "read the files first, for example by ImageReader(size=..., "
+                'color="rgb").fit_transform(paths).'
             )
         if image.ndim not in (2, 3) or image.dtype.kind not in "buif" or not image.size:
             raise ValueError(
@@ -71,10 +87,18 @@ def resize_images(images: list[np.ndarray], size: tuple[int, int]) -> np.ndarray
     return out
 
 
+# OpenCV takes areas of no more channels at a time.
+_MOST_CHANNELS = 4
+
+
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return (height, width[, channels]) of another size; areas along what shrinks."""
     import cv2
 
+    if image.shape[2:] > (_MOST_CHANNELS,):
+        starts = range(0, image.shape[2], _MOST_CHANNELS)
+        parts = [image[..., start : start + _MOST_CHANNELS] for start in starts]
+        return np.concatenate([resize(part, size) for part in parts], axis=2)
     height, width = size
     smaller = min(height, image.shape[0]), min(width, image.shape[1])
     # In two steps: along an axis that grows, OpenCV takes areas along none.
@@ -85,8 +109,13 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return image
 
 
-def check_masks(Y: Any, images: list[np.ndarray], name: str = "Y") -> list[np.ndarray]:
-    """Return a mask of bool for every image.
+def check_masks(
+    Y: Any, images: list[np.ndarray], name: str = "Y", stacklevel: int | None = None
+) -> list[np.ndarray]:
+    """Return a mask of bool for every image; an empty one where it is None.
+
+    With `stacklevel`, as in `warnings.warn` and counted from the caller, masks that are
+    probably inverted get a warning.
 
     Raises
     ------
@@ -94,44 +123,112 @@ def check_masks(Y: Any, images: list[np.ndarray], name: str = "Y") -> list[np.nd
         If there are more or fewer masks than images, or one has another shape than its
         image or other values than 0 and 1.
     """
+    if issparse(Y) or hasattr(Y, "columns") or isinstance(Y, str | bytes | dict):
+        raise ValueError(
+            f"{name} is a {type(Y).__name__}: give masks, an array (n, height, width) "
+            "or a list of arrays, or labels of windows, an array (n, n_steps)."
+        )
     try:
-        masks = [np.asarray(mask) for mask in Y]
+        given = [None if mask is None else np.asarray(mask) for mask in Y]
     except TypeError:
         raise ValueError(
             f"{name} must hold a mask for every image; got {type(Y).__name__}."
         ) from None
-    if len(masks) != len(images):
+    if len(given) != len(images):
         raise ValueError(
-            f"{name} has {len(masks)} masks, but there are {len(images)} images: give "
+            f"{name} has {len(given)} masks, but there are {len(images)} images: give "
             "one for each."
         )
-    for i, (mask, image) in enumerate(zip(masks, images, strict=True)):
-        if mask.ndim == 0:
+    masks = [
+        None if mask is None else _check_mask(mask, image.shape[:2], f"{name}[{i}]")
+        for i, (mask, image) in enumerate(zip(given, images, strict=True))
+    ]
+    if stacklevel is not None:
+        shares = [float(mask.mean()) for mask in masks if mask is not None]
+        warn_if_inverted(shares, name, "pixels", stacklevel + 1)
+    return [
+        np.zeros(image.shape[:2], bool) if mask is None else mask
+        for mask, image in zip(masks, images, strict=True)
+    ]
+
+
+def _check_mask(mask: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """Return one mask as bool; `shape` is that of its image."""
+    if _is_path(mask):
+        raise ValueError(
+            f"{name} is the path {os.fsdecode(mask.item())!r} and no mask: read the "
+            'files first, for example by ImageReader(color="gray").fit_transform(paths)'
+            " > 127; None stands for an image without defects."
+        )
+    if mask.ndim == 0:
+        raise ValueError(
+            f"{name} is {mask.item()!r} and no mask, (height, width), of its image: "
+            "one label for an image is what LSTMImageClassifier learns, and None "
+            "stands for an image without defects."
+        )
+    if mask.ndim == 3 and mask.shape[2] in (1, 3):
+        # Files of masks are often read in colour.
+        if (mask[..., :1] != mask).any():
             raise ValueError(
-                f"{name}[{i}] is {mask.item()!r} and no mask, (height, width), of its "
-                "image: one label for an image is what LSTMImageClassifier learns."
+                f"{name} has three channels that differ: make one mask of them that is "
+                "0 where nothing is defective and 1 elsewhere."
             )
-        if mask.ndim == 3 and mask.shape[2] == 1:
-            mask = masks[i] = mask[..., 0]
-        if mask.shape != image.shape[:2]:
-            raise ValueError(
-                f"{name}[{i}] has the shape {mask.shape}, but its image is "
-                f"{image.shape[:2]}: a mask has one value for each pixel. Labels of "
-                "windows are one array, (n, n_steps)."
+        mask = mask[..., 0]
+    if mask.shape != shape:
+        raise ValueError(
+            f"{name} has the shape {mask.shape}, but its image is {shape}: a mask has "
+            "one value for each pixel. Labels of windows are one array, (n, n_steps)."
+        )
+    if mask.dtype == bool:
+        return mask
+    if not ((mask == 0) | (mask == 1)).all():
+        if mask.dtype.kind not in "uif":
+            raise ValueError(f"{name} is {mask.dtype}: a mask is 0 and 1, or bool.")
+        found = np.unique(mask)
+        some = ", ".join(map(str, found[:4].tolist()))
+        more = ", ..." if len(found) > 4 else ""
+        hint = ""
+        if found[0] == 0 and found[-1] == 255:
+            hint = " Masks of 0 and 255 become one by mask > 127."
+        elif found[0] == 0 and mask.dtype.kind in "ui":
+            hint = (
+                " Kinds of defects, which are not told apart, become one by mask > 0."
             )
-        if mask.dtype != bool:
-            found = np.unique(mask)
-            if not np.isin(found, (0, 1)).all():
-                some = ", ".join(map(str, found[:4].tolist()))
-                more = ", ..." if len(found) > 4 else ""
-                hint = ""
-                if found[0] == 0 and found[-1] == 255:
-                    hint = " Masks of 0 and 255 become one by mask > 127."
-                raise ValueError(
-                    f"{name}[{i}] has the values {some}{more}: a mask is 0 and 1.{hint}"
-                )
-            masks[i] = mask.astype(bool)
-    return masks
+        raise ValueError(
+            f"{name} has the values {some}{more}: a mask is 0 and 1.{hint}"
+        )
+    return mask.astype(bool)
+
+
+def _is_path(value: np.ndarray) -> bool:
+    """Whether an array is one path."""
+    return value.ndim == 0 and isinstance(value.item(), str | bytes | os.PathLike)
+
+
+def warn_if_inverted(
+    shares: list[float], name: str, parts: str, stacklevel: int
+) -> None:
+    """Warn where most images are said to be defective in most of their parts.
+
+    Parameters
+    ----------
+    shares : list of float
+        What part of each image is positive.
+    name : str
+        What the targets are called.
+    parts : str
+        "pixels" or "windows".
+    stacklevel : int
+        As in `warnings.warn`, counted from the caller.
+    """
+    most = sum(share > 0.5 for share in shares)
+    if most > len(shares) / 2:
+        warnings.warn(
+            f"{name} calls most {parts} defective in {most} of {len(shares)} images: "
+            "if the defects are 0 in it and all else is 1, invert it, 1 - mask; if "
+            "most of each image really is defective, ignore this warning.",
+            stacklevel=stacklevel + 1,
+        )
 
 
 def resize_masks(masks: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:

@@ -2,18 +2,28 @@
 
 import gc
 import pickle
+from pathlib import Path
 
 from sklstm._keras import keras
 
+import cv2
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    cross_val_predict,
+)
+from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
 
 from sklstm import (
+    ImageReader,
     LSTMDefectDetector,
     LSTMImageClassifier,
     OptunaSearchCV,
@@ -148,6 +158,8 @@ def test_labels_of_windows(data):
     X, Y = data[:2]
     labels = Y.reshape(60, 4, 8, 5, 8).mean(axis=(2, 4)).reshape(60, 20) > 0.5
     model = make().fit(X, labels)
+    # What cross_val_predict asks of targets of several outputs.
+    assert len(model.classes_) == labels.shape[1]
     truth = data[3].reshape(20, 4, 8, 5, 8).mean(axis=(2, 4)).reshape(20, 20) > 0.5
     assert model.score(data[2], truth) > 0.85
     assert model.predict(data[2]).shape == (20, 32, 40)
@@ -580,6 +592,133 @@ def test_a_failed_fit_leaves_it_as_it_was(data, fitted):
     np.testing.assert_array_equal(fitted.predict_proba(data[2]), before)
 
 
+# --- masks and images as people have them -------------------------------------------
+
+
+def test_none_is_the_mask_of_an_image_without_defects(data, fitted):
+    X, Y = data[2:]
+    with_none = [mask if mask.any() else None for mask in Y]
+    assert sum(mask is None for mask in with_none) == 10
+    images = _masks.check_images(X)
+    np.testing.assert_array_equal(_masks.check_masks(with_none, images), Y)
+    assert fitted.score(X, with_none) == fitted.score(X, Y)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda Y: Y.astype(float),
+        lambda Y: Y.astype(">i4"),
+        lambda Y: Y.astype(object),
+        lambda Y: Y[..., None],
+        lambda Y: np.stack([Y] * 3, axis=-1).astype(np.uint8),
+        lambda Y: (mask.tolist() for mask in Y),
+    ],
+    ids=["float", "big-endian", "objects", "one channel", "colour", "generator"],
+)
+def test_ways_to_write_a_mask(change):
+    X, Y = plates(4)
+    found = _masks.check_masks(change(Y), _masks.check_images(X))
+    assert all(mask.dtype == bool for mask in found)
+    np.testing.assert_array_equal(found, Y)
+
+
+def test_inverted_masks_are_told(monkeypatch):
+    class Enough(Exception):
+        pass
+
+    def stop(*args, **kwargs):
+        raise Enough
+
+    monkeypatch.setattr(LSTMDefectDetector, "_lease_network", stop)
+    X, Y = plates(12)
+    # Only images with defects may have a mask.
+    some = [~mask if mask.any() else None for mask in Y]
+    for inverted, message in (
+        (~Y, "Y calls most pixels defective in 12 of 12 images"),
+        (some, "Y calls most pixels defective in 6 of 6 images"),
+        (np.ones((12, 20), bool), "Y calls most windows defective in 12 of 12 images"),
+    ):
+        with pytest.raises(Enough), pytest.warns(UserWarning, match=message) as told:
+            make().fit(X, inverted)
+        assert told[0].filename == __file__
+    # Large defects in a few images are no reason to warn, nor is `score`.
+    few = [~mask if i < 6 else mask for i, mask in enumerate(Y)]
+    with pytest.raises(Enough):
+        make().fit(X, few)
+    _masks.check_masks(~Y, _masks.check_images(X))
+
+
+@pytest.mark.parametrize("n_channels", [1, 4, 5, 9, 600])
+def test_any_number_of_channels_is_resized(n_channels):
+    X = np.random.default_rng(0).random((50, 30, n_channels), np.float32)
+    resized = _masks.resize(X, (20, 40))
+    assert resized.shape == (20, 40, n_channels)
+    for i in {0, n_channels // 2, n_channels - 1}:
+        np.testing.assert_array_equal(
+            resized[..., i], _masks.resize(X[..., i], (20, 40))
+        )
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (40_000, 3), (3, 40_000), (32, 40)])
+def test_images_of_any_size_are_resized(shape):
+    image = np.full((*shape, 2), 7, np.uint8)
+    (resized,) = _masks.resize_images([image], (32, 40))
+    assert resized.shape == (32, 40, 2)
+    assert (resized == 7).all()
+
+
+@pytest.mark.parametrize(
+    "dtype", ["?", "i1", "u2", ">u2", "i4", "u4", "i8", "u8", "f2", "f4", ">f8", "g"]
+)
+def test_images_of_any_dtype_are_resized(dtype):
+    X = (np.random.default_rng(0).random((2, 20, 30)) * 100).astype(dtype)
+    found = _masks.resize_images(_masks.check_images(X), (8, 9))
+    assert found.dtype == np.float32
+    expected = [_masks.resize(x.astype("float32"), (8, 9)) for x in X]
+    np.testing.assert_array_equal(found[..., 0], expected)
+    turned = _masks.resize_images(_masks.check_images(X[:, ::-1]), (8, 9))
+    np.testing.assert_allclose(turned, found[:, ::-1], rtol=1e-5)
+
+
+# --- in scikit-learn ----------------------------------------------------------------
+
+
+@pytest.fixture
+def quick():
+    # Of the network of "no chains" above. With chains, to choose a threshold takes
+    # longer than to train.
+    return make(crf=False, epochs=1)
+
+
+@pytest.mark.parametrize("method", ["decision_function", "predict_proba", "predict"])
+def test_cross_val_predict(data, quick, method):
+    X, Y, cv = data[0][:24], data[1][:24], KFold(2)
+    expected = [
+        getattr(clone(quick).fit(X[train], Y[train]), method)(X[test])
+        for train, test in cv.split(X)
+    ]
+    found = cross_val_predict(quick, X, Y, cv=cv, method=method)
+    np.testing.assert_array_equal(found, np.concatenate(expected))
+    again = cross_val_predict(quick, list(X), list(Y), cv=cv, method=method)
+    np.testing.assert_array_equal(again, found)
+
+
+def test_cross_val_predict_from_files(data, quick, tmp_path):
+    X, Y = data[0][:24], data[1][:24]
+    paths = [str(tmp_path / f"{i}.png") for i in range(len(X))]
+    for path, image in zip(paths, X, strict=True):
+        cv2.imwrite(path, image)
+    found, expected = (
+        cross_val_predict(estimator, images, Y, cv=2, method="decision_function")
+        for estimator, images in (
+            (make_pipeline(ImageReader(), quick), paths),
+            (quick, X),
+        )
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
 # --- what cannot be used ------------------------------------------------------------
 
 
@@ -634,7 +773,43 @@ BAD = {
         {},
         r"Y\[0\] has the shape \(20,\), .* Labels of windows are one array",
     ),
-    "strings": (lambda X, Y: (["a.png"] * 10, Y), {}, r"X\[0\] is no image but <U5"),
+    "paths": (
+        lambda X, Y: (["a.png"] * 10, Y),
+        {},
+        r"X\[0\] is the path 'a.png' and no image: .* ImageReader\(size=..., color=",
+    ),
+    "an array of paths": (
+        lambda X, Y: (np.array([Path("a.png")] * 10), Y),
+        {},
+        r"X\[0\] is the path 'a.png' and no image",
+    ),
+    "paths of masks": (
+        lambda X, Y: (X, ["a.png"] * 10),
+        {},
+        r"Y\[0\] is the path 'a.png' and no mask: .* ImageReader\(color=.gray.\).*127",
+    ),
+    "NaN for a mask": (
+        lambda X, Y: (X, [*Y[:9], np.nan]),
+        {},
+        r"Y\[9\] is nan and no mask, .* None stands for an image without defects",
+    ),
+    "kinds of defects": (
+        lambda X, Y: (X, Y * 2 + np.roll(Y, 1, axis=1)),
+        {},
+        r"Y\[0\] has the values 0, 1, 2, 3: a mask is 0 and 1\. Kinds .* mask > 0\.$",
+    ),
+    "masks of text": (lambda X, Y: (X, Y.astype(str)), {}, r"Y\[0\] is <U5: a mask is"),
+    "channels of masks": (
+        lambda X, Y: (X, np.stack([Y, Y, ~Y], axis=-1)),
+        {},
+        r"Y\[0\] has three channels that differ",
+    ),
+    "one mask": (lambda X, Y: (X, "mask.png"), {}, "Y is a str: give masks"),
+    "images without pixels": (
+        lambda X, Y: (X[:, :0], Y[:, :0]),
+        {},
+        r"X\[0\] must be an image, .* it has shape \(0, 40\)",
+    ),
     "flat": (lambda X, Y: (X.reshape(10, -1), Y), {}, "X must hold images, .* shape"),
     "channels": (
         lambda X, Y: ([X[0], np.dstack([X[1]] * 3), *X[2:]], Y),
@@ -667,6 +842,21 @@ def test_what_cannot_be_used(case):
     with pytest.raises(ValueError, match=message) as error:
         make(**params).fit(*change(*plates(10)))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (sparse.csr_array(np.eye(4)), "X is sparse, but images must be dense"),
+        (pd.DataFrame(np.eye(4)), r"X is a DataFrame: give images, an array \(n, heig"),
+        ("a.png", "X is a str: give images"),
+        (None, "X must hold images; got NoneType"),
+    ],
+    ids=["sparse", "table", "path", "nothing"],
+)
+def test_what_holds_no_images(X, message):
+    with pytest.raises(TypeError, match=message):
+        make().fit(X, np.zeros((4, 4)))
 
 
 def test_other_things_that_cannot_be_used(data, fitted):
