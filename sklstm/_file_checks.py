@@ -25,7 +25,8 @@ def check_files(
     """Return the positions of the files to keep and, by reason, those to leave out."""
     same_contents: dict[str, list[int]] = {}
     # Hashing and decoding hold no lock, so threads are enough.
-    with quiet_opencv, ThreadPoolExecutor(min(joblib.cpu_count(), len(paths))) as pool:
+    n_threads = max(1, min(joblib.cpu_count(), len(paths)))
+    with quiet_opencv, ThreadPoolExecutor(n_threads) as pool:
         for i, contents in enumerate(pool.map(_contents, paths)):
             same_contents.setdefault(contents, []).append(i)
     problems: dict[str, list] = {
@@ -71,6 +72,8 @@ _WORDS = {
     "duplicates": "duplicate",
     "conflicts": "equal but of different label or group",
     "outside": "outside the class folders",
+    "not_read": "of a kind that is not read",
+    "unlabeled": "without a label",
 }
 
 

@@ -5,29 +5,24 @@ from __future__ import annotations
 import os
 import re
 import warnings
+from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch
 
 from sklstm._file_checks import check_files, describe_problems
-from sklstm._tables import read_columns
+from sklstm._folders import find_files, is_strange
+from sklstm._tables import as_whole_numbers, read_table
 from sklstm.preprocessing._checks import check_choice
 from sklstm.preprocessing._image_reader import listed
 
 __all__ = ["load_image_folder", "load_image_table"]
 
-# Of the kinds of files that OpenCV may have been built to read.
-_SUFFIXES = tuple(
-    ".avif .bmp .dib .exr .gif .hdr .jp2 .jpe .jpeg .jpg .pam .pbm .pfm .pgm .pic .png "
-    ".pnm .ppm .pxm .ras .sr .tif .tiff .webp".split()
-)
-# Without leading zeros: no two texts become one number. It fits into int64.
-_WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
-
 
 def load_image_folder(
     path: str | os.PathLike[str],
     *,
+    split: str | None = None,
     group_pattern: str | None = None,
     on_problem: str = "warn",
 ) -> Bunch:
@@ -42,6 +37,11 @@ def load_image_folder(
     path : str or path
         The folder. Each folder in it is a class, named as it is, and holds the images
         of that class, in folders of its own too.
+    split : str, default=None
+        Name of the folder in `path` that holds the folders of the classes, for sets
+        that are divided into "train", "val" and "test". "train" also finds "Training",
+        "val" also "validation". None if `path` holds the folders of the classes; it is
+        an error if they are called like splits.
     group_pattern : str, default=None
         Regular expression that finds the group, for example the patient, in the name of
         a file, without its folder: what its first parentheses match or, without any,
@@ -76,7 +76,13 @@ def load_image_folder(
             or group, a list for each such contents; none of them stays, since nothing
             says which is right. The group is None if there are none.
         outside : list of str
-            Images beside the folders of the classes, which have no label.
+            Images beside the folders of the classes, which have no label, and masks:
+            images in a folder such as "ground_truth", or in "masks" beside "images",
+            and "x_mask.png" beside "x.png".
+        not_read : list of str
+            Files without a suffix of an image that can be read. The warning speaks of
+            those that may be images all the same, such as ".dcm" and ".heic", and not
+            of text and tables.
 
     Raises
     ------
@@ -85,8 +91,9 @@ def load_image_folder(
     NotADirectoryError
         If `path` is a file.
     ValueError
-        If there are no classes or one has no images, `group_pattern` does not match a
-        name, or no file can be used; with ``on_problem="raise"`` if any cannot.
+        If there are no classes or one has no images, the folders are splits or masks,
+        `group_pattern` does not match a name, or no file can be used; with
+        ``on_problem="raise"`` if any cannot.
 
     See Also
     --------
@@ -95,10 +102,11 @@ def load_image_folder(
 
     Notes
     -----
-    A file is taken for an image by its suffix, that of a kind OpenCV reads, in capital
-    letters or small. Others are not looked at, nor are files and folders whose names
-    begin with a dot, or ``__MACOSX``. Links are followed. Masks that lie beside the
-    images are images too: pick by ``[p.endswith(".jpg") for p in found.paths]``.
+    A file is taken for an image by its suffix, in capital letters or small. Files and
+    folders are passed over if their names begin with a dot, or are ``__MACOSX``,
+    ``Thumbs.db`` or ``desktop.ini``. Links are followed, except those to a folder that
+    they lie in. Masks of other names that lie beside the images are images too: pick by
+    ``[p.endswith(".jpg") for p in found.paths]``.
 
     Examples
     --------
@@ -129,35 +137,22 @@ def load_image_folder(
     check_choice("on_problem", on_problem, ["warn", "raise"])
     path = os.fspath(path)
     _check_folder("path", path)
-    names = [name for name in sorted(os.listdir(path)) if not _is_hidden(name)]
-    classes = [name for name in names if os.path.isdir(os.path.join(path, name))]
-    if not classes:
-        raise ValueError(f"path must hold a folder for each class; {path} holds none.")
-    images = {name: _find_images(os.path.join(path, name)) for name in classes}
-    empty = [name for name in classes if not images[name]]
-    if empty:
-        raise ValueError(
-            f"path must hold a folder of images for each class, but {path} has folders "
-            f"without an image: {listed(empty)}; move them elsewhere."
-        )
-    found = sorted((file, name) for name in classes for file in images[name])
-    paths = [file for file, _ in found]
-    outside = [
-        os.path.join(path, name)
-        for name in names
-        if name not in images and _is_image(name)
-    ]
+    if split is not None and not isinstance(split, str):
+        raise ValueError(f"split must be None or the name of a folder; got {split!r}.")
+    found = find_files(path, split)
+    paths = [file for file, _ in found.images]
     return _usable(
         paths,
-        [name for _, name in found],
+        as_whole_numbers([name for _, name in found.images]),
         None if group_pattern is None else _find_groups(paths, group_pattern),
         on_problem,
-        outside=outside,
+        outside=found.outside,
+        not_read=found.not_read,
     )
 
 
 def load_image_table(
-    csv: str | os.PathLike[str],
+    csv: Any,
     path_column: str,
     label_column: str,
     group_column: str | None = None,
@@ -175,9 +170,9 @@ def load_image_table(
 
     Parameters
     ----------
-    csv : str or path
+    csv : str, path or DataFrame
         The table: a text file in UTF-8 whose first line names the columns, between
-        commas, semicolons or tabs.
+        commas, semicolons or tabs; or a table in memory, of pandas or another library.
     path_column : str
         Name of the column with the paths of the images.
     label_column : str
@@ -186,7 +181,7 @@ def load_image_table(
         Name of the column with their groups, for example the patients.
     folder : str or path, default=None
         Where the paths start that do not start at a root. None for the folder of the
-        table.
+        file `csv`, and for the current folder if the table is in memory.
     suffix : str, default=""
         Added to every path, for tables that name "000c1434d8d7" for the file
         "000c1434d8d7.png".
@@ -205,9 +200,11 @@ def load_image_table(
 
         paths : ndarray of str objects, shape (n,)
             The files that can be used, in the order of the table.
-        labels : ndarray of int or str, shape (n,)
-            The label of each. Whole numbers if all cells of the column are such,
-            without leading zeros: grades can then be read as an order.
+        labels : ndarray of int, float or str, shape (n,)
+            The label of each. Numbers if all cells of the column are such, without
+            leading zeros: grades can then be read as an order. Whole numbers are int
+            also if they are written as "2.0". A table in memory gives numbers for
+            numbers and text for text.
         classes : ndarray, shape (n_classes,)
             The labels that are there, sorted.
         groups : ndarray of int or str, shape (n,), or None
@@ -223,13 +220,18 @@ def load_image_table(
             (path, label, group) of the files with the same contents but different label
             or group, a list for each such contents; none of them stays, since nothing
             says which is right. The group is None if there are none.
+        unlabeled : list of str
+            Files whose label is missing. In a CSV file these are empty cells and what
+            pandas takes for missing: "nan", "NA", "N/A", "null", "None" and the like.
 
     Raises
     ------
     FileNotFoundError
         If the table or the folder does not exist.
+    TypeError
+        If `csv` is neither a path nor a table.
     ValueError
-        If a column is missing or has empty cells, the table cannot be read,
+        If a column is missing, a path or group is missing, the table cannot be read,
         `group_pattern` does not match a name, or no file can be used; with
         ``on_problem="raise"`` if any cannot.
 
@@ -240,7 +242,9 @@ def load_image_table(
 
     Notes
     -----
-    Spaces around a cell are no part of it, and empty lines are passed over.
+    Spaces around a cell are no part of it, unless a file has that name, and empty lines
+    are passed over. Backslashes between folders are read as slashes if there is no file
+    of that name.
 
     Examples
     --------
@@ -273,41 +277,48 @@ def load_image_table(
         raise ValueError(
             "group_column and group_pattern both say what the groups are; give one."
         )
-    csv = os.fspath(csv)
-    if folder is None:
-        folder = os.path.dirname(csv)
-    else:
+    table = read_table(csv, path_column, label_column, group_column)
+    if folder is not None:
         _check_folder("folder", folder)
-    columns = [path_column, label_column]
-    if group_column is not None:
-        columns.append(group_column)
-    names, labels, *groups = read_columns(csv, columns)
-    paths = [os.path.join(folder, name + suffix) for name in names]
+    elif isinstance(csv, str | os.PathLike):
+        folder = os.path.dirname(os.fspath(csv))
+    paths = [_find_file(folder or "", names, suffix) for names in table.names]
+    groups = table.groups
     if group_pattern is not None:
-        groups = [_find_groups(paths, group_pattern)]
-    return _usable(paths, labels, groups[0] if groups else None, on_problem)
+        groups = _find_groups(paths, group_pattern)
+    kept = [i for i, label in enumerate(table.labels) if label is not None]
+    return _usable(
+        [paths[i] for i in kept],
+        [table.labels[i] for i in kept],
+        None if groups is None else [groups[i] for i in kept],
+        on_problem,
+        unlabeled=[paths[i] for i, y in enumerate(table.labels) if y is None],
+    )
 
 
 def _usable(
     paths: list[str],
-    labels: list[str],
-    groups: list[str] | None,
+    labels: list[Any],
+    groups: list[Any] | None,
     on_problem: str,
     **left_out: list[str],
 ) -> Bunch:
     """Check the files and return what a loader does; some may be left out already."""
-    y = _as_array(labels)
-    g = None if groups is None else _as_array(groups)
+    y = np.array(labels)
+    g = None if groups is None else np.array(groups)
     kept, problems = check_files(
         paths, y.tolist(), [None] * len(paths) if g is None else g.tolist()
     )
     problems |= left_out
     classes = np.unique(y[kept])
-    if any(problems.values()):
-        n_files = len(paths) + sum(map(len, left_out.values()))
+    spoken_of = dict(problems)
+    if "not_read" in left_out:
+        spoken_of["not_read"] = [*filter(is_strange, left_out["not_read"])]
+    if any(spoken_of.values()):
+        n_files = len(paths) + sum(len(spoken_of[reason]) for reason in left_out)
         message = (
             f"{n_files - len(kept)} of {n_files} files must be left out: "
-            f"{describe_problems(problems)}"
+            f"{describe_problems(spoken_of)}{_suffix_hint(problems['missing'])}"
         )
         if not kept:
             raise ValueError(f"{message}; none is left.")
@@ -316,7 +327,7 @@ def _usable(
             message += f"; none is left of class {listed(lost)}"
         if on_problem == "raise":
             raise ValueError(f"{message}; on_problem='warn' leaves them out.")
-        lists = ", ".join(reason for reason, files in problems.items() if files)
+        lists = ", ".join(reason for reason, files in spoken_of.items() if files)
         warnings.warn(
             f"{message}; what is returned lists all of them: {lists}.",
             UserWarning,
@@ -331,10 +342,34 @@ def _usable(
     )
 
 
-def _as_array(written: list[str]) -> np.ndarray:
-    if all(_WHOLE_NUMBER.fullmatch(text) for text in written):
-        return np.array([int(text) for text in written])
-    return np.array(written)
+def _find_file(
+    folder: str | os.PathLike[str], names: tuple[str, ...], suffix: str
+) -> str:
+    """Return the path of the first name that is there; of none, the last name's."""
+    names = tuple(name + suffix for name in names)
+    # What Windows wrote, read elsewhere.
+    slashed = names[-1].replace("\\", "/")
+    for name in (*names, slashed):
+        path = os.path.join(folder, name)
+        if os.path.exists(path):
+            return path
+    return os.path.join(folder, names[-1])
+
+
+def _suffix_hint(missing: list[str]) -> str:
+    """Name a file that is called like the first missing one, but for its suffix."""
+    if not missing:
+        return ""
+    folder, name = os.path.split(missing[0])
+    try:
+        beside = sorted(os.listdir(folder or "."))
+    except OSError:
+        return ""
+    for other in beside:
+        stem, suffix = os.path.splitext(other)
+        if stem == name and suffix:
+            return f"; there is {os.path.join(folder, other)}, for suffix={suffix!r}"
+    return ""
 
 
 def _check_folder(name: str, folder: str | os.PathLike[str]) -> None:
@@ -344,27 +379,7 @@ def _check_folder(name: str, folder: str | os.PathLike[str]) -> None:
         raise NotADirectoryError(f"{name} must name a folder; {folder} is a file.")
 
 
-def _find_images(folder: str) -> list[str]:
-    def fail(error: OSError) -> None:
-        raise error
-
-    found = []
-    # Without onerror, a folder that may not be opened would count as empty.
-    for where, folders, files in os.walk(folder, onerror=fail, followlinks=True):
-        folders[:] = [name for name in folders if not _is_hidden(name)]
-        found += [os.path.join(where, name) for name in files if _is_image(name)]
-    return found
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
-
-
-def _is_image(name: str) -> bool:
-    return not _is_hidden(name) and name.lower().endswith(_SUFFIXES)
-
-
-def _find_groups(paths: list[str], pattern: str) -> list[str]:
+def _find_groups(paths: list[str], pattern: str) -> list[Any]:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
@@ -380,4 +395,4 @@ def _find_groups(paths: list[str], pattern: str) -> list[str]:
             f"group_pattern must find a group in every name; {pattern!r} finds none in "
             f"{len(without)} of {len(paths)}: {listed(without)}."
         )
-    return groups
+    return as_whole_numbers(groups)

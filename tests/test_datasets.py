@@ -1,10 +1,13 @@
 import csv
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
+import tifffile
 from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -148,6 +151,173 @@ def test_folder_that_cannot_be_opened_is_an_error(eyes, monkeypatch):
         load_image_folder(eyes)
 
 
+def layout(root, names):
+    """Write a different image under each name, or some text for other suffixes."""
+    for seed, name in enumerate(names, 1000):
+        path = root / name
+        if Path(name).suffix.lower() in (".png", ".jpg", ".tif", ".bmp"):
+            write(path, seed)
+        elif Path(name).suffix.lower() in (".jfif", ".jpe", ".mpo"):
+            Path(write(path.with_suffix(".jpeg"), seed)).rename(path)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"no image")
+    return root
+
+
+CHEST = [
+    f"{split}/{name}/{i}.png"
+    for split in ("train", "val", "test")
+    for name in ("NORMAL", "PNEUMONIA")
+    for i in "12"
+]
+MVTEC = ["train/good/0.png", "test/good/1.png", "test/broken/0.png",
+         "ground_truth/broken/0_mask.png"]  # fmt: skip
+DRIVE = ["training/images/21.tif", "training/1st_manual/21.png",
+         "training/mask/21.png", "test/images/1.tif", "test/mask/1.png"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("names", "split", "classes", "n"),
+    [
+        (CHEST, "train", ["NORMAL", "PNEUMONIA"], 4),
+        (CHEST, "test", ["NORMAL", "PNEUMONIA"], 4),
+        (CHEST, "validation", ["NORMAL", "PNEUMONIA"], 4),
+        (MVTEC, "train", ["good"], 1),
+        (MVTEC, "test", ["broken", "good"], 2),
+        (["Training/a/1.png", "Testing/a/2.png"], "train", ["a"], 1),
+        (["Training/a/1.png", "Testing/a/2.png"], "Testing", ["a"], 1),
+        (["train_set/0/1.png", "valid_set/1/2.png"], "val", [1], 1),
+        (["a/x/1.png", "b/y/2.png"], "b", ["y"], 1),
+        (["train/0.png", "bus/1.png", "car/2.png"], None, ["bus", "car", "train"], 3),
+        (["test/0.png", "healthy/1.png"], None, ["healthy", "test"], 2),
+    ],
+)
+def test_splits(tmp_path, names, split, classes, n):
+    found = load_image_folder(layout(tmp_path, names), split=split)
+    assert found.classes.tolist() == classes
+    assert len(found.paths) == n
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (CHEST, "are the splits train, test, val; set split='train' to take the class"),
+        (MVTEC, "are the splits train, test; set split='train'"),
+        (DRIVE, "are the splits training, test; set split='training'"),
+        (["Train/a/1.png"], "are the splits Train; set split='Train'"),
+        (["data/" + name for name in CHEST], r"holds only data, whose folders are the "
+         r"splits train, test, val; pass path='.*data' and split='train'"),
+        (["images/1.png", "manual1/1.png", "mask/1.png"],
+         r"holds images and masks \(images, manual1, mask\); name the images and "),
+        (["images/1.png", "labels/1.png"], r"images and masks \(images, labels\)"),
+        (["ground_truth/1.png"], r"images and masks \(ground_truth\)"),
+    ],
+)  # fmt: skip
+def test_folders_that_are_no_classes_are_an_error(tmp_path, names, message):
+    with pytest.raises(
+        ValueError, match=f"path must hold a folder for each .*{message}"
+    ):
+        load_image_folder(layout(tmp_path, names))
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ("dev", r"split must name a folder in .*, which holds test, train; got 'dev'"),
+        ("../other", r"which holds test, train; got '\.\./other'"),
+        (1, "split must be None or the name of a folder; got 1"),
+        ("train", r"holds images and masks \(images, masks\)"),
+    ],
+)
+def test_bad_splits(tmp_path, split, message):
+    names = ["train/images/1.png", "train/masks/1.png", "test/images/1.png"]
+    with pytest.raises(ValueError, match=message):
+        load_image_folder(layout(tmp_path, names), split=split)
+
+
+def test_masks_are_no_images_of_a_class(tmp_path):
+    images = ["good/1.png", "broken/2.png", "covid/images/3.png", "cyst/a (1).png",
+              "mask/4.png", "cyst/b_mask.png"]  # fmt: skip
+    masks = ["ground_truth/broken/2_mask.png", "covid/masks/3.png",
+             "cyst/a (1)_mask.png", "cyst/a (1)_mask_1.png", "good/GT/1.png",
+             "good/image/5.png"]  # fmt: skip
+    layout(tmp_path, images + masks)
+    with pytest.warns(
+        UserWarning, match=r"5 of 12 files .*: 5 outside the class folders"
+    ):
+        found = load_image_folder(tmp_path)
+    expected = sorted(str(tmp_path / name) for name in [*images, masks[-1]])
+    assert found.paths.tolist() == expected
+    assert sorted(found.outside) == sorted(str(tmp_path / name) for name in masks[:-1])
+    assert found.classes.tolist() == ["broken", "covid", "cyst", "good", "mask"]
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".mpo", ".jpe", ".JPG", ".Tif", ".PNG"])
+def test_every_suffix_of_an_image_is_found(tmp_path, suffix):
+    layout(tmp_path, [f"a/1{suffix}", "b/1.bmp"])
+    assert load_image_folder(tmp_path).labels.tolist() == ["a", "b"]
+
+
+def test_files_that_are_not_read_are_listed(eyes):
+    strange = ["0/scan.dcm", "1/photo.HEIC", "0/ct.nii.gz", "1/deep/er.cr2", "x.heif"]
+    quiet = ["0/notes.txt", "1/boxes.xml", "labels.csv", "1/no_suffix"]
+    layout(eyes, [*quiet, "0/Thumbs.db", "1/desktop.ini", "0/.DS_Store"])
+    found = load_image_folder(eyes, on_problem="raise")
+    assert sorted(found.not_read) == sorted(str(eyes / name) for name in quiet)
+    layout(eyes, strange)
+    message = (
+        r"5 of 11 files must be left out: 5 of a kind that is not read \(first .*dcm"
+    )
+    with pytest.warns(UserWarning, match=message + r".*\); .* all of them: not_read\."):
+        found = load_image_folder(eyes)
+    names_not_read = sorted(str(eyes / name) for name in quiet + strange)
+    assert sorted(found.not_read) == names_not_read
+    assert len(found.paths) == 6
+
+
+def test_class_of_files_that_are_not_read(tmp_path):
+    layout(tmp_path, ["a/1.png", "b/1.dcm", "b/notes.txt"])
+    message = (
+        r"without an image: b; move them elsewhere, or convert .*1\.dcm, to PNG or T"
+    )
+    with pytest.raises(ValueError, match=message):
+        load_image_folder(tmp_path)
+
+
+def test_an_unreadable_file_does_not_stop_the_others(eyes):
+    # A TIFF of complex numbers, one of a compression that is not read, and nonsense.
+    tifffile.imwrite(eyes / "0" / "complex.tif", np.ones((4, 4), "c8"))
+    tifffile.imwrite(
+        eyes / "0" / "signed.tif", np.ones((4, 4, 3), "i1"), photometric="rgb"
+    )
+    other = bytearray((eyes / "0" / "signed.tif").read_bytes())
+    at = other.index(b"\x03\x01\x03\x00\x01\x00\x00\x00")  # 259: the compression
+    other[at + 8 : at + 10] = b"\x50\xc3"
+    (eyes / "1" / "zstd.tif").write_bytes(other)
+    (eyes / "1" / "nonsense.tif").write_bytes(b"II*\0" + bytes(range(200)))
+    with pytest.warns(UserWarning, match="3 unreadable"):
+        found = load_image_folder(eyes)
+    assert names(found.unreadable) == ["complex.tif", "nonsense.tif", "zstd.tif"]
+    assert len(found.paths) == 7
+
+
+def test_links_that_lead_back_are_not_followed(eyes, tmp_path_factory):
+    before = load_image_folder(eyes).paths.tolist()
+    (eyes / "0" / "up").symlink_to(eyes)
+    (eyes / "0" / "same").symlink_to(eyes / "0")
+    (eyes / "self").symlink_to(eyes)
+    (eyes / "above").symlink_to(eyes.parent)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    new = write(elsewhere / "b.png", 100)
+    (elsewhere / "round").symlink_to(elsewhere)
+    (elsewhere / "home").symlink_to(eyes / "1")
+    (eyes / "1" / "out").symlink_to(elsewhere)
+    found = load_image_folder(eyes)
+    assert found.paths.tolist() == [*before, str(eyes / "1" / "out" / Path(new).name)]
+    assert found.classes.tolist() == [0, 1]
+
+
 def test_bad_folders(tmp_path):
     with pytest.raises(FileNotFoundError, match="path names a folder that does not ex"):
         load_image_folder(tmp_path / "no")
@@ -235,8 +405,8 @@ def test_spaces_empty_lines_and_short_rows(tmp_path):
         ("file,label,label\na,1,2", "has 2; its columns are 'file', 'label', 'label'"),
         ("", "one column 'file', and .* has 0; its columns are none"),
         ("file,label\n", r"csv must have rows, and .*t\.csv has its header only"),
-        ("file,label\na,1\nb,\nc,3\nd\n", r"cell in every row of column 'label', but "
-         r".*t\.csv has none in lines 3, 5; fill them"),
+        ("file,label\na,1\n,2\nc,3\n\"\",4\n", r"cell in every row of column 'file', "
+         r"but .*t\.csv has none in lines 3, 5; fill them"),
         ("file,label\n ,1\n", "every row of column 'file', but .* has none in line 2;"),
         ("file,label\na,b,1\n", "no more cells in a row than columns, .* in line 2;"),
         ('file,label\n"a,1\nb,1\n', "cannot be read at line 3: unexpected end of data"),
@@ -255,6 +425,202 @@ def test_empty_groups_are_an_error(table):
     with pytest.raises(ValueError, match=message):
         load_eyes(table, group_column="patient")
     assert load_eyes(table).groups is None  # nothing is asked of other columns
+
+
+# -- cells of a table ------------------------------------------------------------------
+
+
+def load_labels(tmp_path, labels, group=None, **params):
+    """Return what a table with these labels gives, and what is not labelled."""
+    rows = [["file", "label", "patient"]]
+    for seed, label in enumerate(labels):
+        write(tmp_path / f"{seed}.png", seed)
+        rows.append([f"{seed}.png", label, "x" if group is None else group[seed]])
+    table = write_table(tmp_path / "t.csv", rows, **params)
+    return load_image_table(table, "file", "label", group and "patient")
+
+
+MISSING = ["", "nan", "NaN", "NA", "N/A", "null", "NULL", "None", "<NA>", "n/a", " "]
+
+
+@pytest.mark.parametrize("missing", MISSING)
+@pytest.mark.parametrize(
+    ("labels", "expected"), [(["0", "2.0", "10"], [0, 2, 10]), ("abc", ["a", "b", "c"])]
+)
+def test_missing_labels_are_listed_and_no_class(tmp_path, missing, labels, expected):
+    message = r"1 of 4 files must be left out: 1 without a label \(first .*1\.png\); "
+    with pytest.warns(UserWarning, match=message + ".* lists all of them: unlabeled"):
+        found = load_labels(tmp_path, [labels[0], missing, *labels[1:]])
+    assert names(found.unlabeled) == ["1.png"]
+    assert found.labels.tolist() == found.classes.tolist() == expected
+    with pytest.raises(ValueError, match=r"1 of 1 files .* without a .*; none is left"):
+        load_labels(tmp_path, [missing])
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (["0.0", "2.0", "10.0"], [0, 2, 10]),
+        (["0", "2.0", "-10.00"], [-10, 0, 2]),
+        (["0.5", "10.25", "2"], [0.5, 2.0, 10.25]),
+        (["01", "2"], ["01", "2"]),
+        (["1.0", "x"], ["1.0", "x"]),
+        (["1e3", "2"], ["1e3", "2"]),
+        (["1,5", "2"], ["1,5", "2"]),
+        (["9" * 19, "2"], ["2", "9" * 19]),
+        (["Namibia", "nana"], ["Namibia", "nana"]),
+    ],
+)
+def test_numbers_are_numbers(tmp_path, labels, expected):
+    found = load_labels(tmp_path, labels)
+    assert found.classes.tolist() == expected
+    assert [type(value) for value in found.classes.tolist()] == [*map(type, expected)]
+
+
+def test_decimal_commas(tmp_path):
+    found = load_labels(tmp_path, ["1,5", "10,25", "2"], delimiter=";")
+    assert found.classes.tolist() == [1.5, 2.0, 10.25]
+    assert load_labels(tmp_path, ["1,0", "2,0"], delimiter=";").classes.tolist() == [
+        1,
+        2,
+    ]
+
+
+def test_groups_are_whole_numbers_or_text(tmp_path):
+    found = load_labels(tmp_path, "abc", group=["1.0", "2.0", "10.0"])
+    assert found.groups.tolist() == [1, 2, 10]
+    # Names that are equal as numbers stay two patients.
+    found = load_labels(tmp_path, "abc", group=["1.1", "1.10", "2"])
+    assert found.groups.tolist() == ["1.1", "1.10", "2"]
+    for missing in MISSING:
+        message = r"column 'patient', but .* has none in line 3;"
+        with pytest.raises(ValueError, match=message):
+            load_labels(tmp_path, "abc", group=["1", missing, "2"])
+
+
+def test_separator_line_of_a_spreadsheet(tmp_path):
+    write(tmp_path / "a.png", 0)
+    table = tmp_path / "t.csv"
+    table.write_text("sep=;\r\nfile;label\r\na.png;1,5\r\n", encoding="utf-8-sig")
+    assert load_image_table(table, "file", "label").labels.tolist() == [1.5]
+    table.write_text("sep=;\nfile;label\na.png;1\n;2\n")
+    with pytest.raises(ValueError, match="has none in line 4"):
+        load_image_table(table, "file", "label")
+
+
+@pytest.mark.parametrize(
+    "cell", [" a.png", " a.png ", '" a.png"', "  b c.png", 'd .png"; "', "e.png "]
+)
+def test_names_with_spaces(tmp_path, cell):
+    name = cell.strip('"')
+    expected = write(tmp_path / "x.png", 0)
+    Path(expected).rename(tmp_path / name)
+    quoted = '"' + name.replace('"', '""') + '"' if '"' in name else cell
+    for column in ("{},0", "0,{}"):
+        header = "file,label" if column[0] == "{" else "label,file"
+        table = tmp_path / "t.csv"
+        table.write_text(f"{header}\n{column.format(quoted)}\n")
+        found = load_image_table(table, "file", "label")
+        assert found.paths.tolist() == [str(tmp_path / name)]
+        assert found.labels.tolist() == [0]
+
+
+def test_backslashes_are_slashes_unless_a_file_has_them(tmp_path):
+    expected = write(tmp_path / "sub" / "a.png", 0)
+    table = write_table(tmp_path / "t.csv", [["file", "label"], ["sub\\a.png", 0]])
+    assert load_image_table(table, "file", "label").paths.tolist() == [expected]
+    frame = {"file": ["sub\\a"], "label": [0]}
+    found = load_image_table(
+        pd.DataFrame(frame), "file", "label", folder=tmp_path, suffix=".png"
+    )
+    assert found.paths.tolist() == [expected]
+    if Path("/").exists() and "\\" not in str(tmp_path):
+        own = write(tmp_path / "sub\\a.png", 1)
+        assert load_image_table(table, "file", "label").paths.tolist() == [own]
+
+
+def test_ids_without_suffix_get_a_hint(table):
+    message = (
+        r"4 of 4 files must be left out: 4 missing \(first .*10_left\); there is "
+        r".*10_left\.jpeg, for suffix='\.jpeg'; none is left"
+    )
+    with pytest.raises(ValueError, match=message):
+        load_eyes(table, suffix="")
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([0, 2, 1, 0], [0, 2, 1, 0]),
+        ([0.0, 2.0, np.nan, 0.0], [0, 2, 0]),
+        ([0.5, None, 1.5, 2.0], [0.5, 1.5, 2.0]),
+        (["a", None, "NA", "b"], ["a", "NA", "b"]),
+        (["0", "1", "2", "10"], ["0", "1", "2", "10"]),
+        (pd.array([1, None, 2, 3], dtype="Int64"), [1, 2, 3]),
+        (pd.Categorical(["x", "y", None, "x"]), ["x", "y", "x"]),
+        (pd.array(["x", None, "y", "z"], dtype="string"), ["x", "y", "z"]),
+        ([True, False, True, True], [True, False, True, True]),
+    ],
+)
+def test_data_frames(table, monkeypatch, labels, expected):
+    folder = table.parent / "images"
+    frame = pd.read_csv(table)
+    frame["level"] = labels
+    frame.index = [9, 9, 7, 0]
+    for paths in (
+        frame["image"] + ".jpeg",
+        [folder / f"{n}.jpeg" for n in frame["image"]],
+    ):
+        frame["path"] = paths
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore" if len(expected) < 4 else "error")
+            found = load_image_table(frame, "path", "level", "patient", folder=folder)
+        assert found.labels.tolist() == expected
+        assert [*map(type, found.labels.tolist())] == [*map(type, expected)]
+        assert len(found.unlabeled) == 4 - len(expected)
+        assert set(found.groups) <= {"p10", "p2"}
+    # Without a folder, paths start at the current one.
+    monkeypatch.chdir(folder)
+    frame["path"] = frame["image"] + ".jpeg"
+    frame["level"] = 1
+    found = load_image_table(frame, "path", "level")
+    assert found.paths.tolist() == frame["path"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"level": [1, "x", 2, 3]}, "numbers or text in column 'level', not both"),
+        ({"level": [[1], [2], [3], [4]]}, "numbers or text in column 'level'"),
+        (
+            {"image": ["a", None, "b", "c"]},
+            r"column 'image', but has none in row 1 \(co",
+        ),
+        ({"image": [1, 2, 3, 4]}, "paths in column 'image', .*; got int: 1"),
+        (
+            {"patient": ["a", "b", np.nan, "c"]},
+            "column 'patient', but has none in row 2",
+        ),
+    ],
+)
+def test_bad_data_frames(table, change, message):
+    frame = pd.read_csv(table).assign(**change)
+    with pytest.raises(ValueError, match=f"csv must have .*{message}"):
+        load_image_table(frame, "image", "level", "patient")
+    with pytest.raises(
+        ValueError, match="csv must have one column 'grade', and it has 0"
+    ):
+        load_image_table(frame, "image", "grade")
+    with pytest.raises(ValueError, match="csv must have rows, and this table has none"):
+        load_image_table(frame[:0], "image", "level")
+
+
+@pytest.mark.parametrize("table", [None, 3, ["a"], {"image": ["a"]}])
+def test_csv_is_a_path_or_a_table(table):
+    with pytest.raises(
+        TypeError, match="csv must be the path of a CSV file or a table w"
+    ):
+        load_image_table(table, "image", "level")
 
 
 def test_table_in_another_encoding(tmp_path):
