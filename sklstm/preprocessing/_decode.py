@@ -105,12 +105,19 @@ def _largest(data: bytes, dtype: np.dtype) -> int | None:
 
 
 def _without_transparency(data: bytes) -> bytes:
-    """Return a GIF whose transparent colour is shown; all other files as they are."""
+    """Return a GIF whose transparent colour is shown; all other files as they are.
+
+    A background that is not in the palette, with which OpenCV refuses a GIF, becomes
+    its first colour.
+    """
     if not data.startswith((b"GIF87a", b"GIF89a")) or len(data) < 13:
         return data
     packed = data[10]
-    position = 13 + (3 << ((packed & 7) + 1) if packed & 0x80 else 0)
+    n_colours = 2 << (packed & 7) if packed & 0x80 else 0
+    position = 13 + 3 * n_colours
     changed = bytearray(data)
+    if data[11] >= n_colours:
+        changed[11] = 0
     # Extensions come before the image; blocks of at most 255 bytes are in them.
     while data[position : position + 1] == b"!":
         if data[position + 1 : position + 3] == b"\xf9\x04":

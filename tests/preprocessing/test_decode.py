@@ -203,7 +203,11 @@ def test_a_transparent_colour_of_a_gif_stays():
         params = {} if transparent is None else {"transparency": transparent}
         for comment in (b"", b"x" * 300):
             data = saved(image, "GIF", comment=comment, **params)
-            assert_reads(data, np.array(image.convert("RGB")), (transparent, comment))
+            expected = np.array(image.convert("RGB"))
+            assert_reads(data, expected, (transparent, comment))
+            # A background that is no colour of the palette.
+            data = data[:11] + b"\xff" + data[12:]
+            assert_reads(data, expected, (transparent, comment))
 
 
 def bmp(values, masks):
