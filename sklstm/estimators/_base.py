@@ -203,7 +203,20 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         keep_whole_in_copies()
-        return super().__getstate__()
+        return self._without_runs(super().__getstate__())
+
+    def __sklearn_clone__(self) -> KerasEstimator:
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self._without_runs(self.__dict__))
+        return BaseEstimator.__sklearn_clone__(twin)
+
+    def _without_runs(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        if attributes.get("callbacks") is None:
+            return attributes
+        from sklstm.estimators._callbacks import without_runs
+
+        names = ["callbacks", *self._routed_to("callbacks")]
+        return attributes | {name: without_runs(attributes[name]) for name in names}
 
     def _is_fitted(self) -> bool:
         return hasattr(self, "_lease")

@@ -1,8 +1,12 @@
 """What happens between epochs, as Keras callbacks: every way of training runs them."""
 
+import copy
 import math
+import operator
 import warnings
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from sklstm._keras import keras
@@ -16,6 +20,9 @@ from sklstm.estimators._optimizer import own_optimizer
 # bounds are far outside, where training no longer learns.
 _EXPLODED = 1e3
 _VANISHED = 1e-6
+
+_TRAINED: weakref.WeakSet = weakref.WeakSet()
+_PLAIN = (str, bytes, bool, int, float, complex, np.ndarray, np.generic, type(None))
 
 _BATCH_HOOKS = [
     f"on_{phase}batch_{edge}"
@@ -38,6 +45,59 @@ def let_go(callbacks: list) -> None:
     for callback in callbacks:
         # Not by its own method, which may count on a model as TensorBoard's does.
         keras.callbacks.Callback.set_model(callback, None)
+
+
+def remember_training(model: keras.Model) -> None:
+    """Note a model that is trained here: copies of callbacks are made without it."""
+    _TRAINED.add(model)
+
+
+def without_runs(callbacks: Any) -> Any:
+    """Return callbacks as a copy of their estimator shall have them.
+
+    A callback of the user is there in every fit and may keep what it saw. Of that, a
+    file, a writer or the network belongs to the fit that made it; a file cannot be
+    copied, and a network would be copied for every clone.
+
+    Parameters
+    ----------
+    callbacks : Any
+        Callbacks and classes of callbacks, alone or nested.
+
+    Returns
+    -------
+    Any
+        Nested alike. Instances are new and share what they hold; what cannot be copied
+        is None, or missing where it is one of several.
+    """
+    if isinstance(callbacks, list | tuple):
+        return type(callbacks)(without_runs(one) for one in callbacks)
+    if isinstance(callbacks, dict):
+        return {name: without_runs(one) for name, one in callbacks.items()}
+    if not isinstance(callbacks, keras.callbacks.Callback):
+        return callbacks
+    twin = object.__new__(type(callbacks))
+    for name, value in vars(callbacks).items():
+        kept = list(_copyable(value))
+        vars(twin)[name] = kept[0] if kept else None
+    return twin
+
+
+def _copyable(value: Any) -> Iterator[Any]:
+    """Yield the value, or what of it can be copied, or nothing."""
+    if isinstance(value, _PLAIN):
+        yield value
+    elif type(value) in (list, tuple, set):
+        kept = [part for one in value for part in _copyable(one)]
+        same = len(kept) == len(value) and all(map(operator.is_, kept, value))
+        yield value if same else type(value)(kept)
+    elif type(value) is dict:
+        pairs = {k: list(_copyable(v)) for k, v in value.items()}
+        yield {k: kept[0] for k, kept in pairs.items() if kept}
+    elif not (isinstance(value, keras.Model) and value in _TRAINED):
+        with suppress(Exception):
+            copy.deepcopy(value)
+            yield value
 
 
 def refuse_rate_setters(callbacks: list, schedule: str) -> None:

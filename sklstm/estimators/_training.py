@@ -16,6 +16,7 @@ from sklstm.estimators._callbacks import (
     EpochRecorder,
     RateGuard,
     refuse_rate_setters,
+    remember_training,
     wants_batches,
 )
 from sklstm.estimators._optimizer import own_optimizer
@@ -125,6 +126,7 @@ def train(
         Epochs run, and the one whose weights were kept.
     """
     model = compiled.model
+    remember_training(model)
     n_batches = math.ceil(len(data) / plan.batch_size)
     updates = plan.epochs * n_batches // plan.accumulation
     if updates == 0:

@@ -2,13 +2,16 @@
 
 import copy
 import math
+import pickle
 
 from sklstm._keras import keras
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
+from sklearn.model_selection import cross_val_score
 
 from sklstm import LSTMImageClassifier
 from sklstm.estimators._callbacks import (
@@ -67,6 +70,10 @@ class Recorder(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self._note("train ends")
+
+
+def nothing(*args):
+    pass
 
 
 def through_fit():
@@ -382,6 +389,77 @@ def test_a_callback_is_let_go_after_an_error(small):
     with pytest.raises(RuntimeError, match="enough"):
         light(epochs=2, callbacks=[callback]).fit(*small[:2])
     assert callback.model is None
+
+
+# --- callbacks and copies of their estimator ----------------------------------------
+
+
+class KeepsAll(Recorder):
+    """Keeps what it saw, the network, a file, and a network that it was given."""
+
+    def __init__(self, path, teacher):
+        super().__init__()
+        self.path, self.teacher = path, teacher
+        self.file, self.kept, self.models = None, None, []
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self.file = open(self.path, "a")  # noqa: SIM115
+        self.models.append(self.model)
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        self.kept = self.model
+
+
+COPIES = [clone, copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))]
+
+
+@pytest.mark.parametrize("way", COPIES)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda folder: keras.callbacks.CSVLogger(folder / "log.csv"),
+        lambda folder: keras.callbacks.ModelCheckpoint(folder / "best.keras"),
+        lambda folder: keras.callbacks.BackupAndRestore(folder / "backup"),
+        lambda folder: keras.callbacks.EarlyStopping("loss"),
+        lambda folder: keras.callbacks.ReduceLROnPlateau("loss"),
+        lambda folder: keras.callbacks.LambdaCallback(on_epoch_end=nothing),
+    ],
+)
+def test_estimators_with_callbacks_are_copied_after_fit(small, tmp_path, make, way):
+    callback = make(tmp_path)
+    classifier = light(epochs=1, lr_schedule="constant", callbacks={"a": [callback]})
+    classifier.fit(*small[:2])
+    assert classifier.callbacks["a"][0] is callback
+    copied = way(classifier)
+    assert type(copied.callbacks["a"][0]) is type(callback)
+    assert copied.callbacks["a"][0] is not callback
+    copied.fit(*small[:2])  # it can still do its work
+
+
+@pytest.mark.parametrize("way", COPIES)
+def test_copies_of_callbacks_leave_out_what_a_fit_opened(small, tmp_path, way):
+    teacher = averages((8, 8), 3)
+    callback = KeepsAll(tmp_path / "log", teacher)
+    classifier = light(epochs=1, callbacks=[callback, Recorder]).fit(*small[:2])
+    own, other = way(classifier).callbacks
+    assert other is Recorder
+    assert own.file is own.kept is own.model is None
+    assert own.models == []
+    assert own.events == callback.events == [*own.events[:3], "train ends"]
+    assert isinstance(own.teacher, keras.Model)
+    # The user's own instance is as the fit left it.
+    assert callback.kept is callback.models[0] is classifier.model_
+    callback.file.close()
+
+
+def test_cross_validation_with_a_callback_that_was_used(small, tmp_path):
+    callback = keras.callbacks.CSVLogger(tmp_path / "log.csv")
+    classifier = light(epochs=1, callbacks=callback).fit(*small[:2])
+    X, y = small[0], small[1] % 3
+    scores = cross_val_score(classifier, X, y, cv=2, error_score="raise")
+    assert len(scores) == 2
 
 
 def test_wants_batches():
