@@ -18,6 +18,8 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from sklstm.model_selection._liveness import is_alive
+
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 # Keys of what a trial carries in the study besides Optuna's own.
@@ -261,19 +263,9 @@ class Workers:
             # Killed between Optuna's asking and the name; or asked a moment ago.
             return time.time() - began > 60
         host, pid, _ = worker.rsplit(":", 2)
-        if host == socket.gethostname() and not _is_alive(int(pid)):
+        if host == socket.gethostname() and not is_alive(int(pid)):
             return True
         return time.time() - frozen.user_attrs.get(BEAT, began) > _SILENCE
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def counts(trial: FrozenTrial) -> bool:
