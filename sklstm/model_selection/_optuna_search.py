@@ -61,11 +61,14 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
     sampler : optuna.samplers.BaseSampler, default=None
         None for a `TPESampler` seeded with `random_state`.
     pruner : optuna.pruners.BasePruner, default=None
-        Asked in every fold, after every epoch up to ten of them and else ten times
-        evenly, about the score on the fold's test part, compared with the same epoch of
-        the same fold of earlier trials; and after every fold about the mean so far.
-        None for a `MedianPruner` after 5 trials and 5 epochs;
-        `optuna.pruners.NopPruner` for none.
+        Decides whether to stop a trial early. In each fold, the search scores the
+        network on the fold's test part after each tenth of the training, and the
+        pruner compares the score with those of earlier trials at the same point of the
+        same fold: its steps are the tenths that are completed, 1 to 10, whatever the
+        number of epochs. With fewer than ten epochs it is asked after each, at the
+        steps that are completed then. After each fold it compares the mean of the
+        folds so far, at steps counted from 0. None for a `MedianPruner` after 5 trials
+        and 2 steps; `optuna.pruners.NopPruner` for none.
     storage : str or optuna.storages.BaseStorage, default=None
         Where Optuna keeps the trials; None for memory.
     study_name : str, default=None
@@ -273,7 +276,7 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
                 self.storage,
                 self.study_name,
                 self.sampler,
-                self._make_pruner(5),
+                self._make_pruner(2),
                 (X, y, splits, _names(self.scoring), watched),
                 describe(self.estimator),
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -17,9 +16,9 @@ from sklearn.utils.validation import _check_method_params
 from sklstm.estimators import clear_pool, watch_epochs
 from sklstm.model_selection._study import Judge
 
-# How often at most a pruner is asked in a fold: to score the test part takes a fifth of
-# a small epoch (benchmarks/optuna_search.py overhead).
-_QUESTIONS = 10
+# Steps of a fold, at each of which a pruner is asked once: to score the test part takes
+# a fifth of a small epoch (benchmarks/optuna_search.py overhead).
+_STEPS = 10
 
 
 @dataclass
@@ -226,8 +225,17 @@ def _has_epochs(estimator: Any) -> bool:
     return isinstance(_final(estimator), KerasEstimator)
 
 
+def completed_steps(n_epochs: int, planned: int) -> int:
+    """Return how many tenths of the planned epochs are completed.
+
+    Trials that train for different numbers of epochs, as batch sizes make them under
+    ``epochs="auto"``, are compared at the same part of their training.
+    """
+    return n_epochs * _STEPS // planned
+
+
 class _Watcher:
-    """Scores the fold's test part every few epochs and asks the judge.
+    """Scores the fold's test part after each tenth of training and asks the judge.
 
     The final estimator of a Pipeline is seen while it trains; the steps before it are
     fitted by then, so they transform the test part once.
@@ -249,9 +257,10 @@ class _Watcher:
     def __call__(self, fitted: Any, epoch: int, logs: dict) -> bool:
         if fitted is not _final(self.estimator):
             return False
+        before = completed_steps(self.n_epochs, fitted._planned_epochs)
         self.n_epochs += 1
-        every = math.ceil(fitted._planned_epochs / _QUESTIONS)
-        if self.judge.never or self.n_epochs % every:
+        step = completed_steps(self.n_epochs, fitted._planned_epochs)
+        if self.judge.never or step == before:
             return False
         if self._transformed is None:
             X, estimator = self.X, self.estimator
@@ -260,5 +269,5 @@ class _Watcher:
                 estimator = estimator.steps[-1][1]
             self._transformed = X
         scores = _scores(self.job, fitted, self._transformed, self.y, self.params)
-        self.pruned = self.judge.prunes(_watched(self.job, scores), epoch)
+        self.pruned = self.judge.prunes(_watched(self.job, scores), step)
         return self.pruned

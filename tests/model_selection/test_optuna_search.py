@@ -35,6 +35,7 @@ from sklearn.svm import SVC
 from sklstm import LSTMImageClassifier, OptunaSearchCV, PatchSequencer, RowSequencer
 from sklstm.model_selection import _study as study_module
 from sklstm.model_selection import suggest_space
+from sklstm.model_selection._trial import completed_steps
 
 X_IRIS, Y_IRIS = load_iris(return_X_y=True)
 NEVER = optuna.pruners.NopPruner()
@@ -433,17 +434,22 @@ def lstm_search(**params):
     pipeline = make_pipeline(
         RowSequencer(),
         LSTMImageClassifier(
-            units=8, epochs=6, batch_size=16, random_state=0, **params.pop("own", {})
+            **{
+                **{"units": 8, "epochs": 6, "batch_size": 16, "random_state": 0},
+                **params.pop("own", {}),
+            }
         ),
     )
-    space = {"lstmimageclassifier__learning_rate": loguniform(1e-3, 1e-1)}
+    space = params.pop(
+        "space", {"lstmimageclassifier__learning_rate": loguniform(1e-3, 1e-1)}
+    )
     settings = {"n_trials": 4, "cv": 2, "random_state": 0, "refit": False, **params}
     return OptunaSearchCV(pipeline, space, **settings)
 
 
 def test_pruned_by_epoch_through_a_pipeline(digits):
-    # The third epoch is step 2; two trials are let through.
-    search = lstm_search(pruner=Fixed(step=2, after=2)).fit(*digits)
+    # After the third epoch of six, five tenths are done; two trials are let through.
+    search = lstm_search(pruner=Fixed(step=5, after=2)).fit(*digits)
     results = search.cv_results_
     assert list(results["trial_state"]) == ["COMPLETE"] * 2 + ["PRUNED"] * 2
     assert list(results["n_epochs"]) == [12, 12, 3, 3]
@@ -453,22 +459,64 @@ def test_pruned_by_epoch_through_a_pipeline(digits):
     assert states == ["COMPLETE"] * 2 + ["PRUNED"] * 2
 
 
-def test_an_epoch_is_compared_with_the_same_epoch_of_the_same_fold(digits):
+def test_a_step_is_compared_with_the_same_step_of_the_same_fold(digits):
     search = lstm_search(n_trials=2).fit(*digits)
     folds = search.study_.trials[0].user_attrs[study_module.FOLDS]["folds"]
     for k, fold in enumerate(folds):
         curve = fold["stretch"]["values"]
-        assert fold["stretch"]["steps"] == list(range(6))
+        assert fold["stretch"]["steps"] == [1, 3, 5, 6, 8, 10]
         # The last epoch's score is the score of the fold.
         assert curve[-1] == search.cv_results_[f"split{k}_test_score"][0]
 
 
-def test_of_many_epochs_ten_are_asked_about(digits):
-    search = lstm_search(n_trials=1)
-    search.estimator.set_params(lstmimageclassifier__epochs=25)
-    search.fit(*digits)
-    fold = search.study_.trials[0].user_attrs[study_module.FOLDS]["folds"][0]
-    assert fold["stretch"]["steps"] == [2, 5, 8, 11, 14, 17, 20, 23]
+@pytest.mark.parametrize("planned", [10, 11, 19, 25, 60, 400])
+def test_of_ten_epochs_or_more_ten_are_asked_about(planned):
+    steps = [completed_steps(epoch, planned) for epoch in range(planned + 1)]
+    asked = [k for k in range(1, planned + 1) if steps[k] != steps[k - 1]]
+    assert [steps[k] for k in asked] == list(range(1, 11))
+    # Evenly, the last after the last epoch, and never before its tenth is completed.
+    assert asked[-1] == planned
+    assert all(0 <= k - (i + 1) * planned / 10 < 1 for i, k in enumerate(asked))
+
+
+@pytest.mark.parametrize("planned", range(1, 10))
+def test_of_fewer_epochs_each_is_asked_about(planned):
+    steps = [completed_steps(epoch, planned) for epoch in range(planned + 1)]
+    assert len(set(steps)) == planned + 1
+    assert steps[-1] == 10
+
+
+def test_trials_of_different_batch_sizes_are_compared(digits):
+    """Under epochs="auto" they plan different numbers of epochs."""
+    search = lstm_search(
+        n_trials=2,
+        cv=[(np.arange(60), np.arange(60, 120))],
+        own={"epochs": "auto"},
+        space={"lstmimageclassifier__batch_size": [8, 12]},
+        sampler=optuna.samplers.GridSampler(
+            {"lstmimageclassifier__batch_size": [8, 12]}
+        ),
+        pruner=Fixed(step=3, after=1),
+    )
+    plans = []
+    own = LSTMImageClassifier._train_network
+
+    def few(self, *args, epochs, **kwargs):
+        planned = epochs // 10  # for a quick test
+        plans.append(planned)
+        return own(self, *args, epochs=planned, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LSTMImageClassifier, "_train_network", few)
+        search.fit(*digits)
+    assert len(set(plans)) == 2
+    first, second = (
+        trial.user_attrs[study_module.FOLDS]["folds"][0]["stretch"]["steps"]
+        for trial in search.study_.trials
+    )
+    assert first == list(range(1, 11))
+    assert second == [1, 2, 3]
+    assert search.study_.trials[1].state.name == "PRUNED"
 
 
 def test_watching_changes_no_score(digits):
