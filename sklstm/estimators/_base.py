@@ -250,6 +250,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         parameters, `parts` what the kind of estimator adds to the recipe.
         """
         from sklstm.estimators._compiled import Recipe
+        from sklstm.estimators._own_network import check_sample_shape
         from sklstm.estimators._pool import POOL, Lease
         from sklstm.estimators._settings import policy_name, refuse_distribution
 
@@ -281,6 +282,8 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
                 self._lease.compiled.set_state(state)
         else:
             self._lease = Lease(POOL.take(recipe))
+            if callable(self.network):
+                check_sample_shape(self._lease.compiled.model, x.shape[1:])
             self._lease.compiled.start(seed)
             self._lease.compiled.standardize(x)
             if callable(self.network):
@@ -304,6 +307,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         }
 
     def _network_params(self) -> dict[str, Any]:
+        from sklstm.estimators._own_network import parameters_of
         from sklstm.networks import SavedNetwork, get_network
 
         if isinstance(self.network, SavedNetwork):
@@ -315,7 +319,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         own = (name for name in SHARED_PARAMS if hasattr(self, name))
         params = {name: getattr(self, name) for name in own}
         params["input_noise"] = self._noise()
-        known = inspect.signature(get_network(self.network).build).parameters
+        known = parameters_of(get_network(self.network).build)
         if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
             unknown = [name for name in params if name not in known]
             if callable(self.network):  # it may do without, but not keep an order

@@ -40,12 +40,12 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
     network : str or callable, default="lstm"
         "lstm" or "lstm_transformer" for sequences; "cnn_lstm" or "cnn" for images;
         "conv_lstm" for volumes and videos. Or a function ``(input_shape, n_classes,
-        **params)`` that returns a `keras.Model`, not compiled, whose output is
-        (n, n_classes) probabilities; ``input_shape`` is ``(None, n_features)``, or
-        that of an image or volume, channels last, if the function has an attribute
-        ``takes = "images"`` or ``takes = "volumes"``. Of the
-        parameters below that shape the network it gets those it names, and all of
-        ``network__*``.
+        **params)`` that returns a new `keras.Model`, not compiled, whose output is
+        (n, n_classes) probabilities, or a subclass of `keras.Model` that is made in
+        this way. ``input_shape`` is ``(None, n_features)``, or that of an image or
+        volume, channels last, if the function has an attribute ``takes = "images"`` or
+        ``takes = "volumes"``. Of the parameters below that shape the network it gets
+        those it names, and all of ``network__*``.
     sequencer : RowSequencer, PatchSequencer, VolumeSequencer or None, default=None
         Makes sequences of images inside the network, batch by batch: X then holds
         images, and overlapping patches take no memory but a batch's.

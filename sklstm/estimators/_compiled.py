@@ -16,6 +16,7 @@ import numpy as np
 
 from sklstm.estimators._copies import rebuilt
 from sklstm.estimators._optimizer import optimizer_class, scheduled
+from sklstm.estimators._own_network import check_outputs, completed
 from sklstm.estimators._scaling import measure
 from sklstm.estimators._scikeras import build_model
 from sklstm.estimators._settings import own_settings
@@ -205,6 +206,8 @@ class CompiledNetwork:
         if classes:
             params["n_classes"] = recipe.n_outputs
         build = get_network(recipe.network).build
+        if callable(recipe.network) and not isinstance(recipe.network, SavedNetwork):
+            build = completed(build)
         if recipe.reading_params and not callable(recipe.network):
             params.update(recipe.reading_params)
         elif recipe.reading_params and not isinstance(recipe.network, SavedNetwork):
@@ -225,14 +228,8 @@ class CompiledNetwork:
             jit,
             accuracy=classes,
         )
-        if not classes:
-            return model
-        if len(model.outputs) != 1 or model.outputs[0].shape[1:] != (recipe.n_outputs,):
-            shapes = [tuple(output.shape) for output in model.outputs]
-            raise ValueError(
-                f"The network gives outputs of shape {shapes}: it must give one of "
-                f"shape (None, {recipe.n_outputs}), the probabilities of the classes."
-            )
+        if classes:
+            check_outputs(model, recipe.n_outputs)
         return model
 
     @own_settings()

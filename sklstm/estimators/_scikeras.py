@@ -12,6 +12,7 @@ from sklstm._keras import import_quietly, keras
 
 from sklstm.estimators._base import SHARED_PARAMS, own_params
 from sklstm.estimators._metrics import make_metrics
+from sklstm.estimators._own_network import parameters_of
 
 # scikeras loads TensorFlow, whichever backend Keras has.
 BaseWrapper = import_quietly("scikeras.wrappers").BaseWrapper
@@ -47,9 +48,9 @@ def build_model(
     Raises
     ------
     TypeError
-        If `build` returns something else, or a routed parameter is not known.
+        If a routed parameter is not known.
     ValueError
-        If the model comes compiled, or the name of a loss or metric is not known.
+        If the name of a loss or metric is not known, or a metric cannot be computed.
     """
     if accuracy:
         _check_network_params(build, network_params)
@@ -58,16 +59,6 @@ def build_model(
 
     def compiled(compile_kwargs: dict[str, Any]) -> keras.Model:
         model = build(**network_params)
-        if not isinstance(model, keras.Model):
-            raise TypeError(
-                f"The network function returned a {type(model).__name__}: it must "
-                "return a keras.Model."
-            )
-        if model.compiled:
-            raise ValueError(
-                "The network function returned a compiled model: return it without "
-                "compile() and set optimizer, loss and metrics on the estimator."
-            )
         made = compile_kwargs.pop("metrics")
         metrics = []
         if accuracy:
@@ -87,14 +78,15 @@ def build_model(
 
 
 def _check_network_params(build: Callable, network_params: dict[str, Any]) -> None:
-    known = inspect.signature(build).parameters
+    known = parameters_of(build)
     if any(p.kind is p.VAR_KEYWORD for p in known.values()):
         return
+    kind = "class" if isinstance(inspect.unwrap(build), type) else "function"
     function = getattr(build, "__name__", build)
     for name in ("input_shape", "n_classes"):
         if name not in known:
             raise TypeError(
-                f"The network function {function!r} must have parameters named "
+                f"The network {kind} {function!r} must have parameters named "
                 f"input_shape and n_classes; it has {', '.join(known) or 'none'}."
             )
     for name in network_params:
@@ -103,7 +95,7 @@ def _check_network_params(build: Callable, network_params: dict[str, Any]) -> No
             shared = [p for p in known if p in SHARED_PARAMS]
             also = f"; {', '.join(shared)} are set without network__" if shared else ""
             raise TypeError(
-                f"network__{name} is not a parameter of the network function "
+                f"network__{name} is not a parameter of the network {kind} "
                 f"{function!r}: it takes {', '.join(takes) or 'none'}{also}."
             )
 

@@ -50,6 +50,7 @@ from sklstm.networks.layers import (
     HyperNoise,
     PenaltyStrength,
     PixelEmbedding,
+    Probabilities,
     Standardize,
 )
 
@@ -71,6 +72,7 @@ __all__ = [
     "PenaltyStrength",
     "PixelEmbedding",
     "PositionEncoding",
+    "Probabilities",
     "RandomNoise",
     "SavedNetwork",
     "Scan",

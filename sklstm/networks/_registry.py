@@ -60,8 +60,14 @@ def get_network(network: str | Callable[..., keras.Model]) -> Network:
     Raises
     ------
     ValueError
-        If the name is not known.
+        If the name is not known, or a model or layer is given.
     """
+    if isinstance(network, keras.layers.Layer):
+        raise ValueError(
+            f"network is a {type(network).__name__} that exists already, but every fit "
+            "needs a new one: give a function (input_shape, n_classes, **params) that "
+            "builds and returns it."
+        )
     if callable(network):
         kind = getattr(network, "takes", "sequences")
         if kind not in SAMPLES:
