@@ -128,7 +128,7 @@ def test_matches_plain_keras(small, accumulation, schedule):
         fitted = plain.fit(
             X[rows].astype("float32"),
             y[rows],
-            sample_weight=weights[rows],
+            sample_weight=(weights / weights.mean())[rows],
             validation_data=(X_val.astype("float32"), y_val),
             batch_size=16,
             shuffle=False,
