@@ -23,7 +23,13 @@ from sklstm import (
 from sklstm.estimators import _pool, clear_pool
 from sklstm.estimators._attention_map import has_attention, step_weights
 from sklstm.estimators._compiled import Recipe, batch_within_memory
-from sklstm.networks import AttentionPooling, SelfAttention, lstm, lstm_transformer
+from sklstm.networks import (
+    AttentionPooling,
+    SelfAttention,
+    Standardize,
+    lstm,
+    lstm_transformer,
+)
 from sklstm.networks.initialize import initialize
 
 SMALL = {
@@ -298,6 +304,25 @@ def test_an_own_network_reads_what_the_sequencer_makes(data):
     np.testing.assert_allclose(probabilities, expected, rtol=1e-5, atol=1e-6)
     plain = make(own, sequencer=sequencer).fit(X, y)
     assert plain.history_["loss"] != classifier.history_["loss"]
+
+
+def test_an_own_network_is_standardized_by_what_it_reads(data):
+    X, y = data
+
+    def own(input_shape, n_classes):
+        inputs = keras.Input(input_shape)
+        x = keras.layers.GlobalAveragePooling1D()(Standardize()(inputs))
+        return keras.Model(inputs, keras.layers.Dense(n_classes, "softmax")(x))
+
+    sequencer = PatchSequencer(4, 2)
+    inside = make(own, sequencer=sequencer).fit(X, y)
+    before = make_pipeline(sequencer, make(own)).fit(X, y)
+    np.testing.assert_allclose(
+        inside.predict_proba(X), before.predict_proba(X), rtol=1e-5
+    )
+    network = inside._lease.compiled.model.layers[-1]
+    (layer,) = [one for one in network.layers if isinstance(one, Standardize)]
+    assert float(layer.mean) == pytest.approx(sequencer.transform(X).mean(), rel=1e-6)
 
 
 def test_an_own_network_of_images_is_augmented(data):
