@@ -302,13 +302,13 @@ def _decompress(coded: bytes, compression: int, rows: int, n_row: int) -> bytes:
                 f"its compressed data is damaged ({error})"
             ) from error
     if compression == _PACKBITS:
-        return _unpack_bits(coded)
+        return _decompress_packbits(coded)
     if compression == _LZW:
         return _decompress_lzw(coded, rows, n_row)
     return coded
 
 
-def _unpack_bits(coded: bytes) -> bytes:
+def _decompress_packbits(coded: bytes) -> bytes:
     plain = bytearray()
     position = 0
     while position < len(coded):
@@ -377,13 +377,22 @@ def _unpack(lines: np.ndarray, layout: _Layout, shape: tuple) -> np.ndarray:
         if layout.byteorder == "<":
             first, third = third, first
         return (first << 16) | (second << 8) | third
-    n = shape[1] * shape[2]
-    samples = np.zeros((shape[0], n), np.uint16)
-    # Bit by bit, so that no more than one bit of all samples is held.
-    for bit in range(bits):
-        at = np.arange(n) * bits + bit
-        samples = (samples << 1) | ((lines[:, at >> 3] >> (7 - (at & 7))) & 1)
-    return samples.reshape(shape).astype(dtype)
+    return _unpack_bits(lines, shape[1] * shape[2], bits).reshape(shape).astype(dtype)
+
+
+def _unpack_bits(lines: np.ndarray, n: int, bits: int) -> np.ndarray:
+    """Return n samples of at most 16 bits from each line of bytes."""
+    start = np.arange(n) * bits
+    first, after = start >> 3, 24 - bits - (start & 7)
+    samples = np.empty((len(lines), n), np.uint16)
+    # A few lines at a time: what is worked out on the way takes four bytes a sample.
+    step = max(1, 2**20 // n)
+    for row in range(0, len(lines), step):
+        # A sample lies in three bytes at most, of which the last ones may be missing.
+        part = np.pad(lines[row : row + step], [(0, 0), (0, 2)]).astype(np.uint32)
+        three = (part[:, :-2] << 16) | (part[:, 1:-1] << 8) | part[:, 2:]
+        samples[row : row + step] = three[:, first] >> after & (2**bits - 1)
+    return samples
 
 
 def _undo_float_predictor(
