@@ -21,9 +21,10 @@ _SIDE_SUFFIXES = frozenset(
     ".htm .pdf .doc .docx .xls .xlsx .ods .py .ipynb .m .sh .bat .lock .sha256 .md5 "
     ".db .pkl .names".split()
 )
-_WITHOUT_MEANING = ("__macosx", "thumbs.db", "desktop.ini")
+_WITHOUT_MEANING = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")
 _KIND_OF_SPLIT = re.compile(
-    r"(train|val|test|dev)(?:ing|id|idation)?(?:[ _-]?(?:set|data|images?|imgs?))?",
+    r"(\w+[ _-])?(train|val|test|dev)(?:ing|id|idation)?"
+    r"(?:[ _-]?(?:set|data|images?|imgs?))?",
     re.IGNORECASE,
 )
 _IMAGES = re.compile(
@@ -61,13 +62,21 @@ def find_files(path: str, split: str | None) -> FoundFiles:
         path = os.path.join(path, _find_split(path, folders, split))
         folders = _folders(path)
     _check_layout(path, folders, may_be_splits=split is None)
-    masks = _masks(folders)
-    classes = [name for name in folders if name not in masks]
-    if not classes:
+    if not folders:
         raise ValueError(f"path must hold a folder for each class; {path} holds none.")
     found = FoundFiles()
+    masks = []
+    for name in _masks(folders):
+        images, of_masks, not_read = _walk(os.path.join(path, name), path)
+        # Without an image, it may be anything.
+        if images or of_masks:
+            masks.append(name)
+            found.outside += images + of_masks
+            found.not_read += not_read
     empty = []
-    for name in classes:
+    for name in folders:
+        if name in masks:
+            continue
         images, of_masks, not_read = _walk(os.path.join(path, name), path)
         found.images += [(file, name) for file in images]
         found.outside += of_masks
@@ -76,8 +85,6 @@ def find_files(path: str, split: str | None) -> FoundFiles:
             empty.append(name)
     if empty:
         raise ValueError(_say_empty(path, empty, found.not_read))
-    for name in masks:
-        found.outside += _walk(os.path.join(path, name), path)[0]
     beside = [
         os.path.join(path, name)
         for name in sorted(os.listdir(path))
@@ -104,18 +111,19 @@ def _kind_of_split(name: str) -> str | None:
     match = _KIND_OF_SPLIT.fullmatch(name)
     if match is None:
         return None
-    return {"dev": "val"}.get(match[1].lower(), match[1].lower())
+    return {"dev": "val"}.get(match[2].lower(), match[2].lower())
 
 
 def _splits(folders: Iterable[str]) -> list[str]:
     """Return the folders that are splits, if the folders are no classes."""
-    folders = list(folders)
-    splits = [name for name in folders if _kind_of_split(name)]
-    # A class may be called "train", like bus and car.
+    matches = {name: _KIND_OF_SPLIT.fullmatch(name) for name in folders}
+    splits = [name for name, match in matches.items() if match]
+    # A class may be called "train", like bus and car, or "blood_test".
     several = len({_kind_of_split(name) for name in splits}) > 1
+    all_plain = all(match and match[1] is None for match in matches.values())
     # That of training first, as an example in messages.
     splits.sort(key=lambda name: _kind_of_split(name) != "train")
-    return splits if several or len(splits) == len(folders) else []
+    return splits if several or all_plain else []
 
 
 def _find_split(path: str, folders: list[str], split: str) -> str:
@@ -184,7 +192,9 @@ def _walk(folder: str, root: str) -> tuple[list[str], list[str], list[str]]:
         ]
         of_masks = _masks(inner)
         for name in of_masks:
-            masks += _walk(os.path.join(where, name), root)[0]
+            inside = _walk(os.path.join(where, name), root)
+            masks += inside[0] + inside[1]
+            others += inside[2]
         folders[:] = [name for name in inner if name not in of_masks]
         seen = [name for name in files if not _is_hidden(name)]
         named = [name for name in seen if _is_image(name)]

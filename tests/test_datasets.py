@@ -190,6 +190,13 @@ DRIVE = ["training/images/21.tif", "training/1st_manual/21.png",
         (["train_set/0/1.png", "valid_set/1/2.png"], "val", [1], 1),
         (["a/x/1.png", "b/y/2.png"], "b", ["y"], 1),
         (["train/0.png", "bus/1.png", "car/2.png"], None, ["bus", "car", "train"], 3),
+        (["blood_test/0.png", "skin_test/1.png"], None, ["blood_test", "skin_test"], 2),
+        (
+            ["seg_train/a/1.png", "seg_test/a/2.png", "seg_pred/3.png"],
+            "train",
+            ["a"],
+            1,
+        ),
         (["test/0.png", "healthy/1.png"], None, ["healthy", "test"], 2),
     ],
 )
@@ -205,6 +212,8 @@ def test_splits(tmp_path, names, split, classes, n):
         (CHEST, "are the splits train, test, val; set split='train' to take the class"),
         (MVTEC, "are the splits train, test; set split='train'"),
         (DRIVE, "are the splits training, test; set split='training'"),
+        (["seg_train/a/1.png", "seg_test/a/2.png", "seg_pred/3.png"],
+         "are the splits seg_train, seg_test; set split='seg_train'"),
         (["Train/a/1.png"], "are the splits Train; set split='Train'"),
         (["data/" + name for name in CHEST], r"holds only data, whose folders are the "
          r"splits train, test, val; pass path='.*data' and split='train'"),
@@ -274,6 +283,12 @@ def test_files_that_are_not_read_are_listed(eyes):
     names_not_read = sorted(str(eyes / name) for name in quiet + strange)
     assert sorted(found.not_read) == names_not_read
     assert len(found.paths) == 6
+
+
+def test_folder_of_annotations_without_an_image_is_an_error(tmp_path):
+    layout(tmp_path, ["crack/1.png", "annotations/1.xml"])
+    with pytest.raises(ValueError, match="folders without an image: annotations; move"):
+        load_image_folder(tmp_path)
 
 
 def test_class_of_files_that_are_not_read(tmp_path):

@@ -17,6 +17,7 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import get_tags
 
+import sklstm
 from sklstm import ImageReader, RowSequencer
 from sklstm.preprocessing import _image_reader
 from sklstm.preprocessing._ahead import map_ahead
@@ -157,7 +158,7 @@ def depths(tmp_path):
     ("one", "other"),
     [("uint8", "uint16"), ("uint16", "uint16 up to 1023"), ("float32", "uint8")],
 )
-def test_depths_are_not_mixed(depths, one, other):
+def test_depths_are_not_mixed(depths, one, other, tmp_path):
     a, b = depths[one], depths[other]
     message = rf"X mixes depths, .*: {a} is {one} and {b} is {other}; convert them to "
     with pytest.raises(ValueError, match=message + "one depth, or set scale='unit'"):
@@ -173,6 +174,9 @@ def test_depths_are_not_mixed(depths, one, other):
     # It goes with the reader, and is forgotten by a clone and by another fit.
     with pytest.raises(ValueError, match=message):
         pickle.loads(pickle.dumps(reader)).transform([b])
+    sklstm.save(reader, tmp_path / "reader.sklstm")
+    with pytest.raises(ValueError, match=message):
+        sklstm.load(tmp_path / "reader.sklstm").transform([b])
     assert clone(reader).transform([b]).shape == (1, 8, 9)
     assert reader.fit([b]).transform([b]).shape == (1, 8, 9)
 

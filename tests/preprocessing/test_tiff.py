@@ -8,6 +8,8 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
 from sklstm import ImageReader
 from sklstm.preprocessing._decode import decode
@@ -286,8 +288,6 @@ def test_alpha_is_dropped_and_not_multiplied_in(kind, dtype):
 
 @pytest.mark.parametrize("reader", ["own", "opencv"])
 def test_orientation(reader):
-    from PIL import Image
-
     picture = noise("u1", 3, shape=(16, 24))
     if reader == "opencv":
         picture = cv2.GaussianBlur(picture, (0, 0), 4)
@@ -316,8 +316,6 @@ def test_reversed_bits():
 
 
 def test_files_of_pillow_and_opencv():
-    from PIL import Image
-
     picture = cv2.GaussianBlur(noise("u1", 3, shape=(40, 50)), (0, 0), 3)
     bilevel = picture[..., 0] > 127
     for compression in (None, "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
@@ -395,8 +393,6 @@ def test_what_cannot_be_read_rightly_is_refused_with_the_reason(reason, tmp_path
 
 @pytest.mark.parametrize("compression", [NONE, LZW, DEFLATE, PACKBITS, "jpeg"])
 def test_damaged_files_are_refused_or_read(compression, capfd):
-    from PIL import Image
-
     if compression == "jpeg":
         stream = io.BytesIO()
         image = Image.fromarray(noise("u1", 3, shape=(16, 16)))
@@ -429,6 +425,20 @@ def test_compressed_data_that_ends_early_is_refused(compression):
     assert decode(full, "gray").values.shape == (HEIGHT, WIDTH)
     with pytest.raises(UnreadableImageError, match=r"damaged|too short"):
         decode(short, "gray")
+
+
+def test_jpeg_strip_that_is_cut_off_is_refused():
+    stream = io.BytesIO()
+    image = Image.fromarray(noise("u1", 3, shape=(16, 16)))
+    image.save(stream, "TIFF", compression="jpeg")
+    data = stream.getvalue()
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        tag = file.pages.first.tags[279]
+        assert tag.count == 1
+        at, length = tag.valueoffset, tag.value[0]
+    shorter = struct.pack("<I", length // 2)
+    with pytest.raises(UnreadableImageError, match="strips or tiles is cut off"):
+        decode(data[:at] + shorter + data[at + 4 :], "rgb")
 
 
 def test_large_strips_of_lzw():
