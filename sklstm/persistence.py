@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 
 from sklstm._saving.archive import (
     Refused,
+    check_target,
     pack_arrays,
     read_file,
     seal,
@@ -50,9 +51,11 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str] | BinaryIO) -> N
     ------
     TypeError
         If a parameter or attribute is something that a file cannot hold; the message
-        names it.
-    FileNotFoundError
-        If there is no such folder.
+        names it. If `path` is neither a name nor a file.
+    ValueError
+        If `path` is a file that is not open for writing in binary mode.
+    FileNotFoundError, IsADirectoryError
+        If there is no such folder, or `path` is a folder.
 
     See Also
     --------
@@ -74,6 +77,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str] | BinaryIO) -> N
             f"estimator is a {type(estimator).__name__}: give an estimator or a "
             "Pipeline."
         )
+    check_target(path)
     writer = Writer()
     structure = writer.write(estimator)
     meta = {"format": _FORMAT, "versions": _versions(bool(writer.networks))}
@@ -114,8 +118,13 @@ def load(
     Raises
     ------
     ValueError
-        If the file is damaged, is no file of `save` or one of a newer format, or asks
-        for something that is neither harmless nor in `trusted`.
+        If the file is damaged, is no file of `save` or one of a newer format, asks for
+        something that is neither harmless nor in `trusted`, or is not open for reading
+        in binary mode.
+    TypeError
+        If `path` is neither a name nor a file.
+    FileNotFoundError, IsADirectoryError
+        If there is no such file, or `path` is a folder.
 
     Warns
     -----

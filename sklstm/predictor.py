@@ -50,6 +50,8 @@ def load_exported(path: Any, n_threads: int | None = None) -> ExportedPredictor:
 
     Raises
     ------
+    TypeError
+        If `path` is no name of a file: the runtimes read named files.
     FileNotFoundError
         If there is no such file.
     ImportError
@@ -79,7 +81,7 @@ def load_exported(path: Any, n_threads: int | None = None) -> ExportedPredictor:
     >>> predictor.predict_proba(X[:5]).shape
     (5, 3)
     """
-    path = Path(path)
+    path = as_path(path, "load_exported reads")
     if not path.exists():
         raise FileNotFoundError(f"There is no file {str(path)!r} to load.")
     if path.is_dir():
@@ -99,6 +101,17 @@ def load_exported(path: Any, n_threads: int | None = None) -> ExportedPredictor:
     if head[4:] == b"TFL3":
         return _LiteRTPredictor(path, n_threads)
     return _ONNXPredictor(path, n_threads)
+
+
+def as_path(path: Any, who: str) -> Path:
+    """Return a path, or say that `who` does so with named files only."""
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise TypeError(
+            f"path={path!r} must be the name of a file, str or path-like: {who} named "
+            "files only, because the runtimes do; the bytes of one can be read and "
+            "written besides."
+        )
+    return Path(path)
 
 
 def available_processors() -> int:

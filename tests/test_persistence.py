@@ -774,3 +774,67 @@ def test_files_of_release_0_1_load_for_ever(name):
         assert estimator.get_params()["class_weight"] == {"one": 2.0}
         estimator.partial_fit(X, ["none", "one", "two", "one", "none"])
         assert estimator.n_iter_ == 3
+
+
+# Where to and where from
+
+
+def test_saves_and_loads_where_warnings_are_errors(fitted, data):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of Keras' modules, too
+        again = round_trip(fitted)
+    np.testing.assert_array_equal(
+        again.predict_proba(data[0]), fitted.predict_proba(data[0])
+    )
+
+
+def opened(path, mode):
+    def open_it(folder):
+        (folder / path).touch()
+        return (folder / path).open(mode)
+
+    return open_it
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "message"),
+    [
+        (lambda folder: None, TypeError, "path=None must be the name of a file"),
+        (lambda folder: 3, TypeError, "path=3 must be the name of a file"),
+        (lambda folder: b"PK", TypeError, r"path is bytes: .* io.BytesIO\(content\)"),
+        (lambda folder: io.StringIO(), ValueError, "must be open in binary mode, 'wb'"),
+        (opened("a", "w"), ValueError, "must be open in binary mode, 'wb'"),
+        (opened("a", "rb"), ValueError, "must be open in binary mode, 'wb'"),
+        (lambda folder: folder, IsADirectoryError, "is a folder: name the file"),
+        (lambda folder: "", IsADirectoryError, "path='' is empty: name the file"),
+        (lambda folder: folder / "no" / "a", FileNotFoundError, "there is no folder"),
+    ],
+)
+def test_targets_that_cannot_be_written(target, error, message, tmp_path):
+    given = target(tmp_path)
+    with pytest.raises(error, match=message):
+        sklstm.save(RowSequencer(), given)
+    if hasattr(given, "close"):
+        given.close()
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "message"),
+    [
+        (lambda folder: None, TypeError, "path=None must be the name of a file"),
+        (lambda folder: 3, TypeError, "path=3 must be the name of a file"),
+        (lambda folder: b"PK", TypeError, r"path is bytes: .* io.BytesIO\(content\)"),
+        (lambda folder: io.StringIO("a"), ValueError, "open in binary mode, 'rb'"),
+        (opened("a", "r"), ValueError, "must be open in binary mode, 'rb'"),
+        (opened("a", "wb"), ValueError, "must be open in binary mode, 'rb'"),
+        (lambda folder: folder, IsADirectoryError, "is a folder and no file"),
+        (lambda folder: folder / "no", FileNotFoundError, "there is no such file"),
+        (lambda folder: io.BytesIO(), ValueError, "it is no file of sklstm.save"),
+    ],
+)
+def test_sources_that_cannot_be_read(source, error, message, tmp_path):
+    given = source(tmp_path)
+    with pytest.raises(error, match=message):
+        sklstm.load(given)
+    if hasattr(given, "close"):
+        given.close()

@@ -131,19 +131,47 @@ def _read_array(data: bytes) -> np.ndarray:
     return array.copy(order="K")  # what is in `data` could not be written to
 
 
-def write_file(data: bytes, target: Any) -> None:
-    """Write to a path, where nothing is left if it fails, or to a binary file."""
+def check_target(target: Any) -> None:
+    """Raise if nothing can be written to a target, before any work is done."""
+    _check_file(target, "write", "writable", "wb")
     if hasattr(target, "write"):
-        target.write(data)
         return
     path = os.fspath(target)
-    if os.path.isdir(path):
-        raise IsADirectoryError(f"path={path!r} is a folder: name the file to write.")
+    if not path or os.path.isdir(path):
+        what = "is a folder" if path else "is empty"
+        raise IsADirectoryError(f"path={path!r} {what}: name the file to write.")
     folder = os.path.dirname(path)
     if folder and not os.path.isdir(folder):
         raise FileNotFoundError(
             f"path={path!r} cannot be written: there is no folder {folder!r}."
         )
+
+
+def _check_file(file: Any, method: str, allows: str, mode: str) -> None:
+    """Raise if a file is neither named nor open in binary mode for the method."""
+    if isinstance(file, str | os.PathLike):
+        return
+    if isinstance(file, bytes):
+        raise TypeError(
+            "path is bytes: give the name of a file as str, or the content of one as "
+            "io.BytesIO(content)."
+        )
+    if not hasattr(file, method):
+        raise TypeError(
+            f"path={file!r} must be the name of a file, str or path-like, or a file "
+            f"open in binary mode, {mode!r}."
+        )
+    if isinstance(file, io.TextIOBase) or not getattr(file, allows, lambda: True)():
+        raise ValueError(f"path={file!r} must be open in binary mode, {mode!r}.")
+
+
+def write_file(data: bytes, target: Any) -> None:
+    """Write to a path, where nothing is left if it fails, or to a binary file."""
+    check_target(target)
+    if hasattr(target, "write"):
+        target.write(data)
+        return
+    path = os.fspath(target)
     unfinished = f"{path}.{uuid.uuid4().hex}"
     try:
         with open(unfinished, "xb") as file:
@@ -158,7 +186,13 @@ def write_file(data: bytes, target: Any) -> None:
 
 def read_file(source: Any) -> tuple[bytes, str]:
     """Return the bytes of a path or a binary file, and what messages call it."""
+    _check_file(source, "read", "readable", "rb")
     if hasattr(source, "read"):
         return source.read(), "The file"
-    with open(source, "rb") as file:
-        return file.read(), f"path={os.fspath(source)!r}"
+    path = os.fspath(source)
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"path={path!r} is a folder and no file.")
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"path={path!r} does not exist: there is no such file.")
+    with open(path, "rb") as file:
+        return file.read(), f"path={path!r}"

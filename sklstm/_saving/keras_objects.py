@@ -229,6 +229,9 @@ def save_network(model: keras.Model) -> bytes:
     bare = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*includes a `lambda`")
+        # Keras copies variables in a way that NumPy 2 warns of. Nothing here can act
+        # on it, and who makes errors of warnings could save nothing.
+        warnings.filterwarnings("ignore", message=".*__array__ implementation doesn't")
         path = os.path.join(folder, "network.keras")
         bare.save(path)
         with zipfile.ZipFile(path) as archive:

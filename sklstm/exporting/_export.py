@@ -19,6 +19,7 @@ from sklstm.exporting._convert import Job
 from sklstm.exporting._plan import Plan, make_plan
 from sklstm.exporting._process import run
 from sklstm.exporting._report import ExportReport
+from sklstm.predictor import as_path
 
 _NEEDS = {
     "onnx": {"onnx": "onnx", "tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"},
@@ -87,6 +88,12 @@ def export(
 
     Raises
     ------
+    TypeError
+        If `path` is no name of a file. To have the bytes, read the file that is
+        written.
+    FileNotFoundError, IsADirectoryError, FileExistsError
+        If the folder of `path` does not exist, `path` is a folder, or it exists
+        already with ``format="saved_model"``.
     ImportError
         If a package that the format needs is missing: ``pip install
         "sklstm[export]"``.
@@ -117,7 +124,7 @@ def export(
     >>> report.operators["LSTM"], report.largest_difference < 1e-5
     (1, True)
     """
-    path = Path(path)
+    path = as_path(path, "export writes")
     _check_parameters(path, format, quantize, calibration, X, y)
     plan = make_plan(estimator)
     for module, package in _NEEDS[format].items():

@@ -38,6 +38,9 @@ def run(module: str, folder: Path, what: str) -> None:
         "CUDA_VISIBLE_DEVICES": "-1",
         "KERAS_BACKEND": "tensorflow",
         "TF_CPP_MIN_LOG_LEVEL": "3",
+        # The converters warn of themselves, which nobody sees here and which must not
+        # be an error where the caller makes errors of warnings.
+        "PYTHONWARNINGS": "ignore",
         # A network of the user's may live wherever this process found it.
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }

@@ -17,7 +17,10 @@ def known_values(x: Any) -> np.ndarray | None:
     if isinstance(x, np.ndarray | list | tuple):
         return np.asarray(x)
     try:
-        return keras.ops.convert_to_numpy(x)
+        if keras.backend.backend() == "torch":
+            return keras.ops.convert_to_numpy(x)
+        # Keras copies, of which TensorFlow's tensors without values warn first.
+        return np.asarray(x)
     # Every backend has an error of its own for a tensor that has no values yet.
     except Exception:
         return None

@@ -1,6 +1,7 @@
 """`sklstm.export`: what is in the files, what they give, and what is refused."""
 
 import copy
+import io
 import os
 import re
 import subprocess
@@ -324,6 +325,11 @@ def test_paths(pipeline, tmp_path):
         export(pipeline, tmp_path)
     with pytest.raises(ValueError, match="the suffix of format='litert', but format"):
         export(pipeline, tmp_path / "a.tflite")
+    for no_name in (io.BytesIO(), None, 3, b"a.onnx", ""):
+        with pytest.raises(TypeError, match="must be the name of a file"):
+            export(pipeline, no_name)
+        with pytest.raises(TypeError, match="must be the name of a file"):
+            load_exported(no_name)
 
 
 def test_a_package_is_missing(pipeline, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from sklstm.exporting._process import run
 
 MODULES = {
     "fine": "from pathlib import Path\nPath(folder, 'made').write_text('here')",
+    "warning": "import warnings\nwarnings.warn('of a converter')",
     "failing": "print('W0000 chatter')\nraise KeyError('the reason')",
     "crashing": "print('the last line', flush=True)\nos.kill(os.getpid(), 11)",
 }
@@ -26,6 +27,12 @@ def module(request, tmp_path, monkeypatch):
 def test_it_works(module, tmp_path):
     run(module, tmp_path, "The work")
     assert (tmp_path / "made").read_text() == "here"
+
+
+@pytest.mark.parametrize("module", ["warning"], indirect=True)
+def test_a_warning_is_no_error_there(module, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    run(module, tmp_path, "The work")
 
 
 @pytest.mark.parametrize("module", ["failing"], indirect=True)

@@ -1,6 +1,7 @@
 """The chain's sums and maxima against all paths, one by one, and against float64."""
 
 import itertools
+import warnings
 
 from sklstm._keras import keras
 
@@ -468,6 +469,10 @@ def test_what_is_no_label_makes_nan_in_a_graph():
 
         loss = tf.function(CRFLoss(reduction=None), reduce_retracing=True)
     potentials = crf(2)(numbers(2, 3, 2))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        loss(keras.ops.zeros((2, 3)), potentials)
+    assert not told
     wrong = np.array([labels for labels, _ in WRONG_LABELS.values()], "float32")
     for labels in wrong:
         found = to_numpy(loss(keras.ops.convert_to_tensor(labels), potentials))
