@@ -10,7 +10,6 @@ import inspect
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -232,8 +231,16 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
                 f"This {type(self).__name__} is not fitted yet: call fit first."
             )
         compiled = self._lease.compiled
-        compiled.exposed = True
+        compiled.exposed = compiled.exposed or not self.__dict__.get("_is_shown")
         return compiled.model
+
+    def _get_fitted_attr_html(self, doc_link: str = "") -> Any:
+        # The display of scikit-learn reads every attribute and keeps none.
+        self._is_shown = True
+        try:
+            return super()._get_fitted_attr_html(doc_link)
+        finally:
+            del self._is_shown
 
     def _lease_network(
         self,
@@ -249,7 +256,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         `network_params` is what the network is given besides the estimator's own
         parameters, `parts` what the kind of estimator adds to the recipe.
         """
-        from sklstm.estimators._compiled import Recipe
+        from sklstm.estimators._compiled import Recipe, changed_parts
         from sklstm.estimators._own_network import check_sample_shape
         from sklstm.estimators._pool import POOL, Lease
         from sklstm.estimators._settings import policy_name, refuse_distribution
@@ -267,16 +274,16 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
             **parts,
         )
         if continues:
-            own = self._lease.recipe
-            if replace(own, input_dtype=recipe.input_dtype).key() != recipe.key():
-                changed = recipe.changes(own)
+            own = self._lease.compiled
+            changed = changed_parts(recipe.key(), own.key)
+            if [name for name in changed if name != "the dtype of X"]:
                 names = ", ".join(_READING.get(name, name) for name in changed)
                 raise ValueError(
                     f"{names} changed since the last fit, and a network "
                     "that trains on cannot follow: set it back, or fit with "
                     "warm_start=False."
                 )
-            if own.input_dtype != recipe.input_dtype:  # bytes before, floats now
+            if own.recipe.input_dtype != recipe.input_dtype:  # bytes before, floats now
                 state = self._lease.get_state()
                 self._lease = Lease(POOL.take(recipe))
                 self._lease.compiled.set_state(state)
@@ -289,6 +296,8 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
             if callable(self.network):
                 _check_probabilities(self._lease.compiled.predict(x[:1])[0])
         self._lease.compiled.configure(self.dropout, self._noise(), self.l2)
+        if self.callbacks is not None:
+            self._lease.compiled.show_to_callbacks()
 
     def _plan_epochs(self, X: Any) -> int:
         """Return how many epochs a fit on X takes at most."""

@@ -18,7 +18,12 @@ from sklstm.estimators._labels import (
     encode,
     stratified_split,
 )
-from sklstm.estimators._samples import check_samples, fit_sequencer, take_rows
+from sklstm.estimators._samples import (
+    check_new_samples,
+    check_samples,
+    fit_sequencer,
+    take_rows,
+)
 from sklstm.estimators._weights import (
     check_sample_weight,
     class_weights,
@@ -602,7 +607,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             In the order of `classes_`; every row sums to one.
         """
         check_is_fitted(self)
-        return self._lease.compiled.predict(check_samples(self, X, reset=False))
+        return self._lease.compiled.predict(check_new_samples(self, X))
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the logarithm of the probability of every class.
@@ -695,7 +700,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
                 "'lstm_transformer' do, with attention='additive', 'self', "
                 "'multihead' or 'multiscale', or pooling='attention'."
             )
-        x = check_samples(self, X, reset=False)
+        x = check_new_samples(self, X)
         weights = step_weights(
             compiled.model, x, compiled.predict_batch(x), self._lease.recipe
         )

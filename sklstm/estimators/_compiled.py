@@ -1,12 +1,15 @@
 """A compiled network: built once from a recipe, started afresh for every fit."""
 
 import functools
-import hashlib
+import gc
 import math
+import os
 import random
 import re
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +18,7 @@ from sklstm._keras import keras
 import numpy as np
 
 from sklstm.estimators._copies import rebuilt
+from sklstm.estimators._graph_key import configuration_is_whole, freeze
 from sklstm.estimators._optimizer import optimizer_class, scheduled
 from sklstm.estimators._own_network import check_outputs, completed
 from sklstm.estimators._scaling import measure
@@ -84,24 +88,21 @@ class Recipe:
     turning: dict | None = None
 
     def key(self) -> tuple:
-        """Return a hashable value, equal where one graph serves both."""
-        return freeze(self._parts())
+        """Return a hashable key, equal where one graph serves both.
+
+        Of what users gave, it holds what their objects are now: they may change.
+        """
+        return tuple(
+            ((group, name), freeze(value))
+            for group, parts in self._parts().items()
+            for name, value in sorted(parts.items())
+        )
 
     def target(self) -> tuple[tuple, str]:
         """Return shape and dtype of one target."""
         if self.target_shape is not None:
             return self.target_shape, "uint8"
         return ((self.n_outputs,), "float32") if self.one_hot else ((), "int32")
-
-    def changes(self, before: "Recipe") -> list[str]:
-        """Return the names of what `before` would need another graph for."""
-        old = before._parts()
-        return [
-            name or group
-            for group, new in self._parts().items()
-            for name in {**new, **old[group]}
-            if freeze(new.get(name)) != freeze(old[group].get(name))
-        ]
 
     def _parts(self) -> dict[str, dict[str, Any]]:
         params = dict(self.network_params)
@@ -110,11 +111,15 @@ class Recipe:
             for name in ("dropout", "input_noise", "l2"):
                 params[name] = params.get(name, 0) > 0
         optimizer = self.optimizer
-        if isinstance(optimizer, keras.optimizers.Optimizer):
+        if isinstance(optimizer, keras.optimizers.Optimizer) and (
+            configuration_is_whole(optimizer)
+        ):
             config = optimizer.get_config()
             del config["name"]  # numbered by Keras
             if isinstance(config["learning_rate"], float):
                 del config["learning_rate"]  # a variable, as below
+            else:
+                config["learning_rate"] = optimizer._learning_rate  # not its name alone
             optimizer = (type(optimizer), config)
         optimizer_params = dict(self.optimizer_params)
         schedule = optimizer_params.pop("learning_rate", None)
@@ -131,10 +136,12 @@ class Recipe:
             "compile": {**self.compile_params, "lr_schedule": schedule},
             "fixed": {
                 "the Keras backend": keras.backend.backend(),
+                "Keras' floatx": keras.config.floatx(),
+                "Keras' image_data_format": keras.config.image_data_format(),
+                "Keras' epsilon": keras.config.epsilon(),
                 "the dtype policy": (
                     self.dtype_policy or keras.config.dtype_policy().name
                 ),
-                "Keras' epsilon": keras.config.epsilon(),
                 "the shape of X": self.input_shape,
                 "the dtype of X": self.input_dtype,
                 "the number of classes": self.n_outputs,
@@ -143,26 +150,15 @@ class Recipe:
         }
 
 
-def freeze(value: Any) -> Any:
-    """Turn a nested value into an equal hashable one."""
-    if isinstance(value, dict):
-        return tuple((k, freeze(value[k])) for k in sorted(value))
-    if isinstance(value, list | tuple):
-        return (type(value).__name__, *(freeze(v) for v in value))
-    if isinstance(value, np.ndarray):
-        # An index map may be megabytes long.
-        digest = hashlib.sha256(value.tobytes()).digest()
-        return (value.shape, value.dtype.str, digest)
-    if isinstance(value, np.generic):
-        value = value.item()
-    if hasattr(value, "get_config") and not isinstance(value, type):
-        config = keras.saving.serialize_keras_object(value)
-        return (type(value), repr(config))
-    try:
-        hash(value)
-    except TypeError:
-        return id(value)
-    return (type(value).__name__, value)
+def changed_parts(key: tuple, before: tuple) -> list[str]:
+    """Return the names of the parts in which the keys of two recipes differ."""
+    new, old = dict(key), dict(before)
+    none = freeze(None)
+    return [
+        name or group
+        for group, name in {**new, **old}
+        if new.get((group, name), none) != old.get((group, name), none)
+    ]
 
 
 class CompiledNetwork:
@@ -178,6 +174,7 @@ class CompiledNetwork:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.key = recipe.key()
+        self.process = os.getpid()
         self.exposed = False
         self.model = self._build_seeded(0)
         self.turning = None
@@ -189,6 +186,44 @@ class CompiledNetwork:
         self._optimizer_start = [_numpy(v) for v in optimizer.variables]
         self.engine = self._make_engine()
         self._predict_batches: dict[int, int] = {}
+        # Numbers of references to its parts, since callbacks of a user's saw them.
+        self._references: list[int] | None = None
+
+    def show_to_callbacks(self) -> None:
+        """Count who holds parts of the model, before callbacks of a user's see it.
+
+        The caller must not hold one in a variable of its own.
+        """
+        if self._references is None:
+            gc.collect()  # what building left in cycles counts as well
+            self._references = self._count_references()
+
+    @contextmanager
+    def own_references(self) -> Iterator[None]:
+        """Expect the references that the block makes to stay."""
+        before = self._count_references()
+        yield
+        if self._references is not None:
+            added = zip(self._count_references(), before, strict=True)
+            self._references = [
+                n + now - then
+                for n, (now, then) in zip(self._references, added, strict=True)
+            ]
+
+    def is_held(self) -> bool:
+        """Tell whether a callback still holds the model or a part of it.
+
+        That a layer or a variable was kept shows in the number of references to it.
+        """
+        if self._references is None:
+            return False
+        pairs = zip(self._count_references(), self._references, strict=True)
+        return any(now > before for now, before in pairs)
+
+    def _count_references(self) -> list[int]:
+        model = self.model
+        parts = [*model._flatten_layers(), *self._variables(), model.optimizer]
+        return [sys.getrefcount(part) for part in parts]
 
     def _make_engine(self) -> Any:
         if keras.backend.backend() != "tensorflow":

@@ -6,12 +6,15 @@ here and waits, by key, for the next fit that wants one of the same graph.
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import weakref
 from collections import OrderedDict, deque
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
+
+from sklstm.estimators._fork import check_not_forked
 
 if TYPE_CHECKING:
     from sklstm.estimators._compiled import CompiledNetwork, Recipe
@@ -33,6 +36,11 @@ class Pool:
         self._forget()
 
     def _forget(self) -> None:
+        """Start with nothing. What a forked child inherits is kept out of use.
+
+        To delete the parent's networks would call TensorFlow.
+        """
+        self._inherited = [vars(self).get(name) for name in ("_free", "_inherited")]
         self._lock = threading.Lock()
         # The garbage collector may call `give` at any moment, also within `take` of
         # the same thread: what it brings waits here, where appending needs no lock.
@@ -41,23 +49,43 @@ class Pool:
         self._process = os.getpid()
 
     def take(self, recipe: Recipe) -> CompiledNetwork:
-        """Return a network of that recipe that nobody else holds."""
-        if self._process != os.getpid():
-            self._forget()  # a forked child must not touch its parent's graphs
+        """Return a network of that recipe that nobody else holds.
+
+        Raises
+        ------
+        RuntimeError
+            If this process was forked after Keras had been used.
+        """
+        check_not_forked()
+        self._be_of_this_process()
+        from sklstm.estimators._graph_key import unproven_part
+
         key = recipe.key()
-        with self._lock:
-            self._sort_in()
-            for name in reversed(self._free):
-                if self._free[name].key == key:
-                    return self._free.pop(name)
+        if unproven_part(key) is None:
+            with self._lock:
+                self._sort_in()
+                for name in reversed(self._free):
+                    free = self._free[name]
+                    if free.key == key and not _is_held(free):
+                        return self._free.pop(name)
         from sklstm.estimators._compiled import CompiledNetwork
 
         return CompiledNetwork(recipe)
 
     def give(self, compiled: CompiledNetwork) -> None:
-        """Take a network back, unless somebody still holds its model."""
-        if compiled.exposed or self._process != os.getpid():
+        """Take a network back, unless its model was given away.
+
+        Of another process, or of a key that no other can be proven to equal, it is of
+        no use.
+        """
+        if compiled.process != os.getpid():
+            self._inherited.append(compiled)
             return
+        from sklstm.estimators._graph_key import unproven_part
+
+        if compiled.exposed or unproven_part(compiled.key) is not None:
+            return
+        self._be_of_this_process()
         self._returned.append(compiled)
         if self._lock.acquire(blocking=False):
             try:
@@ -72,20 +100,33 @@ class Pool:
         while len(self._free) > self.size:
             self._free.popitem(last=False)
 
+    def _be_of_this_process(self) -> None:
+        if self._process != os.getpid():
+            self._forget()
+
     def clear(self) -> None:
         """Drop all that are free."""
+        self._be_of_this_process()
         with self._lock:
             self._sort_in()
             self._free.clear()
 
     def resize(self, size: int) -> None:
         """Keep at most so many from now on."""
+        self._be_of_this_process()
         with self._lock:
             self.size = size
             self._sort_in()
 
     def __len__(self) -> int:
         return len(self._free)
+
+
+def _is_held(compiled: CompiledNetwork) -> bool:
+    if not compiled.is_held():
+        return False
+    gc.collect()  # it may only be part of a reference cycle that nobody uses
+    return compiled.is_held()
 
 
 POOL = Pool()
@@ -152,6 +193,7 @@ class Lease:
     @property
     def compiled(self) -> CompiledNetwork:
         """The network, rebuilt at first use where only its numbers have travelled."""
+        check_not_forked()
         with self._lock:
             compiled = self._compiled
             if compiled is None:
@@ -164,9 +206,12 @@ class Lease:
 
     def get_state(self) -> dict:
         """Return the numbers: weights, seeds and the optimizer's."""
-        if self._compiled is None:
-            return self._state or {}
-        return self._compiled.get_state()
+        with self._lock:
+            compiled, state = self._compiled, self._state
+        if compiled is None:
+            return state or {}
+        check_not_forked()
+        return compiled.get_state()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"recipe": self.recipe, "state": self.get_state()}

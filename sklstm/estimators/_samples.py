@@ -54,7 +54,7 @@ def take_rows(x: Any, rows: np.ndarray) -> Any:
 
 
 def check_samples(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
-    """Return samples as the network takes them, uint8 or float32.
+    """Return samples to train on as the network takes them, uint8 or float32.
 
     Sequences (n, n_steps, n_features); or images or volumes with their channels
     last, where the network or a sequencer inside it reads them.
@@ -65,10 +65,31 @@ def check_samples(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
         If X is no such batch, or of another depth than the samples of the first fit.
     """
     kind = _kind_of_sample(estimator)
-    volumes = kind == "volumes"
     shape = None
     if estimator.sequencer is not None:
         shape = getattr(estimator.sequencer, estimator.sequencer._shape_parameter)
+    return _as_samples(estimator, X, kind, shape, reset=reset)
+
+
+def check_new_samples(estimator: Any, X: Any) -> np.ndarray:
+    """Return samples to predict as the fitted network takes them.
+
+    What the estimator was fitted with decides how X is read: its parameters may have
+    been changed since.
+    """
+    from sklstm.networks import get_network
+
+    if hasattr(estimator, "sequencer_"):
+        kind = _read_by(estimator.sequencer_)
+    else:
+        kind = get_network(estimator._lease.recipe.network).takes
+    return _as_samples(estimator, X, kind, None, reset=False)
+
+
+def _as_samples(
+    estimator: Any, X: Any, kind: str, shape: Any, *, reset: bool
+) -> np.ndarray:
+    volumes = kind == "volumes"
     images = validate_images(
         estimator, X, reset=reset, image_shape=shape, volumes=volumes
     )
@@ -152,7 +173,7 @@ def _kind_of_sample(estimator: Any) -> str:
             raise ValueError(
                 f"network={name!r} takes {takes} as they are: leave sequencer out."
             )
-        return "volumes" if estimator.sequencer._n_axes == 3 else "images"
+        return _read_by(estimator.sequencer)
     if takes == "sequences" and estimator.augmentation is not None:
         raise ValueError(
             "augmentation changes images, but without a sequencer "
@@ -160,6 +181,10 @@ def _kind_of_sample(estimator: Any) -> str:
             "sequencer=RowSequencer() (or another) and images, not sequences, as X."
         )
     return takes
+
+
+def _read_by(sequencer: BaseSequencer) -> str:
+    return "volumes" if sequencer._n_axes == 3 else "images"
 
 
 def fit_sequencer(estimator: Any, x: np.ndarray) -> None:

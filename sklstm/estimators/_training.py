@@ -15,6 +15,7 @@ from sklstm.estimators._callbacks import (
     EpochHooks,
     EpochRecorder,
     RateGuard,
+    let_go,
     refuse_rate_setters,
     remember_training,
     wants_batches,
@@ -160,10 +161,13 @@ def train(
 
     first = len(history.get("loss", []))
     order = _Order(len(data), plan.shuffle_seed, first, plan.chances)
-    if compiled.engine is None or any(map(wants_batches, plan.callbacks)):
-        _fit_with_keras(compiled, data, validation, plan, order, callbacks)
-    else:
-        _fit_in_graph(compiled, data, validation, plan, order, callbacks)
+    with_keras = compiled.engine is None or any(map(wants_batches, plan.callbacks))
+    fit = _fit_with_keras if with_keras else _fit_in_graph
+    try:
+        fit(compiled, data, validation, plan, order, callbacks)
+    finally:
+        # Some are part of reference cycles, which would hold the model for long.
+        let_go(callbacks)
     n_epochs = recorder.n_epochs
     return Result(n_epochs, n_epochs if best is None else best.best_epoch + 1)
 
@@ -266,6 +270,10 @@ def _fit_with_keras(
 ) -> None:
     batches = _Batches(data, plan.batch_size, compiled.turning)
     watched = None if validation is None else _Batches(validation, plan.batch_size)
+    with compiled.own_references():
+        compiled.model.make_train_function()
+        if watched is not None:
+            compiled.model.make_test_function()
     compiled.model.fit(
         batches,
         validation_data=watched,
@@ -274,6 +282,7 @@ def _fit_with_keras(
         verbose=0,
         callbacks=[_Shuffle(batches, order), *callbacks],
     )
+    compiled.model.history = None
 
 
 @contextmanager

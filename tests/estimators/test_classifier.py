@@ -8,7 +8,7 @@ from sklstm._keras import keras
 import numpy as np
 import pytest
 
-from sklstm import LSTMImageClassifier
+from sklstm import LSTMImageClassifier, PatchSequencer, VolumeSequencer
 from sklstm.estimators._labels import stratified_split
 
 
@@ -298,3 +298,21 @@ def test_a_prediction_does_not_depend_on_its_place(digits, n):
         np.testing.assert_array_equal(found, expected[order])
     first = model.predict_proba(images[:1])  # and not on who stands beside it
     np.testing.assert_array_equal(first, expected[:1])
+
+
+def test_predict_after_set_params_uses_the_fitted_network(digits):
+    X, y = digits[0][:40], digits[1][:40]
+    classifier = LSTMImageClassifier(
+        sequencer=PatchSequencer(4), attention="additive", units=4, epochs=1
+    ).fit(X, y)
+    predict = classifier.predict_proba, classifier.attention_map
+    before = [function(X[:3]) for function in predict]
+    for changed in (
+        {"sequencer": None},
+        {"network": "cnn_lstm"},
+        {"network": "no such network", "augmentation": "no such augmentation"},
+        {"sequencer": VolumeSequencer()},
+    ):
+        classifier.set_params(**changed)
+        for function, expected in zip(predict, before, strict=True):
+            np.testing.assert_array_equal(function(X[:3]), expected)

@@ -2,10 +2,12 @@
 
 import copy
 import logging
+import multiprocessing
 import os
 import pickle
 import random
 import threading
+import warnings
 from types import SimpleNamespace
 
 from sklstm._keras import keras
@@ -335,6 +337,49 @@ def test_graphs_of_others_are_still_optimized(pool, data):
     assert seen == [False, False]
 
 
+ACTIVATION = "relu"
+
+
+def reads_a_global(input_shape, n_classes):
+    inputs = keras.Input(input_shape)
+    x = keras.layers.GlobalAveragePooling1D()(inputs)
+    x = keras.layers.Dense(4, activation=ACTIVATION)(x)
+    return keras.Model(inputs, keras.layers.Dense(n_classes, "softmax")(x))
+
+
+def reads_the_clock(input_shape, n_classes):
+    import time
+
+    assert time.time() > 0
+    return averages(input_shape, n_classes)
+
+
+def test_a_network_that_reads_a_changed_global_is_built_anew(monkeypatch, pool, data):
+    def fit():
+        return LSTMImageClassifier(reads_a_global, epochs=1, random_state=0).fit(*data)
+
+    before = fit().predict_proba(data[0])
+    monkeypatch.setitem(globals(), "ACTIVATION", "tanh")
+    changed = fit()
+    assert len(pool.built) == 2
+    assert not np.array_equal(changed.predict_proba(data[0]), before)
+    fresh = use(monkeypatch, 0)
+    assert_same(fit(), changed, data[0])
+    assert len(fresh.built) == 1
+    changed.set_params(warm_start=True)
+    monkeypatch.setitem(globals(), "ACTIVATION", "selu")
+    with pytest.raises(ValueError, match="network changed since the last fit"):
+        changed.fit(*data)
+
+
+def test_a_network_that_cannot_be_proven_equal_is_not_shared(pool, data):
+    classifier = LSTMImageClassifier(reads_the_clock, epochs=1, warm_start=True)
+    classifier.fit(*data).fit(*data)  # but the same one trains on
+    assert len(pool.built) == 1
+    del classifier
+    assert len(pool) == 0
+
+
 def test_many_networks_bring_no_warning_of_retracing(pool, data):
     messages = []
     handler = logging.Handler()
@@ -432,6 +477,48 @@ def test_a_pickle_holds_numbers_and_no_graph(pool, data):
     assert not np.array_equal(other.predict_proba(X), probabilities)
 
 
+class Keeper(keras.callbacks.Callback):
+    """Keeps a part of the model, as `part` picks it."""
+
+    def __init__(self, part):
+        super().__init__()
+        self.part = part
+        self.kept = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.kept = [self.part(self.model)]
+
+
+class BatchKeeper(Keeper):
+    def on_train_batch_end(self, batch, logs=None):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "held"),
+    [
+        (Keeper, lambda model: model, True),
+        (BatchKeeper, lambda model: model.predict, True),
+        (Keeper, lambda model: model.layers[-1].kernel, True),
+        (BatchKeeper, lambda model: model.optimizer, True),
+        (BatchKeeper, lambda model: model.get_weights(), False),
+    ],
+    ids="model method variable optimizer copies".split(),
+)
+def test_what_a_callback_keeps_is_its_own(pool, data, kind, part, held):
+    X, y = data
+    callback = kind(part)
+    fits = {"X_val": X[:20], "y_val": y[:20]}
+    small(epochs=1, callbacks=callback).fit(X, y)
+    small(epochs=1).fit(X, y)  # another trains while it is kept
+    assert len(pool.built) == (2 if held else 1)
+    callback.kept.clear()
+    for _ in range(2):  # let go, it is used again
+        small(epochs=1, callbacks=callback).fit(X, y, **fits)
+        callback.kept.clear()
+    assert len(pool.built) == (2 if held else 1)
+
+
 # --- the pool itself ----------------------------------------------------------------
 
 
@@ -448,7 +535,12 @@ def bare(monkeypatch):
     """A pool of empty shells."""
 
     def build(recipe):
-        return SimpleNamespace(key=recipe.key(), exposed=False)
+        return SimpleNamespace(
+            key=recipe.key(),
+            process=os.getpid(),
+            exposed=False,
+            is_held=lambda: False,
+        )
 
     monkeypatch.setattr(_compiled, "CompiledNetwork", build)
     return Pool(2)
@@ -526,6 +618,15 @@ def test_the_exposed_are_not_taken_back(bare):
     assert len(bare) == 0
 
 
+def test_what_is_held_waits_until_it_is_free(bare):
+    compiled = bare.take(Wanted("a"))
+    compiled.is_held = lambda: True
+    bare.give(compiled)
+    assert bare.take(Wanted("a")) is not compiled
+    compiled.is_held = lambda: False
+    assert bare.take(Wanted("a")) is compiled
+
+
 def test_what_comes_back_while_the_pool_is_busy_waits(bare):
     # The garbage collector can end a lease in the middle of `take`.
     compiled = bare.take(Wanted("a"))
@@ -539,13 +640,16 @@ def test_a_forked_child_starts_empty(bare, monkeypatch):
     parents, held = bare.take(Wanted("a")), bare.take(Wanted("a"))
     bare.give(parents)
     monkeypatch.setattr(os, "getpid", lambda: -1)
-    bare.give(held)  # the parent's: it is dropped
+    bare.give(held)  # the parent's: it is put aside
     own = bare.take(Wanted("a"))
     assert own is not parents
     assert own is not held
     assert len(bare) == 0
     bare.give(own)
+    bare.give(held)  # also now that the child has used the pool
+    assert len(bare) == 1
     assert bare.take(Wanted("a")) is own
+    bare.clear()
 
 
 def test_a_child_forked_while_the_pool_was_locked_goes_on(bare, monkeypatch):
@@ -555,6 +659,42 @@ def test_a_child_forked_while_the_pool_was_locked_goes_on(bare, monkeypatch):
     done.start()
     done.join(timeout=10)
     assert not done.is_alive()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="PyTorch can be used after a fork"
+)
+def test_a_forked_child_says_what_to_do(pool, data):
+    X, y = data
+    classifier = small().fit(X, y)
+    classifier.predict(X[:1])
+    results = multiprocessing.get_context("fork").SimpleQueue()
+
+    def work():
+        for use in (
+            lambda: classifier.predict(X[:1]),
+            lambda: small().fit(X, y),
+            lambda: pickle.dumps(classifier),
+        ):
+            try:
+                use()
+            except RuntimeError as error:
+                results.put(str(error))
+        clear_pool()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python and JAX warn of forks, too
+        child = multiprocessing.get_context("fork").Process(target=work)
+        child.start()
+    child.join(20)
+    hangs = child.is_alive()
+    child.kill()
+    assert not hangs
+    assert child.exitcode == 0
+    for _ in range(3):
+        assert "start processes by 'spawn' or 'forkserver'" in results.get()
+    assert len(classifier.predict(X[:1])) == 1  # the parent goes on
 
 
 # --- threads and random state -----------------------------------------------------

@@ -1,0 +1,55 @@
+"""Forked processes: TensorFlow and JAX cannot be used in one that they ran before."""
+
+import os
+import sys
+from typing import Any
+
+# Whether one of them had started when this process was forked.
+_forked_late = False
+
+
+def check_not_forked() -> None:
+    """Raise where the next operation of Keras would wait for ever.
+
+    TensorFlow and JAX compute in threads, and a forked process has none of the
+    threads of its parent.
+
+    Raises
+    ------
+    RuntimeError
+        If they had started before this process was forked.
+    """
+    if _forked_late:
+        raise RuntimeError(
+            "Keras was used before this process was forked, and in a forked process "
+            "it would wait for ever: start processes by 'spawn' or 'forkserver' "
+            "(multiprocessing.get_context('spawn')), or with joblib's default "
+            "backend, 'loky'."
+        )
+
+
+def _after_fork() -> None:
+    global _forked_late
+    _forked_late = _forked_late or _tensorflow_runs() or _jax_runs()
+
+
+def _attribute(module: str, *names: str) -> Any:
+    """Return an attribute of a module that is loaded; None where there is none."""
+    found: Any = sys.modules.get(module)
+    for name in names:
+        found = getattr(found, name, None)
+    return found
+
+
+def _tensorflow_runs() -> bool:
+    # Private: there is no public way to ask. Asking for devices would start it.
+    context = _attribute("tensorflow.python.eager.context", "_context")
+    return getattr(context, "_context_handle", None) is not None
+
+
+def _jax_runs() -> bool:
+    return bool(_attribute("jax._src.xla_bridge", "_backends"))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
