@@ -322,8 +322,8 @@ def _try_to_read(
     try:
         return _read(path, color, size, scale)
     except UnreadableImageError as error:
-        # Without the frames, which would keep the contents of the file in memory.
-        return error.with_traceback(None)
+        # A new one, because the frames of that one keep the file's contents in memory.
+        return UnreadableImageError(str(error))
 
 
 def _read(

@@ -43,7 +43,8 @@ def read_tiff(data: bytes) -> Picture:
     import tifffile
 
     try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
+        # The closed stream lets the data go; the reader lives on until it is collected.
+        with io.BytesIO(data) as stream, tifffile.TiffFile(stream) as file:
             layout = read_layout(file.pages.first, file.byteorder, len(data))
     except UnreadableImageError:
         raise

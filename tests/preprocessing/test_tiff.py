@@ -3,12 +3,14 @@
 import io
 import itertools
 import struct
+import tracemalloc
 import zlib
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
+from joblib import cpu_count
 from PIL import Image
 
 from sklstm import ImageReader
@@ -373,7 +375,8 @@ REFUSED = {
     "no plane of pixels": {"t32997": [4]},
     "fewer than its": {"t257": [900], "t278": [5]},
     "is too short": {"t257": [90], "t278": [90]},
-    "is cut off": {"t279": [10**6]},
+    "tiles is too short": {"t273": [10**6]},
+    "it is cut off": {"photometric": 6, "t279": [10**6]},
 }  # fmt: skip
 
 
@@ -425,6 +428,30 @@ def test_compressed_data_that_ends_early_is_refused(compression):
     assert decode(full, "gray").values.shape == (HEIGHT, WIDTH)
     with pytest.raises(UnreadableImageError, match=r"damaged|too short"):
         decode(short, "gray")
+
+
+@pytest.mark.parametrize("compression", [NONE, LZW, DEFLATE, PACKBITS])
+def test_careless_headers(compression):
+    samples = noise("u2", 3)
+    # As many rows in a strip as there may be, and more bytes than there are.
+    for tags in ({"t278": [2**32 - 1]}, {"t279": [10**6]}, {"t258": [16]}, {"t339": []},
+                 {"t338": [], "t284": []}, {"t262": []}):  # fmt: skip
+        assert_reads(tiff(samples, compression=compression, **tags), samples, tags)
+
+
+def test_contents_of_unreadable_files_are_not_kept(tmp_path):
+    paths = [tmp_path / f"{i}.tif" for i in range(60)]
+    data = tiff(np.zeros((1000, 300, 1), np.uint8), t259=[50000])
+    for path in paths:
+        path.write_bytes(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="names 60 of 60 files"):
+            ImageReader().transform(paths)
+        n_held = tracemalloc.get_traced_memory()[1] / len(data)
+        assert n_held < 2 * cpu_count() + 4
+    finally:
+        tracemalloc.stop()
 
 
 def test_jpeg_strip_that_is_cut_off_is_refused():
