@@ -85,6 +85,8 @@ def _contents(path: str) -> str:
     """Return a hash of the contents of a file, or what is wrong with it."""
     if not os.path.exists(path):
         return _MISSING
+    if not os.path.isfile(path):  # a pipe or a device would be waited for
+        return _UNREADABLE
     try:
         with open(path, "rb") as file:
             data = file.read()

@@ -333,6 +333,9 @@ def _read(
     scale: str | None = None,
 ) -> Picture:
     """Return the image in the file; UnreadableImageError if it cannot be read."""
+    # A pipe or a device would be waited for.
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UnreadableImageError("it is no file")
     try:
         # Not cv2.imread, which cannot open every name on every system.
         with open(path, "rb") as file:

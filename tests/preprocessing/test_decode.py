@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from sklstm.preprocessing._decode import decode, to_color
+from sklstm.preprocessing._decode import _largest, decode, to_color
 from sklstm.preprocessing._picture import UnreadableImageError
 from sklstm.preprocessing._resize import resize
 
@@ -269,11 +269,13 @@ def test_depths_of_jpeg_2000():
     for values in (noise(255), noise(255, 3), noise(65535)):
         data = saved(Image.fromarray(values), "JPEG2000", irreversible=False)
         assert_reads(data, values)
-    # The precision of the header alone says that there are twelve bits.
+    # The header says how many bits there are, in a file and in a bare codestream.
     data = bytearray(saved(Image.fromarray(noise(4095)), "JPEG2000"))
-    at = data.find(b"\xff\x4f\xff\x51") + 42
-    assert data[at] == 15
-    assert decode(bytes(data), "gray").largest is None
+    start = data.find(b"\xff\x4f\xff\x51")
+    assert data[start + 42] == 15
+    data[start + 42] = 11
+    for part in (data, data[start:]):
+        assert _largest(bytes(part), np.dtype("u2")) == 4095
 
 
 def test_jpegs_of_all_kinds():

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import get_tags
 
 import sklstm
-from sklstm import ImageReader, RowSequencer
+from sklstm import ImageReader, RowSequencer, load_image_folder
 from sklstm.preprocessing import _image_reader
 from sklstm.preprocessing._ahead import map_ahead
 from sklstm.preprocessing._image_reader import _read
@@ -344,6 +344,17 @@ def test_not_an_image(paths, tmp_path, content):
 def test_folder(tmp_path):
     with pytest.raises(ValueError, match="cannot be read as images"):
         ImageReader().transform([tmp_path])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    pipe = tmp_path / "0" / "pipe.png"
+    pipe.parent.mkdir()
+    os.mkfifo(pipe)
+    with pytest.raises(ValueError, match=r"because it is no file: .*pipe"):
+        ImageReader().transform([pipe])
+    with pytest.raises(ValueError, match="1 unreadable"):
+        load_image_folder(tmp_path)
 
 
 def test_log_level_of_opencv_is_put_back(paths, tmp_path):
