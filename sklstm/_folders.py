@@ -19,7 +19,8 @@ _SUFFIXES = tuple(
 _SIDE_SUFFIXES = frozenset(
     ".csv .tsv .txt .md .rst .json .jsonl .xml .yaml .yml .toml .ini .cfg .log .html "
     ".htm .pdf .doc .docx .xls .xlsx .ods .py .ipynb .m .sh .bat .lock .sha256 .md5 "
-    ".db .pkl .names".split()
+    ".db .pkl .pickle .joblib .names .zip .tar .gz .bz2 .xz .7z .rar .npy .npz .h5 "
+    ".hdf5 .parquet .feather .pt .pth .keras .onnx .sklstm .tmp .bak".split()
 )
 _WITHOUT_MEANING = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")
 _KIND_OF_SPLIT = re.compile(
@@ -52,6 +53,8 @@ class FoundFiles:
 def is_strange(path: str) -> bool:
     """Whether a file that is not read may be an image all the same."""
     suffix = os.path.splitext(path)[1].lower()
+    if path.lower().endswith(".nii.gz"):
+        return True
     return suffix not in ("", *_SIDE_SUFFIXES)
 
 

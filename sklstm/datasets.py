@@ -82,7 +82,7 @@ def load_image_folder(
         not_read : list of str
             Files without a suffix of an image that can be read. The warning speaks of
             those that may be images all the same, such as ".dcm" and ".heic", and not
-            of text and tables.
+            of text, tables and archives.
 
     Raises
     ------

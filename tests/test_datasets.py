@@ -270,7 +270,7 @@ def test_every_suffix_of_an_image_is_found(tmp_path, suffix):
 
 def test_files_that_are_not_read_are_listed(eyes):
     strange = ["0/scan.dcm", "1/photo.HEIC", "0/ct.nii.gz", "1/deep/er.cr2", "x.heif"]
-    quiet = ["0/notes.txt", "1/boxes.xml", "labels.csv", "1/no_suffix"]
+    quiet = ["0/notes.txt", "1/boxes.xml", "labels.csv", "1/no_suffix", "0/all.tar.gz"]
     layout(eyes, [*quiet, "0/Thumbs.db", "1/desktop.ini", "0/.DS_Store"])
     found = load_image_folder(eyes, on_problem="raise")
     assert sorted(found.not_read) == sorted(str(eyes / name) for name in quiet)
