@@ -80,7 +80,8 @@ class SearchDisplay:
         search : OptunaSearchCV
             Fitted.
         metric : str, default=None
-            One of several metrics; None for the one that `refit` names.
+            One of several metrics, of which scores and importances are drawn. None for
+            the one that `refit` names.
         ax : array-like of two matplotlib.axes.Axes, default=None
             Where to draw; None makes a figure.
 
@@ -109,9 +110,12 @@ class SearchDisplay:
         complete = np.isfinite(scores)
         importances: dict[str, float] = {}
         if complete.sum() >= 4 and np.ptp(scores[complete]) > 0:
+            score_of = dict(zip(results["trial_number"], scores, strict=True))
             importances = optuna.importance.get_param_importances(
                 search.study_,
                 evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
+                # The study knows only the metric that the search maximized.
+                target=lambda trial: float(score_of.get(trial.number, np.nan)),
             )
         display = cls(
             numbers=results["trial_number"],
@@ -141,6 +145,11 @@ class SearchDisplay:
             figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
         else:
             axes = np.asarray(ax).ravel()
+            if len(axes) != 2:
+                raise ValueError(
+                    f"ax holds {len(axes)} axes, but the display draws two, history "
+                    "and importances: make them by plt.subplots(1, 2)."
+                )
             figure = axes[0].figure
         self._plot_history(axes[0])
         self._plot_importances(axes[1])
@@ -154,7 +163,7 @@ class SearchDisplay:
             self.numbers[complete], self.scores[complete], "o", label="completed trial"
         )
         if complete.any():
-            best = np.maximum.accumulate(self.scores[complete])
+            best = np.fmax.accumulate(self.scores[complete])
             ax.step(self.numbers[complete], best, where="post", label="best so far")
         for state, mark, label in (("PRUNED", "|", "pruned"), ("FAIL", "x", "failed")):
             chosen = self.numbers[self.states == state]

@@ -320,6 +320,12 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
                     f"{name}={value!r} must be a {name} of Optuna, such as {example}, "
                     "or None."
                 )
+        for callback in self.callbacks or ():
+            if not callable(callback):
+                raise TypeError(
+                    f"callbacks holds {callback!r}, which cannot be called: give "
+                    "functions callback(study, trial)."
+                )
 
     def _make_pruner(self, n_warmup_steps: int) -> Any:
         import optuna

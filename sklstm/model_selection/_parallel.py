@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,8 +45,16 @@ def in_parallel(job: Job, jobs: Iterator[tuple], n_jobs: int) -> Iterator[tuple]
         return_as="generator_unordered",
         pre_dispatch=n_jobs,
     )
-    for number, outcome in parallel(calls()):
-        yield trials.pop(number), outcome
+    outcomes = parallel(calls())
+    try:
+        for number, outcome in outcomes:
+            yield trials.pop(number), outcome
+    finally:
+        # After an error the running trials are of no use. joblib would warn of them
+        # and advise on an iterator that is not the user's.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*tasks")
+            outcomes.close()
 
 
 def _on_dask(

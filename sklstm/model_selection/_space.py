@@ -53,9 +53,14 @@ def check_space(space: Any) -> None:
     from optuna.distributions import BaseDistribution
 
     for name, choice in space.items():
+        if not isinstance(name, str):
+            raise TypeError(
+                f"param_distributions has the key {name!r}, which is no str: keys are "
+                "names of parameters."
+            )
         if isinstance(choice, BaseDistribution) or hasattr(choice, "dist"):
             continue
-        if isinstance(choice, str) or not hasattr(choice, "__len__"):
+        if isinstance(choice, str | bytes | dict) or not hasattr(choice, "__len__"):
             raise TypeError(
                 f"param_distributions[{name!r}]={choice!r} must be a list of values, "
                 "an Optuna distribution or a frozen scipy.stats distribution."
@@ -106,7 +111,17 @@ def check_choices(space: Space, study: Any) -> None:
     for trial in study.get_trials(deepcopy=False):
         for name, known in trial.distributions.items():
             choice = space.get(name)
-            if choice is None or hasattr(choice, "dist"):
+            if choice is None:
+                continue
+            ours = _range(choice)
+            if ours is not None and ours != _range(known):
+                raise ValueError(
+                    f"The study {study.study_name!r} searched {name!r} over {known}: "
+                    "the bounds of a range may change within a study, but not whether "
+                    "it is a range of integers or logarithmic; keep that, or give "
+                    "another study_name."
+                )
+            if hasattr(choice, "dist"):
                 continue
             is_list = not isinstance(choice, BaseDistribution) or isinstance(
                 choice, CategoricalDistribution
@@ -119,6 +134,23 @@ def check_choices(space: Space, study: Any) -> None:
                     "a list cannot change within a study; keep them, or give another "
                     "study_name."
                 )
+
+
+def _range(choice: Any) -> tuple[type, bool] | None:
+    """Return the kind of Optuna's distribution, and whether it is logarithmic.
+
+    None for lists, and for distributions of which quantiles are asked for.
+    """
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    if isinstance(choice, FloatDistribution | IntDistribution):
+        return type(choice), choice.log
+    kind = getattr(getattr(choice, "dist", None), "name", None)
+    if kind == "randint":
+        return IntDistribution, False
+    if kind in ("uniform", "loguniform", "reciprocal"):
+        return FloatDistribution, kind != "uniform"
+    return None
 
 
 def plain_params(params: dict[str, Any]) -> dict[str, Any] | None:

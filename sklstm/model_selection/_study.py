@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import re
 import socket
 import threading
 import time
@@ -64,6 +65,12 @@ def open_study(
     -------
     optuna.Study
         Maximizes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the storage cannot be opened, or the study is of another direction, other
+        data or another estimator.
     """
     study = optuna.create_study(
         storage=_connect(storage),
@@ -73,6 +80,13 @@ def open_study(
         direction="maximize",
         load_if_exists=True,
     )
+    if [direction.name for direction in study.directions] != ["MAXIMIZE"]:
+        directions = " and ".join(one.name.lower() for one in study.directions)
+        raise ValueError(
+            f"The study {name!r} has the direction {directions}, but a search "
+            "maximizes one score: give another study_name, or make the study with "
+            "direction='maximize'."
+        )
     if storage is not None:
         _compare(
             study,
@@ -148,20 +162,34 @@ def _describe(value: Any) -> Any:
 def _connect(storage: Any) -> Any:
     """Open a storage, also while another process is making its tables."""
     if not isinstance(storage, str):
+        if not isinstance(storage, optuna.storages.BaseStorage | None):
+            raise TypeError(
+                f"storage={storage!r} must be the address of a database, such as "
+                "'sqlite:///study.db', a storage of Optuna, or None."
+            )
         return storage
-    from sqlalchemy.exc import DBAPIError
+    if "://" not in storage:
+        raise ValueError(
+            f"storage={storage!r} is no address of a database: for a file of that "
+            f"name give storage='sqlite:///{storage}'."
+        )
+    shown = re.sub(r":[^:@/]*@", ":***@", storage)  # without the password
+    from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
     for attempt in range(6):
-        if "://" not in storage:
-            raise ValueError(
-                f"storage={storage!r} is no address of a database: for a file of that "
-                f"name give storage='sqlite:///{storage}'."
-            )
         try:
             return optuna.storages.get_storage(storage)
-        except DBAPIError:
+        except (ArgumentError, NoSuchModuleError, ImportError) as error:
+            raise ValueError(
+                f"storage={shown!r} cannot be opened, because its database is not "
+                f"known or the driver of it not installed: {error}"
+            ) from error
+        except DBAPIError as error:
             if attempt == 5:
-                raise
+                raise ValueError(
+                    f"storage={shown!r} cannot be opened; its folder must exist, or "
+                    f"its server run and let you in: {error.orig}"
+                ) from error
             time.sleep(0.1 * 2**attempt)
 
 

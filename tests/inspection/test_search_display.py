@@ -1,6 +1,7 @@
 import matplotlib
 import numpy as np
 import pytest
+from optuna.pruners import NopPruner
 from scipy.stats import loguniform
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
@@ -35,6 +36,24 @@ def test_draws_history_and_importances(search):
     assert [label.get_text() for label in importances.get_yticklabels()] == ["tol", "C"]
 
 
+def test_importances_are_of_the_metric_that_is_drawn():
+    scoring = {
+        "C": lambda model, X, y: np.log(model.C),
+        "tol": lambda model, X, y: np.log(model.tol),
+    }
+    space = {"C": loguniform(1e-3, 1e2), "tol": loguniform(1e-5, 1e-4)}
+    search = OptunaSearchCV(
+        SVC(), space, n_trials=12, cv=2, scoring=scoring, refit="C", random_state=0,
+        pruner=NopPruner(),
+    ).fit(*load_iris(return_X_y=True))  # fmt: skip
+    for metric, drawn in ((None, "C"), ("C", "C"), ("tol", "tol")):
+        display = SearchDisplay.from_estimator(search, metric=metric)
+        assert max(display.importances, key=display.importances.get) == drawn
+        np.testing.assert_array_equal(
+            display.scores, search.cv_results_[f"mean_test_{drawn}"]
+        )
+
+
 def test_draws_where_it_is_told_to(search):
     _, axes = matplotlib.pyplot.subplots(2, 1)
     assert SearchDisplay.from_estimator(search, ax=axes).ax_[0] is axes[0]
@@ -43,6 +62,8 @@ def test_draws_where_it_is_told_to(search):
 def test_bad_input(search):
     with pytest.raises(ValueError, match=r"metric='f1' is not one .*\['score'\]"):
         SearchDisplay.from_estimator(search, metric="f1")
+    with pytest.raises(ValueError, match="ax holds 1 axes, but the display draws t"):
+        SearchDisplay.from_estimator(search, ax=matplotlib.pyplot.gca())
     with pytest.raises(NotFittedError):
         SearchDisplay.from_estimator(OptunaSearchCV(SVC(), {"C": [1]}))
 

@@ -293,6 +293,8 @@ def test_all_failed_or_raise():
 
 @pytest.mark.parametrize(("params", "error", "match"), [
     ({"space": {}}, TypeError, "must be a dict of parameter names"),
+    ({"space": {"C": {"a": 1}}}, TypeError, r"param_distributions\['C'\]={'a': 1} m"),
+    ({"space": {3: [1]}}, TypeError, "has the key 3, which is no str"),
     ({"space": {"C": "abc"}}, TypeError, r"param_distributions\['C'\]='abc'"),
     ({"space": {"C": []}}, ValueError, r"param_distributions\['C'\] is empty"),
     ({"space": lambda trial: None}, TypeError, "must return a dict"),
@@ -641,6 +643,43 @@ def test_the_space_may_change_and_scores_stay_with_their_parameters(tmp_path):
     assert 0.95 <= last.best_params_["quality"] <= 0.99
 
 
+@pytest.mark.parametrize(
+    "directions", [["minimize"], ["maximize", "maximize"]], ids=["minimize", "two"]
+)
+def test_a_study_of_another_direction_is_refused(directions, tmp_path):
+    kept = {"storage": f"sqlite:///{tmp_path}/study.db", "study_name": "s"}
+    optuna.create_study(**kept, directions=directions)
+    words = " and ".join(directions)
+    with pytest.raises(
+        ValueError, match=f"'s' has the direction {words}, but a search"
+    ):
+        svc_search(**kept).fit(X_IRIS, Y_IRIS)
+
+
+def test_a_range_keeps_its_kind_within_a_study(tmp_path):
+    kept = {"storage": f"sqlite:///{tmp_path}/s.db", "study_name": "s", "n_trials": 1}
+    svc_search(**kept).fit(X_IRIS, Y_IRIS)
+    kept["n_trials"] = 2
+    for other in (uniform(0.1, 1), randint(1, 9), FloatDistribution(0.1, 1)):
+        with pytest.raises(ValueError, match="searched 'C' over FloatDistribution"):
+            svc_search(space={"C": other}, **kept).fit(X_IRIS, Y_IRIS)
+    svc_search(space={"C": FloatDistribution(0.1, 1, log=True)}, **kept).fit(
+        X_IRIS, Y_IRIS
+    )
+
+
+def test_a_storage_that_fails_ends_the_search_with_its_error():
+    class Full(optuna.storages.InMemoryStorage):
+        def set_trial_user_attr(self, trial_id, key, value):
+            if key == study_module.FOLDS:
+                raise OSError("the disk is full")
+            super().set_trial_user_attr(trial_id, key, value)
+
+    for n_jobs in (1, 2):
+        with pytest.raises(OSError, match="the disk is full"):
+            svc_search(storage=Full(), n_jobs=n_jobs).fit(X_IRIS, Y_IRIS)
+
+
 def test_values_that_no_study_can_keep_need_their_space(tmp_path):
     kept = {"storage": f"sqlite:///{tmp_path}/s.db", "study_name": "s"}
     pipeline = Pipeline([("pre", None), ("svc", SVC())])
@@ -691,6 +730,13 @@ def test_an_estimator_is_known_again_in_any_process():
             ValueError,
             "'digits.db' is no address .* give storage='sqlite:///digits.db'",
         ),
+        ({"storage": 3}, TypeError, "storage=3 must be the address of a database"),
+        (
+            {"storage": "nosuch://user:secret@server/a"},
+            ValueError,
+            r"storage='nosuch://user:\*\*\*@server/a' cannot be opened, because",
+        ),
+        ({"callbacks": [3]}, TypeError, "callbacks holds 3, which cannot be called"),
     ],
 )
 def test_what_is_not_optunas_is_said_before_the_first_trial(params, error, message):
