@@ -1,69 +1,53 @@
-"""The round field of view of a fundus photograph: where the retina is in the frame."""
+"""The field of view of a fundus photograph: where the retina is in the frame.
+
+The retina is round, and the camera's border around it even. A photograph that was
+squashed to other proportions shows an ellipse. Bars with captions may lie around the
+photograph, and a bar or the end of the frame may cut the field at any side.
+
+Bars are taken away first. On a small copy, what differs from the border in the corners
+is the region of the retina, and a circle and an ellipse are drawn through its outline.
+Along the rays of the better one the edge is found on the photograph itself, and fitted
+again. So are the cuts.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from sklstm.preprocessing._image_reader import resize
+from sklstm.preprocessing._conics import Conic, draw_conic, fit_conic
+from sklstm.preprocessing._field import Field, whole_frame
 
-# The search runs on an image of at most so many pixels a side: a circle is large.
-_SIDE = 320
-# A photograph shows at least so much of its frame, and a circle so much of its edge.
-_LEAST_AREA = 0.15
-_LEAST_ROUND = 0.6
+# The region is looked for on a copy of at most so many pixels a side.
+_SMALL = 320
+# Levels of one border differ at most so much, and most pixels of a bar from its level.
+_EVEN, _NOISE = 10, 3
+# A field is at least so wide, and a region so large, as a part of the frame.
+_LEAST_WIDTH, _LEAST_AREA = 0.15, 0.01
+# So many of the rays must meet the edge where the ellipse has it, out of _N_RAYS.
+_LEAST_SUPPORT, _LEAST_RAYS = 0.5, 24
+_N_RAYS, _N_STEPS = 360, 49
+_LEAST_COVERED = 0.6
+_SIDES = ("top", "bottom", "left", "right")
 
 
-@dataclass(frozen=True)
-class Field:
-    """The circle of a field of view, and where the frame cuts it.
+class _Region(NamedTuple):
+    """What is not border, on a small copy."""
 
-    Parameters
-    ----------
-    center : tuple of float
-        (x, y) in pixels.
-    radius : float
-        In pixels.
-    top, bottom, left, right : int
-        Rows and columns, the last ones excluded, that hold retina.
-    found : bool
-        False if no circle was found and this one holds the whole frame.
-    """
-
-    center: tuple[float, float]
-    radius: float
-    top: int
-    bottom: int
-    left: int
-    right: int
-    found: bool = True
-
-    def mask(self, shape: tuple[int, int]) -> np.ndarray:
-        """Return the field as a mask of (height, width), bool.
-
-        Parameters
-        ----------
-        shape : tuple of int
-            (height, width) of the photograph.
-        """
-        if not self.found:
-            return np.ones(shape, bool)
-        y = np.arange(shape[0], dtype=np.float32)[:, None] - np.float32(self.center[1])
-        x = np.arange(shape[1], dtype=np.float32) - np.float32(self.center[0])
-        inside = x * x + y * y <= self.radius**2
-        inside[: self.top] = inside[self.bottom :] = False
-        inside[:, : self.left] = inside[:, self.right :] = False
-        return inside
+    filled: np.ndarray  # (height, width), uint8: the largest part, holes filled
+    outline: np.ndarray  # (n, 2): x, y
+    difference: np.ndarray  # (height, width), uint8: from the level of the border
+    level: np.ndarray  # (channels,), uint8: of the border
+    noise: float  # the difference that the border itself reaches
+    contrast: float  # the difference of the brightest retina
 
 
 def find_field(image: np.ndarray) -> Field:
-    """Find the circle in which a fundus photograph shows the retina.
-
-    The frame around it is dark or bright and even; the circle may be cut at any side
-    and lie off the middle. What differs from the corners is the retina; a circle is
-    fitted to its outline by least squares, without the stretches where it is cut.
+    """Find the field of view of a photograph.
 
     Parameters
     ----------
@@ -73,173 +57,448 @@ def find_field(image: np.ndarray) -> Field:
     Returns
     -------
     Field
-        With ``found=False`` if there is no such circle.
+        An ellipse; if none fits, the outline of what is not border; and if there is no
+        border, the whole frame.
     """
+    image = image[..., None] if image.ndim == 2 else image
     height, width = image.shape[:2]
-    scale = min(1.0, _SIDE / max(height, width))
-    small = image
-    if scale < 1:
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    middle, reach = (width / 2, height / 2), max(height, width) / 2
-    whole = Field(middle, reach, 0, height, 0, width, found=False)
-    region = _retina(small)
-    if region is None:
-        return whole
-    circle = _fit_circle(region)
-    if circle is None:
-        return whole
-    x, y, radius = circle
-    rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
-    # Pixel centres: the middle of the first of a row is at .5.
-    factor = np.array([width / small.shape[1], height / small.shape[0]])
-    x, y = (np.array([x, y]) + 0.5) * factor - 0.5
-    radius *= float(factor.mean())
-    top, bottom = rows[0] * factor[1], (rows[-1] + 1) * factor[1]
-    left, right = columns[0] * factor[0], (columns[-1] + 1) * factor[0]
-    # An edge that is the circle's own is not a cut.
-    near = 0.02 * radius
-    top = 0 if top < y - radius + near else top
-    bottom = height if bottom > y + radius - near else bottom
-    left = 0 if left < x - radius + near else left
-    right = width if right > x + radius - near else right
-    return Field(
-        (float(x), float(y)),
-        radius,
-        round(top),
-        round(bottom),
-        round(left),
-        round(right),
-    )
-
-
-def cropped(photograph: np.ndarray, field: Field) -> tuple[np.ndarray, Field]:
-    """Cut the square around the field of view, black where the frame ends."""
-    height, width = photograph.shape[:2]
-    (x, y), radius = field.center, field.radius
-    side = int(np.ceil(2 * radius)) + 1 if field.found else max(height, width)
-    left, top = round(x - side / 2), round(y - side / 2)
-    before, after = (
-        (max(0, -top), max(0, -left)),
-        (
-            max(0, top + side - height),
-            max(0, left + side - width),
-        ),
-    )
-    padded = cv2.copyMakeBorder(
-        photograph,
-        before[0],
-        after[0],
-        before[1],
-        after[1],
-        cv2.BORDER_CONSTANT,
-        value=(0, 0, 0),
-    )
-    top, left = top + before[0], left + before[1]
-    cut = padded[top : top + side, left : left + side]
-    moved = (before[0] - top, before[1] - left)
-    return np.ascontiguousarray(cut), _moved(field, moved, cut.shape, (height, width))
-
-
-def _moved(field: Field, by: tuple, shape: tuple, frame: tuple) -> Field:
-    """Return the field in the coordinates of a cut; it ends where the frame ends."""
-    down, right = by
-
-    def within(value: int, most: int) -> int:
-        return min(max(value, 0), most)
-
+    small = _shrunk(image)
+    top, bottom, left, right = _without_bars(image, small)
+    if (bottom - top, right - left) == (height, width):
+        return _within(image, small)
+    inner = image[top:bottom, left:right]
+    field = _within(inner, _shrunk(inner))
+    outline = field.outline
+    if outline is not None:
+        outline = np.zeros((height, width), bool)
+        outline[top:bottom, left:right] = field.outline
     return replace(
         field,
-        center=(field.center[0] + right, field.center[1] + down),
-        top=within(max(field.top, 0) + down, shape[0]),
-        bottom=within(min(field.bottom, frame[0]) + down, shape[0]),
-        left=within(max(field.left, 0) + right, shape[1]),
-        right=within(min(field.right, frame[1]) + right, shape[1]),
+        center=(field.center[0] + left, field.center[1] + top),
+        top=field.top + top,
+        bottom=field.bottom + top,
+        left=field.left + left,
+        right=field.right + left,
+        # What lies between bars is all that is not border.
+        found="outline" if field.found == "nothing" else field.found,
+        outline=outline,
     )
 
 
-def resized(
-    photograph: np.ndarray, field: Field, diameter: int, cropped: bool
-) -> tuple[np.ndarray, Field]:
-    """Bring the field of view to a diameter."""
-    height, width = photograph.shape[:2]
-    if cropped:
-        new_height = new_width = diameter
+def _within(image: np.ndarray, small: np.ndarray) -> Field:
+    """Find the field in a frame without bars, with a small copy of it."""
+    small = cv2.GaussianBlur(small, (0, 0), 1.0).reshape(small.shape)
+    regions = []
+    for level in _border_levels(small):
+        region = _region(small, level)
+        if region is None:
+            continue
+        regions.append(region)
+        coarse = _coarse(region)
+        if coarse is None:
+            continue
+        cuts = _coarse_cuts(coarse, region.filled)
+        if _covered(coarse, cuts, region.filled) < _LEAST_COVERED:
+            continue
+        by = image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]
+        limits = [cut * by[i < 2] for i, cut in enumerate(cuts)]
+        conic = _refined(coarse.scaled(*by), image, limits, region)
+        if conic is not None:
+            return _with_cuts(conic, image, cuts, small.shape)
+    return next(
+        (_outlined(region, image.shape) for region in regions if _is_distinct(region)),
+        whole_frame(image.shape[:2]),
+    )
+
+
+def _shrunk(image: np.ndarray) -> np.ndarray:
+    """Return the small copy, (height, width, channels)."""
+    height, width = image.shape[:2]
+    scale = _SMALL / max(height, width)
+    if scale >= 1:
+        return image
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    shrunk = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return shrunk.reshape(*shrunk.shape[:2], -1)
+
+
+def _turned(image: np.ndarray, side: str) -> np.ndarray:
+    """Return a view of an image on which a side is the top."""
+    turned = image if side in ("top", "bottom") else image.swapaxes(0, 1)
+    return turned if side in ("top", "left") else turned[::-1]
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return how far two images (height, width, channels) are apart, (height, width).
+
+    In the channel where they differ most: a red that is as bright as white is not
+    white.
+    """
+    channels = cv2.split(cv2.absdiff(a, b))
+    difference = channels[0]
+    for channel in channels[1:]:
+        difference = cv2.max(difference, channel)
+    return difference
+
+
+# --- bars ---------------------------------------------------------------------------
+
+
+def _without_bars(image: np.ndarray, small: np.ndarray) -> tuple[int, int, int, int]:
+    """Return the rows and columns, the last ones excluded, that no bar takes."""
+    thick = dict.fromkeys(_SIDES, 0)  # on the small copy
+    for _ in range(3):  # a bar at the left may end at one at the top
+        before = dict(thick)
+        for side in _SIDES:
+            thick[side] += _bar(_turned(_inner(small, thick), side))
+        if thick == before:
+            break
+    found = {}
+    for side, rows in thick.items():
+        turned = _turned(image, side)
+        scale = len(turned) / len(_turned(small, side))
+        others = {name: round(n * scale) for name, n in thick.items() if name != side}
+        found[side] = 0
+        if rows:
+            strip = _turned(_inner(image, others | {side: 0}), side)
+            step = _step(strip, rows * scale, 2 * scale + 2)
+            found[side] = round(rows * scale) if step is None else step
+    height, width = image.shape[:2]
+    return found["top"], height - found["bottom"], found["left"], width - found["right"]
+
+
+def _inner(image: np.ndarray, thick: dict[str, int]) -> np.ndarray:
+    height, width = image.shape[:2]
+    return image[
+        thick["top"] : height - thick["bottom"], thick["left"] : width - thick["right"]
+    ]
+
+
+def _bar(rows: np.ndarray) -> int:
+    """Return how many rows at the top are a bar: it is even, and ends all across."""
+    if len(rows) < 16:
+        return 0
+    half = np.ascontiguousarray(rows[: len(rows) // 2, ::2])
+    near, beyond = half[:-3], half[3:]
+    ends = np.count_nonzero(_difference(near, beyond) > _EVEN, axis=1)
+    ends = ends >= 0.85 * near.shape[1]
+    for row in np.flatnonzero(ends)[::-1]:
+        level = np.median(near[row], axis=0).astype(np.uint8)
+        bar = near[: row + 1]
+        away = _difference(bar, np.full_like(bar, level))
+        # There may be text in it, but not where it ends.
+        if (away[-1] <= _EVEN).mean() >= 0.85 and np.median(away) <= _NOISE:
+            return int(row) + 1
+    return 0
+
+
+def _step(rows: np.ndarray, around: float, reach: float) -> int | None:
+    """Return the first row behind the step that is near a row; None without a step."""
+    start = max(0, round(around - reach))
+    strip = rows[start : round(around + reach) + 1]
+    if strip.shape[0] < 3 or strip.shape[1] == 0:
+        return None
+    profile = strip.mean(axis=1, dtype=np.float64)
+    away = (profile - profile[0]) @ (profile[-1] - profile[0])
+    if away[-1] < 1:
+        return None
+    first = int((away >= away[-1] / 2).argmax())
+    # A shadow rises over many rows.
+    near = max(2, len(away) // 6)
+    rise = away[min(first + near, len(away) - 1)] - away[max(first - near, 0)]
+    return start + first if rise > 0.6 * away[-1] else None
+
+
+# --- the region of the retina -------------------------------------------------------
+
+
+def _border_levels(small: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield what the border may look like: the levels of corners that are alike.
+
+    Of a round field, the frame shows a corner if it shows any border at all.
+    """
+    k = max(2, min(small.shape[:2]) // 40)
+    corners = [small[:k, :k], small[:k, -k:], small[-k:, :k], small[-k:, -k:]]
+    levels = np.array([np.median(c, axis=(0, 1)) for c in corners])
+    alike = np.abs(levels[:, None] - levels).max(axis=2) <= _EVEN
+    given: list[np.ndarray] = []
+    order = sorted(range(4), key=lambda i: (-alike[i].sum(), levels[i].sum()))
+    for i in order:
+        level = np.median(levels[alike[i]], axis=0)
+        if all(np.abs(level - other).max() > _EVEN for other in given):
+            given.append(level)
+            yield np.round(level).astype(np.uint8)
+
+
+def _region(small: np.ndarray, level: np.ndarray) -> _Region | None:
+    """Return the largest part that is no border of a level, if there is one."""
+    difference = _difference(small, np.full_like(small, level))
+    shares = np.cumsum(np.bincount(difference.ravel(), minlength=256)) / difference.size
+    contrast = float(np.searchsorted(shares, 0.99))
+    threshold = _threshold(contrast)
+    over = (difference > threshold).view(np.uint8)
+    opened = cv2.morphologyEx(over, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(opened)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    if len(areas) == 0 or areas.max() < _LEAST_AREA * difference.size:
+        return None
+    part = (labels == 1 + int(areas.argmax())).view(np.uint8)
+    contours, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    contour = max(contours, key=len)
+    filled = np.zeros_like(part)
+    cv2.drawContours(filled, [contour], -1, 1, cv2.FILLED)
+    outside = difference[labels == 0]
+    if filled.mean() > 0.99 or len(outside) == 0:
+        return None
+    noise = float(np.percentile(outside[:: max(1, len(outside) // 5000)], 75))
+    # What is no border, but a dark part of the retina, comes near the threshold.
+    if noise > 0.5 * threshold:
+        return None
+    outline = contour[:, 0].astype(np.float64)
+    return _Region(filled, outline, difference, level, noise, contrast)
+
+
+def _threshold(contrast: float) -> float:
+    """Return what differs from the border, given what the brightest retina does."""
+    return max(6.0, 0.12 * contrast)
+
+
+def _off_the_frame(region: _Region) -> np.ndarray:
+    """Return which points of the outline do not lie where the frame ends."""
+    height, width = region.filled.shape
+    x, y = region.outline.T
+    return (x > 1) & (y > 1) & (x < width - 2) & (y < height - 2)
+
+
+def _coarse(region: _Region) -> Conic | None:
+    """Draw a circle, or else an ellipse, through the outline of a region."""
+    height, width = region.filled.shape
+    inner = _off_the_frame(region)
+    x, y = region.outline.T
+    extent = np.ptp(x) + 1, np.ptp(y) + 1
+    for values, along, across in ((y, *extent), (x, *extent[::-1])):
+        depth = max(1.0, 0.01 * across)
+        # So long is the outline of an ellipse within that depth: a cut is longer.
+        least = max(1.6 * along * 2 * np.sqrt(depth / across), 0.2 * along)
+        for edge in (values.min(), values.max()):
+            straight = np.abs(values - edge) <= depth
+            if straight.sum() > least:
+                inner &= np.abs(values - edge) > depth + 1
+    points = region.outline[inner]
+    if len(points) < 20:
+        return None
+    tolerance = max(1.5, 0.004 * max(height, width))
+    best, most = None, 0.0
+    for circle in (True, False):
+        conic = draw_conic(points, tolerance, circle)
+        if conic is None:
+            continue
+        near = float((conic.distances(points) < tolerance).mean())
+        # One more number to choose always brings some points more.
+        if near > most + 0.05:
+            best, most = conic, near
+        if most > 0.8:
+            break
+    if best is None or most < 0.3:
+        return None
+    smaller, larger = sorted((best.rx, best.ry))
+    side = max(height, width)
+    if 2 * smaller < _LEAST_WIDTH * side or larger > 1.5 * side:
+        return None
+    return best
+
+
+def _coarse_cuts(conic: Conic, filled: np.ndarray) -> list[float]:
+    """Return for each side how many rows from it are no retina; 0 without a cut."""
+    return [
+        _first_row(_turned(filled, side), _turned_conic(conic, filled.shape, side))
+        for side in _SIDES
+    ]
+
+
+def _covered(conic: Conic, cuts: list[float], filled: np.ndarray) -> float:
+    """Return which part of an ellipse is no border: less than all if it is dark."""
+    (height, width), rows = filled.shape, [round(cut) for cut in cuts]
+    bottom, right = height - rows[1], width - rows[3]
+    field = Field(conic[:2], conic[2:], rows[0], bottom, rows[2], right)
+    mask = field.mask(filled.shape)
+    return float(filled[mask].mean()) if mask.any() else 0.0
+
+
+def _turned_conic(conic: Conic, shape: tuple[int, ...], side: str) -> Conic:
+    """Return an ellipse in the image that `_turned` gives."""
+    x, y, rx, ry = conic
+    height = shape[0]
+    if side in ("left", "right"):
+        x, y, rx, ry, height = y, x, ry, rx, shape[1]
+    return Conic(x, y if side in ("top", "left") else height - 1 - y, rx, ry)
+
+
+def _first_row(filled: np.ndarray, conic: Conic) -> float:
+    """Return the row of a straight cut at the top of an ellipse, 0 if there is none."""
+    height, width = filled.shape
+    first = max(0, int(np.ceil(conic.y - conic.ry)))
+    rows = np.arange(first, min(height, int(conic.y + conic.ry)))
+    if len(rows) == 0:
+        return 0
+    reach = (
+        0.8 * conic.rx * np.sqrt(np.maximum(1 - ((rows - conic.y) / conic.ry) ** 2, 0))
+    )
+    low = np.clip(np.round(conic.x - reach).astype(int), 0, width - 1)
+    high = np.clip(np.round(conic.x + reach).astype(int) + 1, low + 1, width)
+    sums = np.cumsum(
+        np.pad(filled[rows[0] : rows[-1] + 1], ((0, 0), (1, 0))), 1, np.uint16
+    )
+    at = np.arange(len(rows))
+    held = (sums[at, high] - sums[at, low]) / (high - low) >= 0.5
+    depth = int(held.argmax())
+    if not held.any() or depth < max(2.5, 0.025 * conic.ry):
+        return 0
+    # A dark rim fades into the border; a cut is straight.
+    starts = filled[first:, low[depth] : high[depth]].argmax(axis=0)
+    return first + depth if (np.abs(starts - depth) <= 2).mean() >= 0.7 else 0
+
+
+# --- the edge -----------------------------------------------------------------------
+
+
+def _refined(
+    conic: Conic, image: np.ndarray, limits: list[float], region: _Region
+) -> Conic | None:
+    """Fit a form again to the edge that its rays meet; None if too few meet one."""
+    height, width = image.shape[:2]
+    radius = np.sqrt(conic.rx * conic.ry)
+    band = min(0.3, max(0.06, 8 / radius))
+    angles = np.arange(_N_RAYS) * (2 * np.pi / _N_RAYS)
+    ends = conic.points(angles)
+    margin = 1.5
+    seen = (
+        (ends[:, 1] > limits[0] + margin)
+        & (ends[:, 1] < height - 1 - limits[1] - margin)
+        & (ends[:, 0] > limits[2] + margin)
+        & (ends[:, 0] < width - 1 - limits[3] - margin)
+    )
+    if seen.sum() < _LEAST_RAYS:
+        return None
+    angles = angles[seen]
+    at = np.linspace(1 + band, 1 - band, _N_STEPS)  # from outside
+    places = conic.points(angles[:, None], at).astype(np.float32)
+    values = cv2.remap(
+        image, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    ).reshape(*places.shape[:2], -1)
+    away = _difference(values, np.full_like(values, region.level))
+    away = cv2.blur(away.astype(np.float32), (3, 3))
+    quarter = _N_STEPS // 4
+    outer = np.median(away[:, :quarter], axis=1)
+    inner = np.median(away[:, -quarter:], axis=1)
+    step = inner - outer
+    crossed = away >= (outer + step / 2)[:, None]
+    first = np.clip(crossed.argmax(axis=1), 1, _N_STEPS - 1)
+    rays = np.arange(len(angles))
+    reach = _N_STEPS // 6
+    rise = (
+        away[rays, np.minimum(first + reach, _N_STEPS - 1)]
+        - away[rays, np.maximum(first - reach, 0)]
+    )
+    sharp = (step > max(5.0, 0.04 * region.contrast, region.noise)) & (rise > step / 2)
+    if sharp.sum() < _LEAST_RAYS:
+        return None
+    before, after = away[rays, first - 1], away[rays, first]
+    part = (outer + step / 2 - before) / np.maximum(after - before, 1e-3)
+    crossing = at[first - 1] + np.clip(part, 0, 1) * (at[first] - at[first - 1])
+    points = conic.points(angles[sharp], crossing[sharp])
+    best, most = None, 0.0
+    for circle in (True, False):
+        start = conic
+        if circle:
+            if max(conic.rx / conic.ry, conic.ry / conic.rx) > 1.08:
+                continue
+            start = conic._replace(rx=radius, ry=radius)
+        form = fit_conic(points, start, max(2.0, 0.03 * radius), circle)
+        form = form and fit_conic(points, form, max(1.0, 0.008 * radius), circle)
+        if form is None:
+            continue
+        near = (form.distances(points) < max(1.0, 0.006 * radius)).sum() / seen.sum()
+        if near > most + 0.1:
+            best, most = form, near
+    return best if most >= _LEAST_SUPPORT else None
+
+
+def _with_cuts(
+    conic: Conic, image: np.ndarray, cuts: list[float], small: tuple[int, ...]
+) -> Field:
+    """Return the field of an ellipse, its cuts found on the photograph."""
+    height, width = image.shape[:2]
+    rows = []
+    for side, cut in zip(_SIDES, cuts, strict=True):
+        turned = _turned(image, side)
+        form = _turned_conic(conic, image.shape, side)
+        scale = len(turned) / (small[0] if side in ("top", "bottom") else small[1])
+        rows.append(_cut(turned, form, cut * scale, 2 * scale + 3))
+    return Field(
+        (float(conic.x), float(conic.y)),
+        (float(conic.rx), float(conic.ry)),
+        rows[0],
+        height - rows[1],
+        rows[2],
+        width - rows[3],
+    )
+
+
+def _cut(image: np.ndarray, conic: Conic, coarse: float, reach: float) -> int:
+    """Return how many rows at the top of an image hold no retina, for a cut."""
+    width = image.shape[1]
+    vertex = conic.y - conic.ry
+    if coarse == 0:
+        if vertex < 0:
+            return 0
+        # A shallow cut: over a tenth of the radius the ellipse itself is straight.
+        half = 0.1 * conic.rx
+        depth = 0.02 * conic.ry
+        coarse, reach = vertex + depth, depth + 4
     else:
-        factor = diameter / (2 * field.radius)
-        new_height, new_width = round(height * factor), round(width * factor)
-    down, across = new_height / height, new_width / width
-    return resize(photograph, (new_height, new_width)), replace(
-        field,
-        center=(
-            (field.center[0] + 0.5) * across - 0.5,
-            (field.center[1] + 0.5) * down - 0.5,
-        ),
-        radius=field.radius * (down + across) / 2,
-        top=round(field.top * down),
-        bottom=round(field.bottom * down),
-        left=round(field.left * across),
-        right=round(field.right * across),
+        depth = min(1.0, max(0.0, (conic.y - coarse) / conic.ry))
+        half = 0.8 * conic.rx * np.sqrt(1 - depth * depth)
+    left = min(max(0, round(conic.x - half)), width)
+    right = max(min(width, round(conic.x + half) + 1), left)
+    row = _step(image[:, left:right], coarse, reach)
+    return row if row and row - vertex > 0.006 * conic.ry + 2.5 else 0
+
+
+# --- other forms --------------------------------------------------------------------
+
+
+def _is_distinct(region: _Region) -> bool:
+    """Whether a region is one compact thing with a sharp edge on an even border."""
+    hull = cv2.convexHull(region.outline.astype(np.int32))
+    if region.filled.sum() < 0.9 * cv2.contourArea(hull):
+        return False
+    around = np.ones((9, 9), np.uint8)
+    low = cv2.erode(region.difference, around)
+    high = cv2.dilate(region.difference, around)
+    x, y = region.outline[_off_the_frame(region)].astype(int).T
+    threshold = _threshold(region.contrast)
+    sharp = (high[y, x] > 2 * threshold) & (low[y, x] < 0.5 * threshold)
+    return len(sharp) > 0 and bool(sharp.mean() > 0.7)
+
+
+def _outlined(region: _Region, shape: tuple[int, ...]) -> Field:
+    """Return the field that is a region's outline."""
+    height, width = shape[:2]
+    # The threshold is low: on a blurred copy it lies a pixel outside the edge.
+    inner = cv2.erode(region.filled * np.uint8(255), np.ones((3, 3), np.uint8))
+    outline = cv2.resize(inner, (width, height), interpolation=cv2.INTER_LINEAR) >= 128
+    rows, columns = np.flatnonzero(outline.any(1)), np.flatnonzero(outline.any(0))
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    reach = max(bottom - top, right - left) / 2
+    center = (left + right - 1) / 2, (top + bottom - 1) / 2
+    return Field(
+        center,
+        (reach, reach),
+        int(top),
+        int(bottom),
+        int(left),
+        int(right),
+        "outline",
+        outline,
     )
-
-
-def _retina(image: np.ndarray) -> np.ndarray | None:
-    """Return what differs from the corners, holes filled; None if nothing round can."""
-    gray = image if image.ndim == 2 else image.max(axis=2)
-    gray = cv2.GaussianBlur(gray.astype(np.float32), (0, 0), 1.0)
-    height, width = gray.shape
-    k = max(2, min(height, width) // 24)
-    corners = [gray[:k, :k], gray[:k, -k:], gray[-k:, :k], gray[-k:, -k:]]
-    levels = np.array([np.median(corner) for corner in corners])
-    level = float(np.median(levels))
-    if np.abs(levels - level).max() > 40:
-        return None  # no even frame around anything
-    difference = np.abs(gray - level)
-    threshold = max(6.0, 0.12 * float(np.percentile(difference, 95)))
-    region = (difference > threshold).astype(np.uint8)
-    region = cv2.morphologyEx(region, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
-    n, labels, stats, _ = cv2.connectedComponentsWithStats(region)
-    if n < 2:
-        return None
-    largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-    contours, _ = cv2.findContours(
-        (labels == largest).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-    )
-    filled = np.zeros(gray.shape, np.uint8)
-    hull = cv2.convexHull(max(contours, key=len))
-    cv2.drawContours(filled, [hull], -1, 1, cv2.FILLED)
-    part = filled.mean()
-    return filled.astype(bool) if _LEAST_AREA <= part <= 0.98 else None
-
-
-def _fit_circle(region: np.ndarray) -> tuple[float, float, float] | None:
-    """Fit a circle to the outline of a region, cuts left out."""
-    contours, _ = cv2.findContours(
-        region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-    )
-    points = contours[0][:, 0].astype(np.float64)
-    height, width = region.shape
-    x, y = points.T
-    inner = (x > 1) & (y > 1) & (x < width - 2) & (y < height - 2)
-    # Straight stretches along rows and columns are cuts by a bar.
-    for values, extent in ((y, height), (x, width)):
-        counts = np.bincount(values.astype(int), minlength=extent)
-        for edge in (int(values.min()), int(values.max())):
-            if counts[edge] > 0.3 * extent:
-                inner &= np.abs(values - edge) > 1
-    points = points[inner]
-    if len(points) < 30:
-        return None
-    kept = np.ones(len(points), bool)
-    for _ in range(5):
-        a = np.c_[2 * points[kept], np.ones(kept.sum())]
-        b = (points[kept] ** 2).sum(axis=1)
-        (cx, cy, c), *_ = np.linalg.lstsq(a, b, rcond=None)
-        radius = float(np.sqrt(max(c + cx * cx + cy * cy, 0.0)))
-        away = np.abs(np.hypot(points[:, 0] - cx, points[:, 1] - cy) - radius)
-        kept = away < max(1.5, 0.015 * radius)
-        if kept.sum() < 30:
-            return None
-    if kept.mean() < _LEAST_ROUND or radius < 0.25 * min(height, width):
-        return None
-    return float(cx), float(cy), radius

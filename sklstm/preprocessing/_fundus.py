@@ -1,24 +1,28 @@
 from __future__ import annotations
 
-import os
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from sklstm._compat import CallbackSupportMixin, with_callbacks
 from sklstm.images import is_count
+from sklstm.preprocessing._ahead import map_ahead
 from sklstm.preprocessing._base import ArrayOutputMixin
 from sklstm.preprocessing._checks import check_choice, check_sizes
-from sklstm.preprocessing._image_reader import ImageReader, resize
+from sklstm.preprocessing._image_reader import resize
 from sklstm.preprocessing._on_disk import check_folder, empty_batch
+from sklstm.preprocessing._photographs import (
+    DEPTHS,
+    listed_photographs,
+    name_of,
+    read_photograph,
+)
 
 _OUTPUTS = ("enhanced", "graham", "vesselness", "vessels", "stack")
-_SMALLEST = 64
 # Hysteresis on the vesselness and the least size of a part, in pixels of a field of
 # view 540 wide: best F1 on the training half of DRIVE (benchmarks/drive.py).
 _STRONG, _WEAK, _LEAST_PART = 0.7, 0.35, 20
@@ -56,12 +60,19 @@ class FundusPreprocessor(
     denoise : bool, default=True
         Smooth by a bilateral filter [3]_ before all else, which keeps edges.
     crop : bool, default=True
-        Crop to the square around the field of view; what it lacks, where the field is
-        cut off, is black. False keeps the frame, so that with ``size=None`` a result
-        can be laid on the photograph.
+        If True, crop to the square around the field of view. What it lacks, where the
+        field is cut off, is black. An ellipse is brought back to the circle that it was
+        before the photograph was squashed. If False, keep the frame, so that with
+        ``size=None`` a result can be laid on the photograph; with a size the frame is
+        resized so that the field becomes a circle of that diameter.
     on_disk : str, path or None, default=None
         Folder for a set larger than memory: the results then lie in a temporary file
         there, which has no name and is gone when they are. None holds them in memory.
+    bit_depth : int, default=None
+        Number of bits, from 8 to 16, that photographs in uint16 use. If None, it is
+        found for each photograph: the smallest of 8, 10, 12, 14 and 16 that holds all
+        but one in 10,000 of its values. Set it if your photographs have 16 bits and
+        some are so dark that they use a quarter of the range or less.
 
     See Also
     --------
@@ -71,8 +82,15 @@ class FundusPreprocessor(
     Notes
     -----
     Channels are red, green, blue, as everywhere in this package. A grey image is taken
-    for a green channel. The alpha channel is dropped; 16-bit photographs are divided by
-    257, floats must lie between 0 and 1.
+    for a green channel. The alpha channel is dropped. Floats must lie between 0 and 1.
+    Of uint16, the upper 8 of the bits that are used are kept (see `bit_depth`), so that
+    photographs of different depth come to one scale.
+
+    The field of view is a circle, or an ellipse if the photograph was squashed. If
+    neither fits, it is the outline of what is not border, and if there is no border,
+    the whole frame; a warning counts the photographs of both kinds. What lies outside,
+    the padding of ``crop=True`` included, is black (128 in "graham") and outside the
+    mask. All widths are parts of the field's diameters, across and down.
 
     Every photograph is worked on by itself, several at a time in threads. One of 4,000
     by 4,000 pixels takes about 300 MB while it is worked on at its own size.
@@ -106,6 +124,7 @@ class FundusPreprocessor(
         denoise: bool = True,
         crop: bool = True,
         on_disk: Any = None,
+        bit_depth: int | None = None,
     ) -> None:
         self.output = output
         self.size = size
@@ -115,6 +134,7 @@ class FundusPreprocessor(
         self.denoise = denoise
         self.crop = crop
         self.on_disk = on_disk
+        self.bit_depth = bit_depth
 
     @with_callbacks
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -181,64 +201,83 @@ class FundusPreprocessor(
 
     def _transform(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         self._check_parameters()
-        photographs, is_one = _photographs(X)
+        photographs, is_one = listed_photographs(X)
 
         def work(item: tuple[int, Any]) -> tuple:
             i, photograph = item
-            return self._prepare(_read(photograph, i), i)
+            name = name_of(photograph, i)
+            return self._prepare(
+                read_photograph(photograph, name, self.bit_depth), name
+            )
 
-        workers = min(joblib.cpu_count(), len(photographs))
         images: Any = None
         inside: Any = None
         lost = []
-        with ThreadPoolExecutor(workers) as pool:
-            # Straight into the batch: no second copy of it is ever held.
-            results = pool.map(work, enumerate(photographs))
+        # Straight into the batch: no second copy of it is ever held.
+        with closing(map_ahead(work, list(enumerate(photographs)))) as results:
             for i, (image, mask, found) in enumerate(results):
                 if images is None:
                     n = len(photographs)
                     images = empty_batch((n, *image.shape), image.dtype, self.on_disk)
                     inside = empty_batch((n, *mask.shape), bool, self.on_disk)
-                self._check_alike(image, images[0])
+                if image.shape != images.shape[1:]:
+                    self._refuse_sizes(
+                        images.shape[1:3],
+                        name_of(photographs[0], 0),
+                        image.shape[:2],
+                        name_of(photographs[i], i),
+                    )
                 images[i], inside[i] = image, mask
                 if not found:
                     lost.append(i)
         if lost:
             warnings.warn(
                 f"No field of view was found in {len(lost)} of {len(images)} "
-                f"photographs (the first is X[{lost[0]}]): their whole frames were "
-                "taken.",
+                f"photographs (the first is {name_of(photographs[lost[0]], lost[0])}): "
+                "their whole frames were taken, without the even border of those that "
+                "have one.",
                 UserWarning,
                 stacklevel=3,
             )
         return (images[0], inside[0]) if is_one else (images, inside)
 
-    def _check_alike(self, image: np.ndarray, first: np.ndarray) -> None:
-        if image.shape != first.shape:
-            instead = "" if self.crop else " and crop=True"
-            raise ValueError(
-                f"The results have different sizes, among them {first.shape[:2]} and "
-                f"{image.shape[:2]}: set size=, the diameter that every field of view "
-                f"is brought to{instead}."
-            )
+    def _refuse_sizes(
+        self, first: tuple, first_name: str, other: tuple, other_name: str
+    ) -> None:
+        instead = "" if self.crop else " and crop=True"
+        raise ValueError(
+            f"The results have different sizes, {first} ({first_name}) and {other} "
+            f"({other_name}): set size=, the diameter that every field of view is "
+            f"brought to{instead}."
+        )
 
-    def _prepare(self, photograph: np.ndarray, i: int) -> tuple:
+    def _prepare(self, photograph: np.ndarray, name: str) -> tuple:
         """Return image, mask, and whether there is a field of view."""
-        from sklstm.preprocessing._field_of_view import cropped, find_field, resized
+        from sklstm.preprocessing._field import cropped, resized
+        from sklstm.preprocessing._field_of_view import find_field
 
         if self.color == "rgb" and photograph.ndim == 2:
             raise ValueError(
-                f"color='rgb' needs photographs in colour, but X[{i}] is grey: set "
+                f"color='rgb' needs photographs in colour, but {name} is grey: set "
                 "color='green'."
             )
         field = find_field(photograph)
         if self.crop:
             photograph, field = cropped(photograph, field)
-        if self.size is not None:
-            photograph, field = resized(photograph, field, self.size, self.crop)
+            # A square also of an ellipse, which becomes the circle that it was.
+            side = self.size or max(photograph.shape[:2])
+            photograph, field = resized(photograph, field, (side, side))
+        elif self.size is not None:
+            shape = [
+                max(1, round(n * self.size / (2 * radius)))
+                for n, radius in zip(
+                    photograph.shape[:2], field.radii[::-1], strict=True
+                )
+            ]
+            photograph, field = resized(photograph, field, (shape[0], shape[1]))
         mask = field.mask(photograph.shape[:2])
-        view = _View(photograph, mask, 2 * field.radius)
-        return self._output(view), mask, field.found
+        view = _View(photograph, mask, (2 * field.radii[0], 2 * field.radii[1]))
+        return self._output(view), mask, field.found == "ellipse"
 
     def _output(self, view: _View) -> np.ndarray:
         if self.output == "enhanced":
@@ -281,14 +320,14 @@ class FundusPreprocessor(
         """Even the illumination and raise the contrast of one channel."""
         import cv2
 
-        background = _background(values, view.mask, view.diameter / 12)
+        background = _background(values, view, 1 / 12)
         # Outside the same level: a tile at the rim shall see no black.
         even = np.where(view.mask, values.astype(np.float32) - background + 128, 128)
         height, width = values.shape
         across, down = self.tile_grid_size
         tiles = (
-            max(1, round(across * width / view.diameter)),
-            max(1, round(down * height / view.diameter)),
+            max(1, round(across * width / view.diameters[0])),
+            max(1, round(down * height / view.diameters[1])),
         )
         clahe = cv2.createCLAHE(self.clip_limit, tiles)
         raised = clahe.apply(np.clip(even, 0, 255).astype(np.uint8))
@@ -309,6 +348,13 @@ class FundusPreprocessor(
         if not number or not self.clip_limit > 0:
             raise ValueError(
                 f"clip_limit must be a number above 0; got {self.clip_limit!r}."
+            )
+        if self.bit_depth is not None and not (
+            is_count(self.bit_depth) and DEPTHS[0] <= self.bit_depth <= DEPTHS[-1]
+        ):
+            raise ValueError(
+                f"bit_depth must be None or a whole number from {DEPTHS[0]} to "
+                f"{DEPTHS[-1]}; got {self.bit_depth!r}."
             )
         if self.color == "rgb" and self.output not in ("enhanced", "graham"):
             raise ValueError(
@@ -339,8 +385,10 @@ def fov_mask(image: Any) -> np.ndarray:
     Returns
     -------
     ndarray of shape (height, width), bool
-        True where the retina is seen. The whole frame, with a warning, if no circle
-        is found.
+        True where the retina is seen: a circle or, if the photograph was squashed, an
+        ellipse, without what is cut off. If neither is found, a warning says so, and
+        the mask is the outline of what is not border, or the whole frame if there is
+        no border.
 
     Examples
     --------
@@ -354,11 +402,14 @@ def fov_mask(image: Any) -> np.ndarray:
     """
     from sklstm.preprocessing._field_of_view import find_field
 
-    photograph = _read(image, None)
+    photograph = read_photograph(image, "image")
     field = find_field(photograph)
-    if not field.found:
+    if field.found != "ellipse":
+        kind = "whole frame"
+        if field.found == "outline":
+            kind = "outline of what is not border"
         warnings.warn(
-            "No field of view was found: the mask is the whole frame.",
+            f"No field of view was found: the mask is the {kind}.",
             UserWarning,
             stacklevel=2,
         )
@@ -367,11 +418,15 @@ def fov_mask(image: Any) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _View:
-    """A photograph as it is worked on, uint8, its mask and its diameter in pixels."""
+    """A photograph as it is worked on, uint8, and its mask.
+
+    The diameters of its field of view, across and down, are in pixels. They differ for
+    a squashed photograph, and so do all widths that are parts of them.
+    """
 
     photograph: np.ndarray
     mask: np.ndarray
-    diameter: float
+    diameters: tuple[float, float]
 
     def values(self, color: str) -> np.ndarray:
         if self.photograph.ndim == 2 or color == "rgb":
@@ -379,82 +434,32 @@ class _View:
         return np.ascontiguousarray(self.photograph[..., 1])
 
 
-def _photographs(X: Any) -> tuple[list, bool]:
-    """Return the photographs one by one, and whether X is a single one."""
-    if isinstance(X, str | os.PathLike):
-        return [X], True
-    if isinstance(X, list | tuple):
-        items = list(X)
-    else:
-        X = np.asarray(X)
-        if X.ndim == 2 or (X.ndim == 3 and X.shape[2] in (3, 4)):
-            return [X], True
-        if X.ndim not in (1, 3, 4):
-            raise ValueError(
-                f"X must hold photographs, (n, height, width[, channels]), or paths; "
-                f"got an array of shape {X.shape}."
-            )
-        items = list(X)
-    if not items:
-        raise ValueError("X holds no photographs.")
-    return items, False
-
-
-def _read(photograph: Any, i: int | None) -> np.ndarray:
-    """Return a photograph as uint8, (height, width) or (height, width, 3)."""
-    name = "image" if i is None else f"X[{i}]"
-    if isinstance(photograph, str | os.PathLike):
-        image = ImageReader(color="rgb").transform([photograph])[0]
-    else:
-        image = np.asarray(photograph)
-    if image.ndim == 3 and image.shape[2] == 1:
-        image = image[..., 0]
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)):
-        raise ValueError(
-            f"{name} has the shape {image.shape}: a photograph is (height, width), "
-            "(height, width, 3) or, with alpha, (height, width, 4)."
-        )
-    if min(image.shape[:2]) < _SMALLEST:
-        raise ValueError(
-            f"{name} is {image.shape[0]} x {image.shape[1]} pixels, too few to show a "
-            f"retina: at least {_SMALLEST} a side."
-        )
-    image = image[..., :3] if image.ndim == 3 else image
-    if image.dtype == np.uint8:
-        return np.ascontiguousarray(image)
-    if image.dtype == np.uint16:
-        return (image // 257).astype(np.uint8)
-    if image.dtype.kind == "f" and image.min() >= 0 and image.max() <= 1:
-        return np.round(image * 255).astype(np.uint8)
-    raise ValueError(
-        f"{name} is {image.dtype} from {image.min()} to {image.max()}: photographs are "
-        "uint8, uint16, or floats from 0 to 1."
-    )
-
-
-def _background(values: np.ndarray, mask: np.ndarray, sigma: float) -> np.ndarray:
-    """Return the mean around each pixel, of what the mask holds."""
+def _background(values: np.ndarray, view: _View, part: float) -> np.ndarray:
+    """Return the mean around each pixel of the mask, over a part of the diameters."""
     import cv2
 
+    sigmas = [part * diameter for diameter in view.diameters]
     # It is smooth: an eighth of the size is enough, and 64 times faster.
-    step = max(1, round(sigma / 5))
+    steps = [max(1, round(sigma / 5)) for sigma in sigmas]
     height, width = values.shape
-    size = max(1, width // step), max(1, height // step)
-    weights = mask.astype(np.float32)
+    size = max(1, width // steps[0]), max(1, height // steps[1])
+    weights = view.mask.astype(np.float32)
     parts = [values.astype(np.float32) * weights, weights]
     small = [cv2.resize(part, size, interpolation=cv2.INTER_AREA) for part in parts]
-    total, weight = (cv2.GaussianBlur(part, (0, 0), sigma / step) for part in small)
+    total, weight = (
+        cv2.GaussianBlur(one, (0, 0), sigmas[0] / steps[0], sigmaY=sigmas[1] / steps[1])
+        for one in small
+    )
     mean = total / np.maximum(weight, 1e-3)
     return cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _graham(values: np.ndarray, view: _View) -> np.ndarray:
-    sigma = view.diameter / 60
     channels = values[..., None] if values.ndim == 2 else values
     out = np.empty(channels.shape, np.uint8)
     for i in range(channels.shape[2]):
         channel = np.ascontiguousarray(channels[..., i])
-        difference = channel - _background(channel, view.mask, sigma)
+        difference = channel - _background(channel, view, 1 / 60)
         out[..., i] = np.clip(np.round(4 * difference + 128), 0, 255)
     out[~view.mask] = 128
     return out[..., 0] if values.ndim == 2 else out
@@ -468,10 +473,10 @@ def _vesselness(view: _View) -> np.ndarray:
 
     green = view.values("green")
     height, width = green.shape
-    factor = DIAMETER / view.diameter
-    if abs(factor - 1) < 0.05:
+    across, down = (DIAMETER / diameter for diameter in view.diameters)
+    if max(abs(across - 1), abs(down - 1)) < 0.05:
         return vesselness(green, view.mask)
-    size = max(1, round(width * factor)), max(1, round(height * factor))
+    size = max(1, round(width * across)), max(1, round(height * down))
     scaled = resize(green, size[::-1])
     mask = cv2.resize(view.mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     found = vesselness(scaled, mask.view(bool))
@@ -483,19 +488,18 @@ def _decide(likely: np.ndarray, view: _View) -> np.ndarray:
     """Keep what is weak where it hangs together with what is strong, and not small."""
     import cv2
 
-    scale = view.diameter / 540
-    rim = 2 * max(1, round(_RIM * scale)) + 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (rim, rim))
-    padded = cv2.copyMakeBorder(
-        view.mask.view(np.uint8), rim, rim, rim, rim, cv2.BORDER_CONSTANT, value=0
+    across, down = (diameter / 540 for diameter in view.diameters)
+    rims = [2 * max(1, round(_RIM * scale)) + 1 for scale in (across, down)]
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, rims)
+    inner = cv2.erode(
+        view.mask.view(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0
     )
-    inner = cv2.erode(padded, kernel)[rim:-rim, rim:-rim]
     n, labels, stats, _ = cv2.connectedComponentsWithStats(
         (likely >= _WEAK).astype(np.uint8) & inner, connectivity=8
     )
     strong = np.zeros(n, bool)
     strong[np.unique(labels[likely >= _STRONG])] = True
-    least = _LEAST_PART * scale**2
+    least = _LEAST_PART * across * down
     kept = strong & (stats[:, cv2.CC_STAT_AREA] >= least)
     kept[0] = False
     return kept[labels]

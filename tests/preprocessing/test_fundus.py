@@ -100,7 +100,10 @@ def test_field_of_view_cut_by_bars_inside_the_frame():
 )
 def test_no_field_of_view_is_said_once(image):
     with pytest.warns(UserWarning, match="No field of view was found: the mask is the"):
-        assert fov_mask(image).all()
+        mask = fov_mask(image)
+    # What lies around a photograph that is not round is no retina.
+    truth = image > 0 if image.ndim == 2 else np.ones(mask.shape, bool)
+    assert overlap(mask, truth) > 0.99
     preprocessor = FundusPreprocessor(size=64)
     good = photograph()[0]
     message = (
@@ -118,7 +121,7 @@ def test_no_field_of_view_is_said_once(image):
 def test_field_of_view_on_drive(drive):
     images, _, masks = drive
     found = [overlap(fov_mask(i), m) for i, m in zip(images, masks, strict=True)]
-    assert min(found) > 0.97  # measured .980
+    assert min(found) > 0.98  # measured .988
 
 
 # --- what comes out -----------------------------------------------------------------
@@ -267,11 +270,11 @@ def test_vessels_of_drive(drive):
     images, vessels, masks = drive
     likely = FundusPreprocessor("vesselness", crop=False).transform(images[20:24])
     scores, truth = (a[masks[20:24]] for a in (likely, vessels[20:24]))
-    assert roc_auc_score(truth, scores) > 0.95  # of all 20: .9631
+    assert roc_auc_score(truth, scores) > 0.95  # of all 20: .9642
     decided = FundusPreprocessor("vessels", crop=False).transform(images[20:24])
     chosen = decided[masks[20:24]]
     f1 = 2 * (chosen & truth).sum() / (chosen.sum() + truth.sum())
-    assert f1 > 0.77  # of all 20: .782
+    assert f1 > 0.77  # of all 20: .788
 
 
 @pytest.fixture(scope="module")
