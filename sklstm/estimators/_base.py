@@ -259,9 +259,9 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         from sklstm.estimators._compiled import Recipe, changed_parts
         from sklstm.estimators._own_network import check_sample_shape
         from sklstm.estimators._pool import POOL, Lease
-        from sklstm.estimators._settings import policy_name, refuse_distribution
+        from sklstm.estimators._settings import policy_name, refuse_scopes
 
-        refuse_distribution()
+        refuse_scopes()
         recipe = Recipe(
             network=self.network,
             input_shape=(None, x.shape[2]) if x.ndim == 3 else x.shape[1:],
@@ -372,6 +372,9 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         """Return what the optimizer is made with, clipping included."""
         from sklstm._keras import keras
 
+        from sklstm.estimators._optimizer import optimizer_class
+
+        optimizer_class(self.optimizer)  # raises if it is none
         params = {
             name.removeprefix("optimizer__"): value
             for name, value in self._routed_to("optimizer").items()

@@ -142,7 +142,8 @@ class RateGuard:
         self.before = math.nan
         self.schedule = schedule
         hooks = ["on_train_begin", "on_epoch_begin", "on_epoch_end"]
-        hooks += ["on_train_batch_begin", "on_train_batch_end"]
+        hooks += ["on_train_batch_begin", "on_train_batch_end", "on_test_begin"]
+        hooks += ["on_test_batch_begin", "on_test_batch_end", "on_test_end"]
         self.first, self.last = keras.callbacks.Callback(), keras.callbacks.Callback()
         for hook in hooks:
             setattr(self.first, hook, self._remember)

@@ -583,10 +583,12 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
 
     def _one_hot(self) -> bool:
         """Tell whether the loss wants rows of zeros and a one."""
-        name = getattr(self.loss, "name", None) or getattr(
-            self.loss, "__name__", self.loss
-        )
-        return name is not None and "sparse" not in str(name).lower()
+        if self.loss is None:
+            return False
+        kind = self.loss if isinstance(self.loss, type) else type(self.loss)
+        names = [getattr(self.loss, "name", None), getattr(self.loss, "__name__", None)]
+        names += [self.loss, *(parent.__name__ for parent in kind.__mro__)]
+        return not any("sparse" in str(name).lower() for name in names)
 
     def _targets(self, codes: np.ndarray) -> np.ndarray:
         if self._one_hot():

@@ -117,6 +117,11 @@ def make_metrics(given: Any, made: Any, routed: dict, n_classes: int) -> list:
 
 
 def _make_metric(metric: Any, name: str | None, n_classes: int) -> Any:
+    if not callable(metric):
+        raise TypeError(
+            f"metrics: {metric!r} is no metric: give names, classes, functions or "
+            "instances of keras.metrics."
+        )
     if not isinstance(metric, keras.metrics.Metric):
         name = name or getattr(metric, "__name__", type(metric).__name__)
         if isinstance(metric, keras.losses.Loss):

@@ -129,6 +129,12 @@ def own_optimizer(model: keras.Model) -> Any:
 
 def optimizer_class(optimizer: Any) -> type:
     """Return the Keras class of an optimizer given as name, class or instance."""
+    scaling = keras.optimizers.LossScaleOptimizer
+    if isinstance(optimizer, scaling) or optimizer is scaling:
+        raise ValueError(
+            "optimizer is a LossScaleOptimizer, which Keras puts around an optimizer "
+            "by itself: give the inner one, and dtype_policy='mixed_float16'."
+        )
     if isinstance(optimizer, str):
         # Keras' own `get` does not know all of its classes: Lamb is missing in 3.15.
         named = {name.lower(): kind for name, kind in vars(keras.optimizers).items()}

@@ -69,8 +69,8 @@ def policy_name(dtype_policy: str | None) -> str:
     return name
 
 
-def refuse_distribution() -> None:
-    """Raise within the scope of a strategy that shares a network among devices."""
+def refuse_scopes() -> None:
+    """Raise within a scope of TensorFlow in which a network cannot be trained."""
     if keras.backend.backend() != "tensorflow":
         return
     import tensorflow as tf
@@ -80,4 +80,9 @@ def refuse_distribution() -> None:
         raise RuntimeError(
             f"fit was called within the scope of tf.distribute.{name}, but a network "
             "here trains on one device: call fit outside of the scope."
+        )
+    if not tf.executing_eagerly():
+        raise RuntimeError(
+            "fit was called while TensorFlow builds a graph (tf.Graph, tf.function or "
+            "disable_eager_execution), but it has to run at once: call fit outside."
         )

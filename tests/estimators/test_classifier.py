@@ -316,3 +316,22 @@ def test_predict_after_set_params_uses_the_fitted_network(digits):
         classifier.set_params(**changed)
         for function, expected in zip(predict, before, strict=True):
             np.testing.assert_array_equal(function(X[:3]), expected)
+
+
+@pytest.mark.parametrize(
+    ("loss", "one_hot"),
+    [
+        (None, False),
+        ("sparse_categorical_crossentropy", False),
+        (keras.losses.SparseCategoricalCrossentropy, False),
+        (keras.losses.SparseCategoricalCrossentropy(name="xent"), False),
+        ("categorical_crossentropy", True),
+        (keras.losses.MeanSquaredError(name="x"), True),
+        (keras.losses.categorical_crossentropy, True),
+    ],
+)
+def test_sparse_losses_are_given_class_numbers_whatever_their_name(loss, one_hot):
+    classifier = LSTMImageClassifier(loss=loss)
+    classifier.classes_ = np.arange(3)
+    targets = classifier._targets(np.array([2, 0], "int32"))
+    assert targets.shape == ((2, 3) if one_hot else (2,))

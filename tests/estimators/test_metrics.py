@@ -180,6 +180,11 @@ def test_metric_that_cannot_be_computed_is_refused(metric, message):
         make_metrics([metric], [metric], {}, N_CLASSES)
 
 
+def test_what_is_no_metric_is_refused():
+    with pytest.raises(TypeError, match="metrics: 3 is no metric: give names, "):
+        make_metrics([3], [3], {}, N_CLASSES)
+
+
 def test_names_are_those_given_and_never_counted():
     given = ["AUC", METRICS.AUC, METRICS.F1Score(), METRICS.F1Score(), "mse"]
     for _ in range(2):

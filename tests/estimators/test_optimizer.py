@@ -212,3 +212,5 @@ def test_optimizer_class():
         optimizer_class("adamm")
     with pytest.raises(TypeError, match="is no optimizer: give the name"):
         optimizer_class(0.1)
+    with pytest.raises(ValueError, match="give the inner one, and dtype_policy="):
+        optimizer_class(keras.optimizers.LossScaleOptimizer(Adam()))

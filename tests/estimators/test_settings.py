@@ -10,7 +10,7 @@ import pytest
 from sklstm import LSTMImageClassifier, RowSequencer
 from sklstm.estimators import clear_pool
 from sklstm.estimators._compiled import Recipe
-from sklstm.estimators._settings import own_settings, policy_name, refuse_distribution
+from sklstm.estimators._settings import own_settings, policy_name, refuse_scopes
 from sklstm.networks import CRFLoss, WindowLoss, lstm
 from sklstm.networks._augmentation import make_augmentation
 from sklstm.networks.initialize import reseed
@@ -170,11 +170,20 @@ def test_a_graph_serves_one_epsilon_only():
 @pytest.mark.parametrize("kind", ["MirroredStrategy", "OneDeviceStrategy"])
 def test_a_fit_within_a_distribution_strategy_is_refused(kind):
     tf = pytest.importorskip("tensorflow")
-    refuse_distribution()
+    refuse_scopes()
     device = "/cpu:0" if kind == "OneDeviceStrategy" else ["/cpu:0"]
     strategy = getattr(tf.distribute, kind)(device)
     with (
         strategy.scope(),
         pytest.raises(RuntimeError, match=f"the scope of tf.distribute.{kind}, but"),
+    ):
+        LSTMImageClassifier(epochs=1).fit(np.ones((4, 3, 3)), [0, 1, 0, 1])
+
+
+def test_a_fit_within_a_graph_is_refused():
+    tf = pytest.importorskip("tensorflow")
+    with (
+        tf.Graph().as_default(),
+        pytest.raises(RuntimeError, match="while TensorFlow builds a graph"),
     ):
         LSTMImageClassifier(epochs=1).fit(np.ones((4, 3, 3)), [0, 1, 0, 1])
