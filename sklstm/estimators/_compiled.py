@@ -17,7 +17,7 @@ from sklstm._keras import keras
 
 import numpy as np
 
-from sklstm.estimators._copies import rebuilt
+from sklstm.estimators._copies import configuration, rebuilt
 from sklstm.estimators._graph_key import configuration_is_whole, freeze
 from sklstm.estimators._optimizer import optimizer_class, scheduled
 from sklstm.estimators._own_network import check_outputs, completed
@@ -114,11 +114,10 @@ class Recipe:
         if isinstance(optimizer, keras.optimizers.Optimizer) and (
             configuration_is_whole(optimizer)
         ):
-            config = optimizer.get_config()
+            config = configuration(optimizer)
             del config["name"]  # numbered by Keras
-            if isinstance(config["learning_rate"], float):
-                del config["learning_rate"]  # a variable, as below
-            else:
+            del config["learning_rate"]
+            if not isinstance(optimizer._learning_rate, keras.Variable):  # as below
                 config["learning_rate"] = optimizer._learning_rate  # not its name alone
             optimizer = (type(optimizer), config)
         optimizer_params = dict(self.optimizer_params)
@@ -136,8 +135,6 @@ class Recipe:
             "compile": {**self.compile_params, "lr_schedule": schedule},
             "fixed": {
                 "the Keras backend": keras.backend.backend(),
-                "Keras' floatx": keras.config.floatx(),
-                "Keras' image_data_format": keras.config.image_data_format(),
                 "Keras' epsilon": keras.config.epsilon(),
                 "the dtype policy": (
                     self.dtype_policy or keras.config.dtype_policy().name

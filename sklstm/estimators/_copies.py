@@ -100,7 +100,7 @@ def rebuilt(thing: Any, kind: type | None = None) -> Any:
 
 def _parts(thing: Any) -> tuple[type, dict, dict]:
     """Return class, configuration, and the attributes that this leaves out."""
-    kind, config = type(thing), _config(thing)
+    kind, config = type(thing), configuration(thing)
     plain = _from_config(kind, config)
     known = set(vars(_plain_parent(thing, config)))
     attributes = {}
@@ -133,8 +133,12 @@ def _rebuild(kind: type, config: dict, attributes: dict) -> Any:
     return made
 
 
-def _config(thing: Any) -> dict:
-    """Return the configuration, without what may not be possible to describe."""
+def configuration(thing: Any) -> dict[str, Any]:
+    """Return the configuration of a metric or an optimizer.
+
+    A learning rate that is a schedule or a function is left to the caller: it may not
+    be possible to describe it.
+    """
     # A twin: the user's object must not change.
     twin = object.__new__(type(thing))
     vars(twin).update(vars(thing))
