@@ -1,4 +1,4 @@
-"""Copies of a user's Keras losses, metrics and optimizers that keep what they hold.
+"""Copies of a user's Keras losses, metrics, optimizers and layers, kept whole.
 
 Keras copies and pickles these objects by their configuration alone. An own class that
 does not describe all of itself in `get_config` then comes back with its defaults, and
@@ -38,6 +38,11 @@ def keep_whole_in_copies() -> None:
             own_way = kind.__reduce__ is not base.__reduce__
             if not own_way and not getattr(kind, "_sklstm_mixed", False):
                 copyreg.pickle(kind, reduce)
+    layer = keras.layers.Layer
+    for kind in _subclasses(layer):
+        own_way = kind.__reduce__ is not layer.__reduce__
+        if not own_way and not _in_keras(kind):
+            copyreg.pickle(kind, _reduce_layer)
 
 
 def _subclasses(kind: type) -> Iterator[type]:
@@ -56,6 +61,8 @@ def _in_keras(kind: Any) -> bool:
 
 
 def _reduce_loss(loss: Any) -> tuple:
+    if _in_keras(type(loss)) and _in_keras(_kind(getattr(loss, "fn", loss))):
+        return loss.__reduce__()  # its configuration is all of it
     return _make_loss, (type(loss),), dict(vars(loss))
 
 
@@ -71,6 +78,14 @@ def _reduce_stateful(thing: Any) -> tuple:
     if _in_keras(type(thing)) and all(_in_keras(_kind(one)) for one in own):
         return thing.__reduce__()  # its configuration is all of it
     return _rebuild, _parts(thing)
+
+
+def _reduce_layer(layer: Any) -> tuple:
+    from sklstm._keras import keras
+
+    if layer.weights or isinstance(layer, keras.Model):
+        return layer.__reduce__()  # Keras keeps the weights
+    return _from_config, (type(layer), layer.get_config())
 
 
 def rebuilt(thing: Any, kind: type | None = None) -> Any:

@@ -79,6 +79,17 @@ class Hidden(METRICS.Metric):
         self.v = self.add_weight(shape=(size,), initializer="zeros", name="v")
 
 
+class Brighter(keras.layers.Layer):
+    """Not registered, and described by Keras itself."""
+
+    def __init__(self, amount=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.amount = amount
+
+    def call(self, images):
+        return images + self.amount
+
+
 def own_function(y_true, y_pred):
     return keras.ops.mean(y_pred, axis=-1)
 
@@ -120,6 +131,7 @@ def whole():
         (Scaled(0.5, 7.0, momentum=0.25), {"factor": 7.0, "momentum": 0.25}),
         (METRICS.MeanMetricWrapper(own_function, name="x"), {"_fn": own_function}),
         (OPTIMIZERS.Adam(0.5, beta_1=0.25), {"beta_1": 0.25}),
+        (Brighter(3.0), {"amount": 3.0}),
     ],
 )
 def test_copies_equal_what_was_given(way, thing, expected):
@@ -137,6 +149,15 @@ def test_copies_of_optimizers_keep_their_schedule(way, kind):
     own = way(Scaled(Halving(0.5), 2.0)) if kind is Scaled else way(kind(Halving(0.5)))
     assert float(own.learning_rate) == 0.5
     assert own._learning_rate.start == 0.5
+
+
+def test_pickles_of_Keras_objects_do_not_need_this_package():
+    for thing in (
+        keras.losses.CategoricalFocalCrossentropy(gamma=5.0),
+        METRICS.AUC(num_thresholds=9),
+        OPTIMIZERS.Adam(0.5),
+    ):
+        assert b"sklstm" not in pickle.dumps(thing)
 
 
 def test_metric_that_was_used_is_rebuilt_as_new():
