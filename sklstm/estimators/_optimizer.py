@@ -16,6 +16,22 @@ class _Scheduled:
     """Mixed into a Keras optimizer; see `scheduled`."""
 
     _sklstm_mixed = True
+    in_training = False
+
+    @property
+    def learning_rate(self: Any) -> Any:
+        return self._get_current_learning_rate()
+
+    @learning_rate.setter
+    def learning_rate(self: Any, value: Any) -> None:
+        # The graph holds what kind of rate there is: it would not follow.
+        if self.in_training and (callable(value) or self.follows_schedule()):
+            raise ValueError(
+                "callbacks: one of them sets the learning rate to a schedule, or "
+                "beside a schedule of Keras, which cannot be while training: set "
+                "lr_schedule to the schedule, or to 'constant' and the rate to numbers."
+            )
+        keras.optimizers.Optimizer.learning_rate.fset(self, value)
 
     def build(self: Any, variables: list) -> None:
         super().build(variables)  # type: ignore[misc]

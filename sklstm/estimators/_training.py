@@ -163,9 +163,11 @@ def train(
     order = _Order(len(data), plan.shuffle_seed, first, plan.chances)
     with_keras = compiled.engine is None or any(map(wants_batches, plan.callbacks))
     fit = _fit_with_keras if with_keras else _fit_in_graph
+    optimizer.in_training = True
     try:
         fit(compiled, data, validation, plan, order, callbacks)
     finally:
+        optimizer.in_training = False
         # Some are part of reference cycles, which would hold the model for long.
         let_go(callbacks)
     n_epochs = recorder.n_epochs

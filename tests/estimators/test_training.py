@@ -328,6 +328,20 @@ def test_a_rate_that_a_callback_sets_is_noticed_or_obeyed(small, hook, assign):
     assert constant.fit(*small[:2]).history_["learning_rate"][1] == 0.5
 
 
+@pytest.mark.parametrize(
+    ("params", "rate"),
+    [({}, DECAY), ({"lr_schedule": "constant"}, DECAY), ({"lr_schedule": DECAY}, 0.5)],
+)
+def test_a_callback_cannot_change_the_kind_of_rate(small, params, rate):
+    class Sets(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.model.optimizer.learning_rate = rate
+
+    with pytest.raises(ValueError, match="one of them sets the learning rate to a sch"):
+        light(epochs=1, callbacks=[Sets()], **params).fit(*small[:2])
+    light(epochs=1, **params).fit(*small[:2])  # the next fit has the usual rate
+
+
 def test_a_scheduler_is_obeyed_at_a_constant_rate(small):
     scheduler = keras.callbacks.LearningRateScheduler(lambda epoch: 0.5**epoch)
     classifier = light(epochs=3, callbacks=[scheduler], lr_schedule="constant")
