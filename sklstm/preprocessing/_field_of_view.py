@@ -341,18 +341,21 @@ def _first_row(filled: np.ndarray, conic: Conic) -> float:
     rows = np.arange(first, min(height, int(conic.y + conic.ry)))
     if len(rows) == 0:
         return 0
-    reach = (
-        0.8 * conic.rx * np.sqrt(np.maximum(1 - ((rows - conic.y) / conic.ry) ** 2, 0))
-    )
+    depths = (rows - conic.y) / conic.ry
+    reach = 0.8 * conic.rx * np.sqrt(np.maximum(1 - depths**2, 0))
     low = np.clip(np.round(conic.x - reach).astype(int), 0, width - 1)
     high = np.clip(np.round(conic.x + reach).astype(int) + 1, low + 1, width)
-    sums = np.cumsum(
-        np.pad(filled[rows[0] : rows[-1] + 1], ((0, 0), (1, 0))), 1, np.uint16
-    )
+    # Most fields have no cut here, which one row tells.
+    least = int(np.ceil(max(2.5, 0.025 * conic.ry)))
+    i = min(least - 1, len(rows) - 1)
+    if filled[rows[i], low[i] : high[i]].mean() >= 0.5:
+        return 0
+    between = np.pad(filled[rows[0] : rows[-1] + 1], ((0, 0), (1, 0)))
+    sums = np.cumsum(between, axis=1, dtype=np.uint16)
     at = np.arange(len(rows))
     held = (sums[at, high] - sums[at, low]) / (high - low) >= 0.5
     depth = int(held.argmax())
-    if not held.any() or depth < max(2.5, 0.025 * conic.ry):
+    if not held.any() or depth < least:
         return 0
     # A dark rim fades into the border; a cut is straight.
     starts = filled[first:, low[depth] : high[depth]].argmax(axis=0)

@@ -362,6 +362,10 @@ class FundusPreprocessor(
                 "is made of the green channel."
             )
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Preprocessors that were pickled by release 0.1 have no bit depth.
+        super().__setstate__({"bit_depth": None, **state})
+
     def __sklearn_is_fitted__(self) -> bool:
         return True
 

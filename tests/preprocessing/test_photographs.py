@@ -151,3 +151,14 @@ def test_mixed_sizes_stop_at_the_first_that_differs(tmp_path, monkeypatch):
     assert f"X[0], {small}" in str(error.value)
     assert f"X[20], {large}" in str(error.value)
     assert len(read) < 60
+
+
+def test_a_preprocessor_pickled_before_bit_depth_works():
+    preprocessor = FundusPreprocessor(size=64)
+    state = preprocessor.__getstate__()
+    del state["bit_depth"]
+    old = FundusPreprocessor.__new__(FundusPreprocessor)
+    old.__setstate__(state)
+    np.testing.assert_array_equal(
+        old.transform(photograph()), preprocessor.transform(photograph())
+    )
