@@ -155,7 +155,7 @@ def test_mixed_sizes_stop_at_the_first_that_differs(tmp_path, monkeypatch):
 
 def test_a_preprocessor_pickled_before_bit_depth_works():
     preprocessor = FundusPreprocessor(size=64)
-    state = preprocessor.__getstate__()
+    state = dict(preprocessor.__getstate__())
     del state["bit_depth"]
     old = FundusPreprocessor.__new__(FundusPreprocessor)
     old.__setstate__(state)
