@@ -1,14 +1,20 @@
 """Memory over 300 fits in one process, and the time of one prediction.
 
-    python benchmarks/many_fits.py [--fits 300]
+    python benchmarks/many_fits.py [--fits 300] [--structures]
 
 Prints the resident memory after the 10th and the last fit, each of another learning
 rate and dropout, and whether TensorFlow warned of retracing; then the median time of
 one image through `predict_proba`, beside Keras' own `predict` of the same model.
+
+With `--structures`, prints instead what ten networks of different width leave in
+memory: each trained, used and dropped, then `clear_pool()`; beside plain Keras with
+`keras.backend.clear_session()`.
 """
 
 import argparse
+import gc
 import logging
+import multiprocessing
 import os
 import platform
 import statistics
@@ -45,10 +51,52 @@ def median_ms(function, repeats):
     return statistics.median(times[repeats // 10 :]) * 1e3
 
 
+def one_of_ours(units, X, y):
+    from sklstm.estimators import clear_pool
+
+    LSTMImageClassifier(units=units, epochs=2).fit(X, y).predict(X)
+    clear_pool()
+
+
+def one_of_keras(units, X, y):
+    import keras
+
+    layers = keras.layers
+    recurrent = layers.Bidirectional(layers.LSTM(units))
+    inputs = [keras.Input(X.shape[1:]), recurrent, layers.Dropout(0.3)]
+    model = keras.Sequential([*inputs, layers.Dense(10, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(X, y, epochs=2, verbose=0)
+    model.predict(X, verbose=0)
+    del model
+    keras.backend.clear_session()
+
+
+def left_by_structures(name):
+    """Print how much memory each new structure leaves, after three for warmth."""
+    digits = load_digits()
+    X, y = digits.images[:200], digits.target[:200]
+    for units in range(8, 21):
+        globals()[name](units, X, y)
+        gc.collect()
+        if units == 10:
+            before = resident()
+    print(f"{name}: {(resident() - before) / 10:.1f} MiB a structure")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fits", type=int, default=300)
+    parser.add_argument("--structures", action="store_true")
     arguments = parser.parse_args()
+    if arguments.structures:
+        for name in ("one_of_ours", "one_of_keras"):
+            process = multiprocessing.get_context("spawn").Process(
+                target=left_by_structures, args=(name,)
+            )
+            process.start()
+            process.join()
+        return
     retracing = Count()
     logging.getLogger("tensorflow").addHandler(retracing)
 

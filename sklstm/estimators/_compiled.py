@@ -265,6 +265,11 @@ class CompiledNetwork:
         return model
 
     @own_settings()
+    def release(self) -> None:
+        """Let go of what was traced, once nobody trains or predicts with it."""
+        if self.engine is not None:
+            self.engine.release()
+
     def start(self, seed: np.random.SeedSequence) -> None:
         """Put everything where a fresh build would have it, for this seed."""
         if self.turning is not None:

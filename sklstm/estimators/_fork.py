@@ -8,6 +8,11 @@ from typing import Any
 _forked_late = False
 
 
+def forked_late() -> bool:
+    """Whether this process was forked after TensorFlow or JAX had started."""
+    return _forked_late
+
+
 def check_not_forked() -> None:
     """Raise where the next operation of Keras would wait for ever.
 

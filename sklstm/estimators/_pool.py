@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 import weakref
 from collections import OrderedDict, deque
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-from sklstm.estimators._fork import check_not_forked
+from sklstm.estimators._fork import check_not_forked, forked_late
 
 if TYPE_CHECKING:
     from sklstm.estimators._compiled import CompiledNetwork, Recipe
@@ -84,6 +85,7 @@ class Pool:
         from sklstm.estimators._graph_key import unproven_part
 
         if compiled.exposed or unproven_part(compiled.key) is not None:
+            compiled.release()
             return
         self._be_of_this_process()
         self._returned.append(compiled)
@@ -98,7 +100,8 @@ class Pool:
             compiled = self._returned.popleft()
             self._free[id(compiled)] = compiled
         while len(self._free) > self.size:
-            self._free.popitem(last=False)
+            _, oldest = self._free.popitem(last=False)
+            oldest.release()
 
     def _be_of_this_process(self) -> None:
         if self._process != os.getpid():
@@ -109,7 +112,10 @@ class Pool:
         self._be_of_this_process()
         with self._lock:
             self._sort_in()
+            dropped = list(self._free.values())
             self._free.clear()
+        for compiled in dropped:
+            compiled.release()
 
     def resize(self, size: int) -> None:
         """Keep at most so many from now on."""
@@ -135,7 +141,8 @@ POOL = Pool()
 def clear_pool() -> None:
     """Drop the compiled networks that wait for a next fit, and their memory.
 
-    Fitted estimators keep theirs.
+    Fitted estimators keep theirs. TensorFlow itself keeps some memory for every
+    network that it has ever traced.
 
     Examples
     --------
@@ -143,6 +150,9 @@ def clear_pool() -> None:
     >>> clear_pool()
     """
     POOL.clear()
+    engine = sys.modules.get("sklstm.estimators._tensorflow")
+    if engine is not None and not forked_late():
+        engine.forget_kernels()
 
 
 def set_pool_size(size: int) -> None:

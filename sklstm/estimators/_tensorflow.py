@@ -6,6 +6,7 @@ through Keras' own `train_step`, and Python is asked again when the epoch is ove
 """
 
 import functools
+import gc
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,7 @@ import tensorflow as tf
 # of a call for the whole process.
 from tensorflow.python.eager import context as eager_context
 from tensorflow.python.framework import config
+from tensorflow.python.framework.func_graph import dismantle_func_graph
 
 from sklstm.estimators._metrics import to_floats
 from sklstm.estimators._samples import AT_ONCE
@@ -114,6 +116,20 @@ class GraphEngine:
         self._train_epoch = _PerChoice(train_epoch, signature, model)
         self._evaluate = _PerChoice(evaluate, signature, model)
         self._predict = predict
+
+    def release(self) -> None:
+        """Let go of the traced functions, for good.
+
+        TensorFlow holds the bodies of their loops in reference cycles that Python
+        cannot collect, and with them the functions themselves.
+        """
+        functions = [
+            *self._train_epoch.traced.values(),
+            *self._evaluate.traced.values(),
+        ]
+        for function in [*functions, self._predict, self._reset_metrics]:
+            for concrete in function._list_all_concrete_functions():
+                _dismantle(concrete.graph)
 
     def load(self, x: np.ndarray, y: np.ndarray, w: np.ndarray) -> tuple:
         """Copy data to where the graph reads it, once per fit, unless there is much."""
@@ -234,6 +250,25 @@ def unoptimized_graphs() -> Iterator[None]:
         yield
     finally:
         context.function_call_options = before
+
+
+def _dismantle(graph: Any) -> None:
+    inner = getattr(graph, "_functions", {})  # private, as the graphs in it
+    for function in list(inner.values()):
+        held = getattr(function, "graph", None)
+        if held is not None and held is not graph:
+            _dismantle(held)
+            dismantle_func_graph(held)
+    inner.clear()
+
+
+def forget_kernels() -> None:
+    """Let TensorFlow drop what it holds to run functions that are gone.
+
+    Functions that live are prepared again at their next call.
+    """
+    gc.collect()
+    eager_context.context().clear_kernel_cache()
 
 
 @functools.cache

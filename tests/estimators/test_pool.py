@@ -1,6 +1,7 @@
 """The pool of compiled networks: nobody can tell a reused network from a new one."""
 
 import copy
+import gc
 import logging
 import multiprocessing
 import os
@@ -519,6 +520,29 @@ def test_what_a_callback_keeps_is_its_own(pool, data, kind, part, held):
     assert len(pool.built) == (2 if held else 1)
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="the functions are TensorFlow's"
+)
+@pytest.mark.parametrize("network", ["lstm", reads_the_clock])
+def test_a_dropped_network_leaves_no_function_in_tensorflow(pool, data, network):
+    from tensorflow.python.eager import context
+
+    def functions():
+        gc.collect()
+        return set(context.context().list_function_names())
+
+    kept = small(network=network).fit(*data)
+    kept.predict(data[0])
+    before = functions()
+    small(network=network, units=4).fit(*data).predict(data[0])
+    if network == "lstm":  # the other is not shared, and gone at once
+        assert functions() > before
+    clear_pool()
+    assert functions() <= before
+    assert len(kept.predict(data[0])) == len(data[0])
+    kept.set_params(warm_start=True).fit(*data)
+
+
 # --- the pool itself ----------------------------------------------------------------
 
 
@@ -540,6 +564,7 @@ def bare(monkeypatch):
             process=os.getpid(),
             exposed=False,
             is_held=lambda: False,
+            release=lambda: None,
         )
 
     monkeypatch.setattr(_compiled, "CompiledNetwork", build)
