@@ -469,7 +469,12 @@ def _checked_labels(labels: Any, potentials: Any) -> tuple[Any, Any]:
             "mask does not leave out."
         )
     y = ops.where(is_label, y, 0.0)  # not every backend takes others, to ignore them
-    right = one_or_nan(ops.all(fine, axis=1), potentials.dtype)
+    right = one_or_nan(
+        ops.all(fine, axis=1),
+        potentials.dtype,
+        f"labels must be whole numbers from 0 to {n_labels - 1} at all steps that the "
+        "mask does not leave out.",
+    )
     return ops.cast(y, "int32"), right
 
 

@@ -1,8 +1,8 @@
 """Labels that layers and losses are given: refused where no score belongs to them.
 
 Outside of a graph, values are known and an error can say what is wrong. Inside of one
-nothing can be raised on every backend, so what is computed from a wrong label is NaN:
-training then reports a loss of NaN, and does not learn from an invented score.
+only TensorFlow can raise. On the other backends, what is computed from a wrong label is
+NaN: training then reports a loss of NaN, and does not learn from an invented score.
 """
 
 from typing import Any
@@ -58,7 +58,24 @@ def check_shape(name: str, x: Any, expected: tuple, layout: str) -> None:
         raise ValueError(f"{name} of shape {shape} must be {layout}.")
 
 
-def one_or_nan(right: Any, dtype: Any) -> Any:
-    """Return 1 where `right` is True and NaN elsewhere, to multiply a result by."""
+def one_or_nan(right: Any, dtype: Any, message: str | None = None) -> Any:
+    """Return 1 where `right` is True and NaN elsewhere, to multiply a result by.
+
+    Parameters
+    ----------
+    right : tensor of bool
+        Whether a result has a meaning.
+    dtype : data-type
+        Of the result.
+    message : str or None
+        What a graph of TensorFlow raises instead of NaN. None for NaN there too.
+    """
     ops = keras.ops
+    if message is not None and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.control_dependencies(
+            [tf.debugging.Assert(tf.reduce_all(right), [message])]
+        ):
+            right = tf.identity(right)
     return ops.where(right, ops.cast(1.0, dtype), ops.cast(float("nan"), dtype))

@@ -86,7 +86,8 @@ class WindowLoss(keras.losses.Loss):
         most = ops.max(y, axis=(1, 2), keepdims=True)
         # A hair less: 64 pixels of 8 bits do not sum up exactly.
         enough = ops.maximum(ops.minimum(self.coverage, most) - 1e-4, 1e-6)
-        right = one_or_nan(right, "float32")[:, None, None]
+        right = one_or_nan(right, "float32", "y_true must be from 0 to 255.")
+        right = right[:, None, None]
         return ops.cast(y >= enough, "float32") * right
 
     def _check_shape(self, y: Any) -> None:
