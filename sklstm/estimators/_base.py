@@ -270,7 +270,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
             optimizer=self.optimizer,
             optimizer_params=self._optimizer_params(),
             # By name: whoever loads a pickle may have another policy.
-            dtype_policy=policy_name(self.dtype_policy),
+            dtype_policy=policy_name(self.dtype_policy, self.network),
             **parts,
         )
         if continues:

@@ -3,10 +3,11 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sklstm._keras import keras
 
-POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
+POLICIES = ("float32", "mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
 
 _LOCK = threading.Lock()
 _inside = 0
@@ -39,13 +40,15 @@ def own_settings() -> Iterator[None]:
                 config.set_image_data_format(_before[1])
 
 
-def policy_name(dtype_policy: str | None) -> str:
+def policy_name(dtype_policy: str | None, network: Any) -> str:
     """Return the name of the dtype policy that a network is built with.
 
     Parameters
     ----------
     dtype_policy : str or None
         None for that of Keras.
+    network : str or callable
+        As the estimator has it.
 
     Returns
     -------
@@ -55,16 +58,17 @@ def policy_name(dtype_policy: str | None) -> str:
     Raises
     ------
     ValueError
-        If Keras is set to a policy that networks here cannot train in.
+        If Keras is set to a policy in which that network cannot be made.
     """
     name = dtype_policy or keras.config.dtype_policy().name
     if name == "float64":  # what `set_floatx` leaves; results are float32 in any case
         return "float32"
-    if name not in POLICIES:
+    # LSTMs start from a QR decomposition, which TensorFlow does not have in bfloat16.
+    recurrent = isinstance(network, str) and network != "cnn"
+    if name not in POLICIES or (name == "bfloat16" and recurrent):
         raise ValueError(
-            f"Keras' dtype policy is {name!r}, in which weights lose what an update "
-            "adds to them: set dtype_policy to 'float32', 'mixed_float16' or "
-            "'mixed_bfloat16'."
+            f"Keras' dtype policy is {name!r}, in which network={network!r} cannot be "
+            "made: set dtype_policy to 'float32', 'mixed_float16' or 'mixed_bfloat16'."
         )
     return name
 

@@ -144,14 +144,26 @@ def test_settings_come_back_when_the_last_thread_leaves(unusual):
     )
 
 
-@pytest.mark.parametrize("name", ["float16", "bfloat16", "int8_from_float32"])
-def test_policies_in_which_nothing_is_learned_are_refused(name):
+@pytest.mark.parametrize(
+    ("name", "network", "refused"),
+    [
+        ("bfloat16", "lstm", True),
+        ("bfloat16", "conv_lstm", True),
+        ("bfloat16", "cnn", False),
+        ("float16", "lstm", False),
+        ("int8_from_float32", "cnn", True),
+    ],
+)
+def test_policies_in_which_a_network_cannot_be_made_are_refused(name, network, refused):
     before = CONFIG.dtype_policy()
     CONFIG.set_dtype_policy(name)
     try:
-        with pytest.raises(ValueError, match=f"Keras' dtype policy is '{name}'"):
-            policy_name(None)
-        assert policy_name("mixed_float16") == "mixed_float16"
+        if refused:
+            with pytest.raises(ValueError, match=f"policy is '{name}', in which netw"):
+                policy_name(None, network)
+        else:
+            assert policy_name(None, network) == name
+        assert policy_name("mixed_float16", network) == "mixed_float16"
     finally:
         CONFIG.set_dtype_policy(before)
 
