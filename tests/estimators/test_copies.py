@@ -52,6 +52,14 @@ class WeightedAUC(METRICS.AUC):
         self.factor = factor
 
 
+class Renamed(METRICS.AUC):
+    """Keeps its parameter under another name."""
+
+    def __init__(self, factor=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.weight = factor
+
+
 class Scaled(OPTIMIZERS.SGD):
     def __init__(self, learning_rate=0.01, factor=1.0, **kwargs):
         super().__init__(learning_rate, **kwargs)
@@ -128,6 +136,7 @@ def whole():
         (Focal(5.0), {"gamma": 5.0, "name": "focal"}),
         (Above(0.3), {"threshold": 0.3, "shape": [0.3, 1], "name": "above"}),
         (WeightedAUC(3.0, num_thresholds=9), {"factor": 3.0, "num_thresholds": 9}),
+        (Renamed(3.0, num_thresholds=9), {"weight": 3.0, "num_thresholds": 9}),
         (Scaled(0.5, 7.0, momentum=0.25), {"factor": 7.0, "momentum": 0.25}),
         (METRICS.MeanMetricWrapper(own_function, name="x"), {"_fn": own_function}),
         (OPTIMIZERS.Adam(0.5, beta_1=0.25), {"beta_1": 0.25}),
