@@ -224,22 +224,23 @@ def _call(function: Any, *args: Any) -> Any:
     # The concrete function: a second network is not a second trace of the first, but
     # TensorFlow would take it for one and warn of retracing after the fifth.
     concrete = function.get_concrete_function()
-    with unoptimized_graphs():
+    with little_rewriting():
         return concrete(*args)
 
 
 @contextmanager
-def unoptimized_graphs() -> Iterator[None]:
-    """Let TensorFlow run the functions called in the block without rewriting them.
+def little_rewriting() -> Iterator[None]:
+    """Let TensorFlow only prune the graphs of the functions called in the block.
 
-    Rewriting a graph takes a quarter of the time of a first fit. Later calls of the
-    recurrent networks here gain nothing by it, and on a loop it logs "Type inference
-    failed". A GPU needs it, to choose the layout of images.
+    All its rewriting takes a quarter of the time of a first fit, and later calls of
+    the networks here gain nothing by it. Without any, TensorFlow keeps three times as
+    much memory of a function that is gone. A GPU needs all of it, to choose the layout
+    of images.
 
     The option belongs to the calling thread and is put back. It is not public: where
     a version of TensorFlow lacks it, graphs are rewritten.
     """
-    options = _options_without_rewriting()
+    options = _options_to_prune()
     if options is None:
         yield
         return
@@ -272,15 +273,15 @@ def forget_kernels() -> None:
 
 
 @functools.cache
-def _options_without_rewriting() -> Any:
-    """Return TensorFlow's options for a call, or None where it is to rewrite."""
+def _options_to_prune() -> Any:
+    """Return TensorFlow's options for a call, or None where it is to rewrite all."""
     if tf.config.list_physical_devices("GPU"):
         return None
     try:
         own = eager_context.context().function_call_options
         config = tf.compat.v1.ConfigProto()
         config.ParseFromString(own.config_proto_serialized)
-        config.graph_options.rewrite_options.disable_meta_optimizer = True
+        config.graph_options.rewrite_options.optimizers.append("pruning")
         return eager_context.FunctionCallOptions(config_proto=config)
     except (AttributeError, TypeError, ValueError):
         return None
