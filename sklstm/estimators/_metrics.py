@@ -96,7 +96,7 @@ def make_metrics(given: Any, made: Any, routed: dict, n_classes: int) -> list:
     named = any(name.endswith("name") for name in routed)
     metrics: list = []
     taken = {"accuracy"}
-    for source, metric in zip(_leaves(given), _leaves(made), strict=True):
+    for source, metric in zip(leaves(given), leaves(made), strict=True):
         if metric in ("accuracy", "acc"):
             metrics.append(metric)  # Keras chooses by the targets
             continue
@@ -222,10 +222,11 @@ def _to_rows(targets: Any, n_classes: int) -> Any:
     return keras.ops.one_hot(keras.ops.cast(targets, "int32"), n_classes)
 
 
-def _leaves(nested: Any) -> Iterator:
+def leaves(nested: Any) -> Iterator:
+    """Yield what a nested list, tuple or dict holds, without None."""
     if isinstance(nested, list | tuple | dict):
         for item in nested.values() if isinstance(nested, dict) else nested:
-            yield from _leaves(item)
+            yield from leaves(item)
     elif nested is not None:
         yield nested
 

@@ -5,13 +5,13 @@ does well: ``optimizer__beta_1``, ``callbacks__0__patience``, ``loss__gamma``.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from sklstm._keras import import_quietly, keras
 
 from sklstm.estimators._base import SHARED_PARAMS, own_params
-from sklstm.estimators._metrics import make_metrics
+from sklstm.estimators._metrics import leaves, make_metrics
 from sklstm.estimators._own_network import parameters_of
 
 # scikeras loads TensorFlow, whichever backend Keras has.
@@ -143,7 +143,7 @@ def make_callbacks(callbacks: Any, routed: dict[str, Any]) -> list:
         If they are something else, or a routed parameter is not known.
     """
     try:
-        for callback in _leaves(callbacks):
+        for callback in leaves(callbacks):
             kind = callback if isinstance(callback, type) else type(callback)
             if not issubclass(kind, keras.callbacks.Callback):
                 raise TypeError(
@@ -160,11 +160,3 @@ def make_callbacks(callbacks: Any, routed: dict[str, Any]) -> list:
     for callback in wrapper._fit_callbacks:
         flat.extend(callback if isinstance(callback, list) else [callback])
     return flat
-
-
-def _leaves(nested: Any) -> Iterator:
-    if isinstance(nested, list | tuple | dict):
-        for item in nested.values() if isinstance(nested, dict) else nested:
-            yield from _leaves(item)
-    elif nested is not None:
-        yield nested
