@@ -561,6 +561,13 @@ def test_without_its_function_a_network_predicts(function, inside, data):
     assert_same(results_of_training_on(trained, images, y), expected)
 
 
+def test_a_model_that_was_pickled_before_changes_no_names(data):
+    model = net((None, 8), 3)
+    pickle.dumps(model)  # scikeras registers its class then, which is Keras' own
+    assert keras.saving.get_registered_name(type(model)) == ">Functional"
+    test_without_its_function_a_network_predicts(net, True, data)
+
+
 def test_images_of_an_own_network(data):
     images, y = data
 

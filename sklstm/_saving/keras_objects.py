@@ -190,6 +190,7 @@ def describe(value: Any) -> dict[str, Any]:
         # The lambda that it warns of is refused right after.
         warnings.filterwarnings("ignore", message=".*includes a `lambda`")
         description = keras.saving.serialize_keras_object(value)
+    description = _without_registration(description)
     if str(description["module"]).startswith("keras.src.backend."):
         # On PyTorch an optimizer is one of a private class of the same name.
         description.update(module="keras.optimizers", registered_name=None)
@@ -241,4 +242,23 @@ def save_network(model: keras.Model) -> bytes:
 
 def read_network(data: bytes) -> dict[str, Any]:
     """Return the description of the network in a `.keras` file, weights unread."""
-    return json.loads(unpack(data)["config.json"])
+    return _without_registration(json.loads(unpack(data)["config.json"]))
+
+
+def _without_registration(description: Any) -> Any:
+    """Return a description in which Keras' own classes have Keras' own names.
+
+    scikeras registers the class of every model that is pickled, Keras' own ones too, in
+    a package without a name. Another process does not know that name.
+    """
+    if isinstance(description, list | tuple):
+        return type(description)(map(_without_registration, description))
+    if not isinstance(description, dict):
+        return description
+    plain = {k: _without_registration(v) for k, v in description.items()}
+    name = plain.get("class_name")
+    if plain.get("registered_name") == f">{name}" and (
+        safe_class(f"{plain.get('module')}.{name}") is not None
+    ):
+        plain["registered_name"] = name
+    return plain
