@@ -1,6 +1,7 @@
 """What is saved comes back to the bit, and a forged file runs nothing."""
 
 import copy
+import importlib
 import io
 import math
 import os
@@ -562,6 +563,7 @@ def test_without_its_function_a_network_predicts(function, inside, data):
 
 
 def test_a_model_that_was_pickled_before_changes_no_names(data):
+    importlib.import_module("scikeras.wrappers")
     model = net((None, 8), 3)
     pickle.dumps(model)  # scikeras registers its class then, which is Keras' own
     assert keras.saving.get_registered_name(type(model)) == ">Functional"
