@@ -73,6 +73,8 @@ def value(metric, y, p, given=None):
 
 
 @pytest.mark.backend
+# Keras asks for int64 in its IoU, which JAX makes int32 of.
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype int64:UserWarning")
 @pytest.mark.parametrize("one_hot", [False, True])
 @pytest.mark.parametrize(
     "make",
