@@ -368,8 +368,11 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
         n_jobs = effective_n_jobs(self.n_jobs)
         make = in_turn if n_jobs == 1 else in_parallel
         with self._progress(study) as bar:
+            # An error must end the running trials now, not when the generator that
+            # gives them is collected as garbage.
+            outcomes = make(job, jobs(), n_jobs)
             try:
-                for trial, outcome in make(job, jobs(), n_jobs):
+                for trial, outcome in outcomes:
                     try:
                         self._tell(study, trial, outcome)
                     except (RuntimeError, ValueError):
@@ -383,6 +386,7 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
                     bar(frozen)
             finally:
                 stopped = True
+                outcomes.close()
         if errors:
             raise errors[0]
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import sklearn
@@ -20,13 +19,13 @@ def _run(job: Job, number: int, params: dict, earlier: list) -> tuple:
         return number, run_trial(job, params, number, earlier)
 
 
-def in_turn(job: Job, jobs: Iterator[tuple], n_jobs: int) -> Iterator[tuple]:
+def in_turn(job: Job, jobs: Iterator[tuple], n_jobs: int) -> Generator[tuple]:
     """Run one trial after another."""
     for trial, params, earlier in jobs:
         yield trial, _run(job, trial.number, params, earlier)[1]
 
 
-def in_parallel(job: Job, jobs: Iterator[tuple], n_jobs: int) -> Iterator[tuple]:
+def in_parallel(job: Job, jobs: Iterator[tuple], n_jobs: int) -> Generator[tuple]:
     """Run trials side by side; only what can be pickled goes to the workers."""
     client = getattr(get_active_backend()[0], "client", None)
     if client is not None:
@@ -51,10 +50,10 @@ def in_parallel(job: Job, jobs: Iterator[tuple], n_jobs: int) -> Iterator[tuple]
             yield trials.pop(number), outcome
     finally:
         # After an error the running trials are of no use. joblib would warn of them
-        # and advise on an iterator that is not the user's.
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*tasks")
-            outcomes.close()
+        # and advise on an iterator that is not the user's. A filter of warnings does
+        # not stop that, because the running trials change the filters as well.
+        parallel.return_generator = False
+        outcomes.close()
 
 
 def _on_dask(

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 import warnings
+from types import SimpleNamespace
+from unittest import mock
 
 import joblib
 import numpy as np
@@ -33,6 +35,7 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardSca
 from sklearn.svm import SVC
 
 from sklstm import LSTMImageClassifier, OptunaSearchCV, PatchSequencer, RowSequencer
+from sklstm.model_selection import _parallel as parallel_module
 from sklstm.model_selection import _study as study_module
 from sklstm.model_selection import suggest_space
 from sklstm.model_selection._trial import completed_steps
@@ -678,6 +681,22 @@ def test_a_storage_that_fails_ends_the_search_with_its_error():
     for n_jobs in (1, 2):
         with pytest.raises(OSError, match="the disk is full"):
             svc_search(storage=Full(), n_jobs=n_jobs).fit(X_IRIS, Y_IRIS)
+
+
+def test_a_failing_search_gives_no_warning_of_its_running_trials():
+    # Filters of warnings are no help: a running trial may replace them at any time.
+    def run(job, number, params, earlier):
+        time.sleep(0.1 * number)
+        return number, None
+
+    jobs = ((SimpleNamespace(number=number), {}, []) for number in range(4))
+    with (
+        mock.patch.object(parallel_module, "_run", run),
+        mock.patch("warnings.filterwarnings"),
+    ):
+        outcomes = parallel_module.in_parallel(None, jobs, 2)
+        next(outcomes)
+        outcomes.close()
 
 
 def test_values_that_no_study_can_keep_need_their_space(tmp_path):
