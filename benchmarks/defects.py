@@ -104,12 +104,12 @@ class UNet:
 
         from sklstm.estimators._masks import resize_images, resize_masks
         from sklstm.networks import LocalContrast
-        from sklstm.networks._augmentation import (
+        from sklstm.networks.layers._augmentation import (
             Turning,
             make_augmentation,
             split_augmentation,
         )
-        from sklstm.networks._window_loss import MAX_WEIGHT
+        from sklstm.networks.windows._window_loss import MAX_WEIGHT
 
         keras.utils.set_random_seed(self.seed)
         layers = keras.layers

@@ -448,7 +448,7 @@ class LSTMDefectDetector(KerasEstimator):
 
     def _window_params(self) -> dict[str, Any]:
         """Return what the network is given of the windows."""
-        from sklstm.networks._window_lstm import STEM_STRIDE
+        from sklstm.networks.windows._window_lstm import STEM_STRIDE
 
         index_map = self.sequencer_.index_map_
         params: dict[str, Any] = {"grid": self.grid_, "index_map": index_map}

@@ -25,7 +25,7 @@ from tensorflow.python.framework.func_graph import dismantle_func_graph
 from sklstm.estimators._metrics import to_floats
 from sklstm.estimators._samples import AT_ONCE
 from sklstm.networks import FusedLSTM
-from sklstm.networks._fused_lstm import batches_of
+from sklstm.networks.layers._fused_lstm import batches_of
 
 # Samples that are filled up to: the kernels take so many rows at a time.
 _VECTOR = 8

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from sklstm.exporting._convert import Job
 from sklstm.exporting._graph import lstm_calls, make_function, save
-from sklstm.networks._block_lstm import with_own_gradient
+from sklstm.networks.layers._block_lstm import with_own_gradient
 from sklstm.predictor import METADATA_FILE
 
 # What does no work of its own.

@@ -3,18 +3,15 @@
 A network is one file and one function. Importing this package loads Keras.
 """
 
-from sklstm.networks._augmentation import (
-    Augmentation,
-    RandomNoise,
-    Turning,
-    check_augmentation,
-    split_augmentation,
-)
 from sklstm.networks._cnn import cnn
 from sklstm.networks._cnn_lstm import cnn_lstm
-from sklstm.networks._contrast import LocalContrast
 from sklstm.networks._conv_lstm import conv_lstm
-from sklstm.networks._crf import (
+from sklstm.networks._lstm import lstm
+from sklstm.networks._lstm_transformer import lstm_transformer
+from sklstm.networks._reading import Scan, read_input
+from sklstm.networks._registry import NETWORKS, Network, get_network
+from sklstm.networks._saved import SavedNetwork
+from sklstm.networks.crf._inference import (
     CRFLoss,
     LinearChainCRF,
     log_likelihood,
@@ -25,33 +22,36 @@ from sklstm.networks._crf import (
     shift_labels,
     viterbi,
 )
-from sklstm.networks._fused_lstm import FusedLSTM
-from sklstm.networks._lstm import lstm
-from sklstm.networks._lstm_transformer import lstm_transformer
-from sklstm.networks._ordinal import CumulativeLink
-from sklstm.networks._reading import Scan, read_input
-from sklstm.networks._registry import NETWORKS, Network, get_network
-from sklstm.networks._saved import SavedNetwork
-from sklstm.networks._window_loss import WindowLoss
-from sklstm.networks._window_lstm import (
-    GridToLines,
-    LinesToGrid,
-    split_outputs,
-    window_lstm,
-)
-from sklstm.networks.attention import (
+from sklstm.networks.layers._attention import (
     AttentionPooling,
     MultiScaleAttention,
     PositionEncoding,
     SelfAttention,
 )
-from sklstm.networks.layers import (
+from sklstm.networks.layers._augmentation import (
+    Augmentation,
+    RandomNoise,
+    Turning,
+    check_augmentation,
+    split_augmentation,
+)
+from sklstm.networks.layers._fused_lstm import FusedLSTM
+from sklstm.networks.layers._hyperparameters import (
     HyperDropout,
     HyperNoise,
     PenaltyStrength,
     PixelEmbedding,
     Probabilities,
     Standardize,
+)
+from sklstm.networks.layers._local_contrast import LocalContrast
+from sklstm.networks.layers._ordinal import CumulativeLink
+from sklstm.networks.windows._window_loss import WindowLoss
+from sklstm.networks.windows._window_lstm import (
+    GridToLines,
+    LinesToGrid,
+    split_outputs,
+    window_lstm,
 )
 
 __all__ = [

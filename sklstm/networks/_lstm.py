@@ -4,15 +4,19 @@ from typing import Any
 
 from sklstm._keras import keras
 
-from sklstm.networks._fused_lstm import FusedLSTM
-from sklstm.networks._ordinal import CumulativeLink
 from sklstm.networks._reading import read_input, takes
-from sklstm.networks.attention import (
+from sklstm.networks.layers._attention import (
     AttentionPooling,
     MultiScaleAttention,
     SelfAttention,
 )
-from sklstm.networks.layers import HyperDropout, PenaltyStrength, PixelEmbedding
+from sklstm.networks.layers._fused_lstm import FusedLSTM
+from sklstm.networks.layers._hyperparameters import (
+    HyperDropout,
+    PenaltyStrength,
+    PixelEmbedding,
+)
+from sklstm.networks.layers._ordinal import CumulativeLink
 
 
 @takes("sequences")

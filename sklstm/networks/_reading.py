@@ -17,9 +17,9 @@ from sklstm._keras import keras
 import numpy as np
 
 from sklstm._index_map import aligned_unit
-from sklstm.networks._augmentation import make_augmentation
-from sklstm.networks._contrast import LocalContrast
-from sklstm.networks.layers import HyperNoise, Standardize
+from sklstm.networks.layers._augmentation import make_augmentation
+from sklstm.networks.layers._hyperparameters import HyperNoise, Standardize
+from sklstm.networks.layers._local_contrast import LocalContrast
 
 _Build = TypeVar("_Build", bound=Callable[..., Any])
 # Values of an index map that a file may bring, 256 MiB: a million patches of 64 pixels.

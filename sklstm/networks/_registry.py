@@ -11,7 +11,7 @@ from sklstm.networks._conv_lstm import conv_lstm
 from sklstm.networks._lstm import lstm
 from sklstm.networks._lstm_transformer import lstm_transformer
 from sklstm.networks._reading import SAMPLES
-from sklstm.networks._window_lstm import window_lstm
+from sklstm.networks.windows._window_lstm import window_lstm
 
 
 @dataclass(frozen=True)

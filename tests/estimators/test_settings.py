@@ -12,8 +12,8 @@ from sklstm.estimators import clear_pool
 from sklstm.estimators._compiled import Recipe
 from sklstm.estimators._settings import own_settings, policy_name, refuse_scopes
 from sklstm.networks import CRFLoss, WindowLoss, lstm
-from sklstm.networks._augmentation import make_augmentation
 from sklstm.networks.initialize import reseed
+from sklstm.networks.layers._augmentation import make_augmentation
 
 CONFIG = keras.config
 

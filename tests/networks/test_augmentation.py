@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sklstm.networks import RandomNoise, check_augmentation
-from sklstm.networks._augmentation import SHORT_FORMS, make_augmentation
 from sklstm.networks.initialize import reseed
+from sklstm.networks.layers._augmentation import SHORT_FORMS, make_augmentation
 
 KINDS = {
     "rotation": {"rotation": 20},

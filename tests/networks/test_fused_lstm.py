@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sklstm.networks import FusedLSTM
-from sklstm.networks import _fused_lstm as module
+from sklstm.networks.layers import _fused_lstm as module
 
 tf = pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.skipif(

@@ -5,10 +5,10 @@ from typing import Any
 from sklstm._keras import keras
 
 from sklstm.networks._convolutions import CHANNELS_LAST, convolve
-from sklstm.networks._crf import LinearChainCRF
 from sklstm.networks._lstm import lstm_stack, penalize
 from sklstm.networks._reading import read_input, takes
-from sklstm.networks.attention import SelfAttention
+from sklstm.networks.crf._inference import LinearChainCRF
+from sklstm.networks.layers._attention import SelfAttention
 
 # The stem halves an image twice before windows are cut.
 STEM_STRIDE = 4

@@ -6,8 +6,8 @@ from sklstm._keras import keras
 
 import numpy as np
 
-from sklstm.networks import _chain
-from sklstm.networks._label_checks import (
+from sklstm.networks.crf import _chain
+from sklstm.networks.crf._label_checks import (
     check_shape,
     known_shape,
     known_values,

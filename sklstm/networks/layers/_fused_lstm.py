@@ -139,7 +139,7 @@ class FusedLSTM(keras.layers.LSTM):
         """Return (n, n_steps, units), or (n, units) if only the last is asked for."""
         import tensorflow as tf
 
-        from sklstm.networks import _block_lstm
+        from sklstm.networks.layers import _block_lstm
 
         if self._few_weights():
             scan = _block_lstm.with_own_gradient

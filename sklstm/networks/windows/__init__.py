@@ -1,0 +1,1 @@
+"""The network of the defect detector, which labels windows of an image."""
