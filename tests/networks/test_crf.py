@@ -10,7 +10,8 @@ import pytest
 from scipy.special import log_softmax, logsumexp, softmax
 
 from sklstm import networks
-from sklstm.networks import CRFLoss, FusedLSTM, LinearChainCRF, _chain, shift_labels
+from sklstm.networks import CRFLoss, FusedLSTM, LinearChainCRF, shift_labels
+from sklstm.networks.crf import _chain
 from sklstm.networks.initialize import initialize
 
 BACKEND = keras.backend.backend()
