@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sklstm.exporting._measure import measure
-from sklstm.exporting._plan import Plan
+from sklstm.exporting._plan import ExportPlan
 
 # What a layer's steps are in one piece.
 FUSED = {
@@ -25,12 +25,12 @@ FUSED = {
 
 
 @dataclass
-class Job:
+class Conversion:
     """What to convert, and to what.
 
     Parameters
     ----------
-    plan : Plan
+    plan : ExportPlan
         The graph.
     format : {"onnx", "litert", "saved_model"}
         What to write.
@@ -44,7 +44,7 @@ class Job:
         To try the result on.
     """
 
-    plan: Plan
+    plan: ExportPlan
     format: str
     quantize: str | None
     calibration: np.ndarray | None
@@ -52,12 +52,14 @@ class Job:
     samples: np.ndarray
 
 
-def convert(job: Job, path: Path) -> tuple[dict[str, int], dict[str, int] | None]:
+def convert(
+    job: Conversion, path: Path
+) -> tuple[dict[str, int], dict[str, int] | None]:
     """Write the file.
 
     Parameters
     ----------
-    job : Job
+    job : Conversion
         What to convert.
     path : Path
         Where to.

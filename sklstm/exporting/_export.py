@@ -15,8 +15,8 @@ import numpy as np
 from sklearn.utils.validation import column_or_1d
 
 from sklstm._version import __version__
-from sklstm.exporting._convert import Job
-from sklstm.exporting._plan import Plan, make_plan
+from sklstm.exporting._convert import Conversion
+from sklstm.exporting._plan import ExportPlan, make_plan
 from sklstm.exporting._process import run
 from sklstm.exporting._report import ExportReport
 from sklstm.predictor import as_path
@@ -147,7 +147,7 @@ def export(
             )
     if calibration is not None:
         calibration = _as_input(calibration, plan)
-    job = Job(
+    job = Conversion(
         plan,
         format,
         quantize,
@@ -221,7 +221,7 @@ def _check_parameters(
         )
 
 
-def _metadata(plan: Plan, format: str) -> str:
+def _metadata(plan: ExportPlan, format: str) -> str:
     dtype = plan.classes.dtype
     if dtype.kind not in "biufUO":
         raise ValueError(
@@ -242,7 +242,7 @@ def _metadata(plan: Plan, format: str) -> str:
     )
 
 
-def _write_job(job: Job, folder: Path) -> None:
+def _write_job(job: Conversion, folder: Path) -> None:
     try:
         # By value what cannot be imported there: a network function of a script.
         (folder / "job").write_bytes(cloudpickle.dumps(job))
@@ -253,13 +253,15 @@ def _write_job(job: Job, folder: Path) -> None:
         ) from error
 
 
-def _as_input(X: Any, plan: Plan) -> np.ndarray:
+def _as_input(X: Any, plan: ExportPlan) -> np.ndarray:
     """Return samples, which the estimator has taken, as the graph takes them."""
     x = np.asarray(X, np.float32)
     return x.reshape(len(x), *plan.fixed_input_shape)
 
 
-def _refuse_broken(differences: np.ndarray, plan: Plan, quantize: str | None) -> None:
+def _refuse_broken(
+    differences: np.ndarray, plan: ExportPlan, quantize: str | None
+) -> None:
     limit = _LARGEST_DIFFERENCE if plan.exact else _LARGEST_DIFFERENCE_OF_HALVES
     difference = differences.max()
     if quantize is not None:

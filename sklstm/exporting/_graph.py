@@ -11,11 +11,11 @@ from sklstm._keras import keras
 import tensorflow as tf
 
 from sklstm.estimators._compiled import CompiledNetwork
-from sklstm.exporting._plan import Gather, Plan, Scale
+from sklstm.exporting._plan import ExportPlan, Gather, Scale
 from sklstm.networks import FusedLSTM, Scan
 
 
-def build_model(plan: Plan) -> keras.Model:
+def build_model(plan: ExportPlan) -> keras.Model:
     """Build the network anew, on the CPU, its LSTMs Keras' own loop."""
     model = CompiledNetwork(plan.recipe).model
     model.set_weights(plan.weights)
@@ -57,13 +57,13 @@ def _is_standard(layer: keras.layers.LSTM) -> bool:
 
 
 def make_function(
-    plan: Plan, model: keras.Model, batch: int | None, open_steps: bool
+    plan: ExportPlan, model: keras.Model, batch: int | None, open_steps: bool
 ) -> Any:
     """Make the function from raw samples to probabilities.
 
     Parameters
     ----------
-    plan : Plan
+    plan : ExportPlan
         What comes before the network.
     model : keras.Model
         The network.
@@ -100,7 +100,7 @@ def _gather(x: Any, step: Gather) -> Any:
     return Scan(step.index_map)(tf.reshape(x, (-1, *step.shape)))
 
 
-def _as_network_takes_it(x: Any, plan: Plan) -> Any:
+def _as_network_takes_it(x: Any, plan: ExportPlan) -> Any:
     if None not in plan.input_shape:
         return tf.reshape(x, (-1, *plan.network_shape))
     if len(x.shape) > 3:  # a step holds all channels of its pixels

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
-from sklstm.exporting._convert import Job
+from sklstm.exporting._convert import Conversion
 from sklstm.exporting._graph import lstm_calls, make_function, save
 from sklstm.predictor import METADATA_FILE
 
@@ -28,7 +28,7 @@ _OPERATORS = {
 
 
 def write(
-    job: Job, model: keras.Model, path: Path
+    job: Conversion, model: keras.Model, path: Path
 ) -> tuple[dict[str, int], dict[str, int] | None]:
     """Write a LiteRT file for one sample at a time.
 

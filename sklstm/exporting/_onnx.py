@@ -13,14 +13,16 @@ import onnx
 import tf2onnx
 
 from sklstm.exporting import _onnx_graph
-from sklstm.exporting._convert import Job
+from sklstm.exporting._convert import Conversion
 from sklstm.exporting._graph import make_function
 from sklstm.predictor import METADATA
 
 _OPSET = 18
 
 
-def write(job: Job, model: keras.Model, path: Path) -> tuple[dict[str, int], None]:
+def write(
+    job: Conversion, model: keras.Model, path: Path
+) -> tuple[dict[str, int], None]:
     """Write an ONNX file; return its operators."""
     function = make_function(job.plan, model, None, open_steps=True)
     proto, _ = tf2onnx.convert.from_function(

@@ -37,7 +37,7 @@ class Gather:
 
 
 @dataclass
-class Plan:
+class ExportPlan:
     """Everything that a graph needs, from raw pixels to probabilities.
 
     Parameters
@@ -91,7 +91,7 @@ class Plan:
         return x.astype("float32")
 
 
-def make_plan(estimator: Any) -> Plan:
+def make_plan(estimator: Any) -> ExportPlan:
     """Say what goes into the graph of a fitted classifier or Pipeline.
 
     Parameters
@@ -145,7 +145,7 @@ def make_plan(estimator: Any) -> Plan:
             input_shape = (None, *image_shape[1:])
     model = lease.compiled.model
     center, spread = _training_data(model)
-    return Plan(
+    return ExportPlan(
         input_shape=tuple(input_shape),
         image_shape=tuple(image_shape),
         steps=steps,

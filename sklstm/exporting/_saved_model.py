@@ -10,7 +10,7 @@ from sklstm._keras import keras
 
 import tensorflow as tf
 
-from sklstm.exporting._convert import Job
+from sklstm.exporting._convert import Conversion
 from sklstm.exporting._graph import lstm_calls, make_function, save
 from sklstm.networks.layers._block_lstm import with_own_gradient
 from sklstm.predictor import METADATA_FILE
@@ -19,7 +19,9 @@ from sklstm.predictor import METADATA_FILE
 _QUIET = {"Const", "Identity", "NoOp", "Placeholder", "ReadVariableOp"}
 
 
-def write(job: Job, model: keras.Model, path: Path) -> tuple[dict[str, int], None]:
+def write(
+    job: Conversion, model: keras.Model, path: Path
+) -> tuple[dict[str, int], None]:
     """Write the folder; return its operators."""
     function = make_function(job.plan, model, None, open_steps=True)
     with lstm_calls(_block_lstm):

@@ -13,15 +13,16 @@ from scipy.stats import rankdata
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import check_cv
-from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_method_params, indexable
+from sklearn.utils.validation import indexable
 
 from sklstm._compat import (
     FRAMES_OF_FIT,
+    BaseSearchCV,
     CallbackSupportMixin,
     Interval,
     StrOptions,
+    check_method_params,
     with_callbacks,
 )
 from sklstm.model_selection._space import (
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     import optuna
 
     from sklstm.model_selection._study import Workers
-    from sklstm.model_selection._trial import Job, Outcome
+    from sklstm.model_selection._trial import Outcome, TrialJob
 
 
 class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
@@ -237,7 +238,7 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
             open_study,
             quiet_optuna,
         )
-        from sklstm.model_selection._trial import Job
+        from sklstm.model_selection._trial import TrialJob
 
         self._validate_params()
         space = self.param_distributions
@@ -254,7 +255,7 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
         else:
             watched = self.refit if isinstance(self.refit, str) else "score"
         X, y = indexable(X, y)
-        params = _check_method_params(X, params=params)
+        params = check_method_params(X, params=params)
         routed = self._get_routed_params_for_fit(params)
         splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         splits = list(splitter.split(X, y, **routed.splitter.split))
@@ -283,7 +284,7 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
             check_choices(space, study)
             if self.sampler is not None and study.trials:
                 study.sampler.reseed_rng()  # not the same trials once more
-            job = Job(
+            job = TrialJob(
                 estimator=clone(self.estimator),
                 X=X,
                 y=y,
@@ -336,7 +337,7 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
             n_startup_trials=5, n_warmup_steps=n_warmup_steps
         )
 
-    def _search(self, study: optuna.Study, workers: Workers, job: Job) -> None:
+    def _search(self, study: optuna.Study, workers: Workers, job: TrialJob) -> None:
         """Run trials until there are enough, time is up or a callback says so."""
         from sklstm.model_selection._parallel import in_parallel, in_turn
         from sklstm.model_selection._study import PARAMS

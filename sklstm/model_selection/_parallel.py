@@ -11,21 +11,21 @@ from joblib.parallel import get_active_backend
 from sklearn.utils.parallel import Parallel, delayed
 
 from sklstm.model_selection._study import quiet_optuna
-from sklstm.model_selection._trial import Job, run_trial
+from sklstm.model_selection._trial import TrialJob, run_trial
 
 
-def _run(job: Job, number: int, params: dict, earlier: list) -> tuple:
+def _run(job: TrialJob, number: int, params: dict, earlier: list) -> tuple:
     with quiet_optuna():
         return number, run_trial(job, params, number, earlier)
 
 
-def in_turn(job: Job, jobs: Iterator[tuple], n_jobs: int) -> Generator[tuple]:
+def in_turn(job: TrialJob, jobs: Iterator[tuple], n_jobs: int) -> Generator[tuple]:
     """Run one trial after another."""
     for trial, params, earlier in jobs:
         yield trial, _run(job, trial.number, params, earlier)[1]
 
 
-def in_parallel(job: Job, jobs: Iterator[tuple], n_jobs: int) -> Generator[tuple]:
+def in_parallel(job: TrialJob, jobs: Iterator[tuple], n_jobs: int) -> Generator[tuple]:
     """Run trials side by side; only what can be pickled goes to the workers."""
     client = getattr(get_active_backend()[0], "client", None)
     if client is not None:
@@ -57,7 +57,7 @@ def in_parallel(job: Job, jobs: Iterator[tuple], n_jobs: int) -> Generator[tuple
 
 
 def _on_dask(
-    client: Any, job: Job, jobs: Iterator[tuple], n_jobs: int
+    client: Any, job: TrialJob, jobs: Iterator[tuple], n_jobs: int
 ) -> Iterator[tuple]:
     """Do what joblib's dask backend cannot: give each result when it is there."""
     from distributed import as_completed

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils.metaestimators import _safe_split
-from sklearn.utils.validation import _check_method_params
 
+from sklstm._compat import check_method_params, safe_split
 from sklstm.estimators import clear_pool, watch_epochs
 from sklstm.model_selection._study import Judge
 
@@ -22,7 +21,7 @@ _STEPS = 10
 
 
 @dataclass
-class Job:
+class TrialJob:
     """What every trial of a search shares; it can be pickled.
 
     Parameters
@@ -75,12 +74,12 @@ class Outcome:
     failure: str = ""
 
 
-def run_trial(job: Job, params: dict, number: int, earlier: list[dict]) -> Outcome:
+def run_trial(job: TrialJob, params: dict, number: int, earlier: list[dict]) -> Outcome:
     """Cross-validate one set of parameters, until a pruner or an error ends it.
 
     Parameters
     ----------
-    job : Job
+    job : TrialJob
         What is cross-validated.
     params : dict
         Parameters of the estimator.
@@ -157,15 +156,15 @@ def _stretches(earlier: list[dict], fold: int | None) -> list[dict]:
 
 
 def _run_fold(
-    job: Job, params: dict, train: Any, test: Any, judge: Judge, fold: dict
+    job: TrialJob, params: dict, train: Any, test: Any, judge: Judge, fold: dict
 ) -> bool:
     """Fit and score one fold; return whether it was pruned."""
     # Parameters may be estimators themselves, which a fit would change.
     estimator = clone(job.estimator).set_params(**clone(params, safe=False))
-    X_train, y_train = _safe_split(estimator, job.X, job.y, train)
-    X_test, y_test = _safe_split(estimator, job.X, job.y, test, train)
-    fit_params = _check_method_params(job.X, params=job.fit_params, indices=train)
-    score_params = _check_method_params(job.X, params=job.score_params, indices=test)
+    X_train, y_train = safe_split(estimator, job.X, job.y, train)
+    X_test, y_test = safe_split(estimator, job.X, job.y, test, train)
+    fit_params = check_method_params(job.X, params=job.fit_params, indices=train)
+    score_params = check_method_params(job.X, params=job.score_params, indices=test)
     watcher = _Watcher(job, estimator, X_test, y_test, score_params, judge)
 
     start = time.perf_counter()
@@ -186,12 +185,12 @@ def _run_fold(
     fold["test"] = _scores(job, estimator, X_test, y_test, score_params)
     fold["score_time"] = time.perf_counter() - start
     if job.return_train_score:
-        score_params = _check_method_params(job.X, job.score_params, indices=train)
+        score_params = check_method_params(job.X, job.score_params, indices=train)
         fold["train"] = _scores(job, estimator, X_train, y_train, score_params)
     return False
 
 
-def _scores(job: Job, estimator: Any, X: Any, y: Any, score_params: dict) -> dict:
+def _scores(job: TrialJob, estimator: Any, X: Any, y: Any, score_params: dict) -> dict:
     args = (X,) if y is None else (X, y)
     scores = job.scorer(estimator, *args, **score_params)
     if not isinstance(scores, dict):
@@ -208,7 +207,7 @@ def _scores(job: Job, estimator: Any, X: Any, y: Any, score_params: dict) -> dic
     return scores
 
 
-def _watched(job: Job, scores: dict) -> float:
+def _watched(job: TrialJob, scores: dict) -> float:
     # A single metric has no name, whatever `refit` says.
     return scores.get(job.refit_metric, next(iter(scores.values())))
 
@@ -242,7 +241,7 @@ class _Watcher:
     """
 
     def __init__(
-        self, job: Job, estimator: Any, X: Any, y: Any, params: dict, judge: Judge
+        self, job: TrialJob, estimator: Any, X: Any, y: Any, params: dict, judge: Judge
     ) -> None:
         self.job = job
         self.estimator = estimator

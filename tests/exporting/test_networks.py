@@ -9,9 +9,9 @@ import pytest
 
 from sklstm import PatchSequencer
 from sklstm.estimators._compiled import CompiledNetwork, Recipe
-from sklstm.exporting._convert import Job, convert
+from sklstm.exporting._convert import Conversion, convert
 from sklstm.exporting._measure import measure
-from sklstm.exporting._plan import Plan, make_bare
+from sklstm.exporting._plan import ExportPlan, make_bare
 from sklstm.networks import NETWORKS
 
 N_CLASSES = 3
@@ -106,7 +106,7 @@ def converted(
     compiled = CompiledNetwork(recipe)
     compiled.start(np.random.SeedSequence(0))
     x = np.random.default_rng(0).normal(size=(5, *shape)).astype("float32")
-    plan = Plan(
+    plan = ExportPlan(
         input_shape=open_shape,
         image_shape=shape,
         steps=[],
@@ -122,7 +122,7 @@ def converted(
         "image_shape": shape,
     }
     calibration = x if calibrated else None
-    job = Job(plan, format, quantize, calibration, json.dumps(metadata), x)
+    job = Conversion(plan, format, quantize, calibration, json.dumps(metadata), x)
     _, in_float = convert(job, tmp_path / "file")
     found, _ = measure(tmp_path / "file", x)
     return compiled.model.predict(x, verbose=0), found, in_float

@@ -21,7 +21,7 @@ from sklstm._keras import keras
 import numpy as np
 
 import sklstm.networks  # noqa: F401  (registers its layers with Keras)
-from sklstm._saving.archive import PLAIN_KINDS, Refused, pack, unpack
+from sklstm.persistence._archive import PLAIN_KINDS, Refused, pack, unpack
 
 # Those that only compute. Left out: those that hold code (Lambda, and the wrappers of
 # JAX, PyTorch and TensorFlow) and those that read files (StringLookup and the like).

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import Bunch
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from sklstm._saving.archive import PLAIN_KINDS, Refused
-from sklstm._saving.names import FOLDERS, qualified_name
+from sklstm._compat import BaseSearchCV
+from sklstm.persistence._archive import PLAIN_KINDS, Refused
+from sklstm.persistence._names import FOLDERS, qualified_name
 
 if TYPE_CHECKING:
     from sklstm.estimators._pool import Lease
@@ -70,7 +70,7 @@ class Writer:
         if isinstance(value, type):
             return self._class(value)
         if "keras" in sys.modules:
-            from sklstm._saving.keras_objects import is_object
+            from sklstm.persistence._keras_objects import is_object
 
             if is_object(value):
                 return self._keras(value, where)
@@ -120,13 +120,13 @@ class Writer:
             return {"class": f"numpy.{value.__name__}"}
         name = None
         if "keras" in sys.modules:
-            from sklstm._saving.keras_objects import public_name
+            from sklstm.persistence._keras_objects import public_name
 
             name = public_name(value)
         return {"class": name or qualified_name(value)}
 
     def _keras(self, value: Any, where: str) -> dict[str, Any]:
-        from sklstm._saving.keras_objects import describe, foreign
+        from sklstm.persistence._keras_objects import describe, foreign
 
         try:
             description = describe(value)
@@ -196,7 +196,11 @@ class Writer:
         return {"estimator": {"class": qualified_name(kind), "state": written}}
 
     def _lease(self, lease: Lease, where: str) -> dict[str, Any]:
-        from sklstm._saving.keras_objects import foreign, read_network, save_network
+        from sklstm.persistence._keras_objects import (
+            foreign,
+            read_network,
+            save_network,
+        )
 
         try:
             network = save_network(lease.compiled.model)

@@ -20,8 +20,8 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import sklstm
 from sklstm import ImageReader, LSTMImageClassifier, PatchSequencer, RowSequencer
-from sklstm._saving.archive import pack, seal, unseal
 from sklstm.networks._reading import pack_map, unpack_map
+from sklstm.persistence._archive import pack, seal, unseal
 
 
 def saved(estimator):

@@ -13,9 +13,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Bunch
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from sklstm._saving.archive import PLAIN_KINDS, Refused
-from sklstm._saving.names import FOLDERS, estimator_class, function, numpy_class
 from sklstm.estimators._pool import Lease
+from sklstm.persistence._archive import PLAIN_KINDS, Refused
+from sklstm.persistence._names import FOLDERS, estimator_class, function, numpy_class
 
 
 class Reader:
@@ -49,7 +49,7 @@ class Reader:
         self._texts: dict[str, str] = {}
         self._foreign: dict[str, set[str]] = {}
         for file, data in networks.items():
-            from sklstm._saving.keras_objects import foreign, read_network
+            from sklstm.persistence._keras_objects import foreign, read_network
 
             self._networks[file] = read_network(data)
             # Also where the network is built by name: this says it holds no code.
@@ -119,7 +119,7 @@ class Reader:
     def _class(self, content: str) -> Any:
         kind = self._trusted.get(content) or numpy_class(content)
         if kind is None and content.startswith("keras."):
-            from sklstm._saving.keras_objects import safe_class
+            from sklstm.persistence._keras_objects import safe_class
 
             kind = safe_class(content)
         return kind or self._refuse(content, "class")
@@ -137,7 +137,7 @@ class Reader:
         )
 
     def _keras(self, content: Any) -> Any:
-        from sklstm._saving.keras_objects import foreign, restore
+        from sklstm.persistence._keras_objects import foreign, restore
 
         description = self.read(content)
         for name in sorted(foreign(description) - set(self._trusted)):

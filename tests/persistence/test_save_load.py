@@ -44,7 +44,7 @@ from sklstm import (
 )
 from sklstm.networks import NETWORKS
 
-FIXTURES = Path(__file__).parent / "fixtures" / "release_0_1"
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "release_0_1"
 # One direction: half of what a trace takes.
 TINY = {"units": 2, "bidirectional": False, "epochs": 1, "random_state": 0}
 

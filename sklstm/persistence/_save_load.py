@@ -12,7 +12,8 @@ from typing import Any, BinaryIO
 
 from sklearn.base import BaseEstimator
 
-from sklstm._saving.archive import (
+from sklstm._version import __version__
+from sklstm.persistence._archive import (
     Refused,
     check_target,
     pack_arrays,
@@ -22,9 +23,8 @@ from sklstm._saving.archive import (
     unseal,
     write_file,
 )
-from sklstm._saving.reader import Reader
-from sklstm._saving.writer import Writer
-from sklstm._version import __version__
+from sklstm.persistence._reader import Reader
+from sklstm.persistence._writer import Writer
 
 # Raised when a file cannot be read by the versions before; all older are read.
 _FORMAT = 1

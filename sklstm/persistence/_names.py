@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.model_selection._search import BaseSearchCV
 
 import sklstm
+from sklstm._compat import BaseSearchCV
 
 # Estimators that are plain values and arrays after a fit, by the module that shows
 # them. Only such as hand what they have learned to NumPy, which checks it: compiled
