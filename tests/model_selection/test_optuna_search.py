@@ -897,9 +897,9 @@ def test_of_two_that_ask_for_the_last_trial_one_stays(monkeypatch):
 
 
 @pytest.mark.parametrize(("host", "pid", "silent", "lost"), [
-    ("here", os.getpid(), 0, False),
+    ("here", "own", 0, False),
     ("here", 2**22 + 1, 0, True),  # beyond the largest process number
-    ("here", os.getpid(), 700, True),  # the number is another process' by now
+    ("here", "own", 700, True),  # the number is another process' by now
     ("elsewhere", 1, 100, False),
     ("elsewhere", 1, 700, True),
 ])  # fmt: skip
@@ -908,6 +908,7 @@ def test_whose_process_is_dead(host, pid, silent, lost):
     trial = study.ask()
     trial.suggest_float("quality", 0, 1)
     host = socket.gethostname() if host == "here" else host
+    pid = os.getpid() if pid == "own" else pid
     trial.set_user_attr(study_module.WORKER, f"{host}:{pid}:abc")
     trial.set_user_attr(study_module.BEAT, time.time() - silent)
     again = study_module.Workers(study, shared=True).ask(1)
