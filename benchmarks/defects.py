@@ -103,12 +103,12 @@ class UNet:
         from sklstm._keras import keras
 
         from sklstm.estimators._masks import resize_images, resize_masks
-        from sklstm.networks import LocalContrast
-        from sklstm.networks.layers._augmentation import (
-            Turning,
-            make_augmentation,
+        from sklstm.networks import (
+            JointAugmentation,
+            LocalContrast,
             split_augmentation,
         )
+        from sklstm.networks.layers._augmentation import make_augmentation
         from sklstm.networks.windows._window_loss import MAX_WEIGHT
 
         keras.utils.set_random_seed(self.seed)
@@ -150,7 +150,7 @@ class UNet:
         schedule = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)
         self.model.compile(keras.optimizers.Adam(schedule, clipvalue=1.0), loss)
         moves, changes = split_augmentation(AUGMENTATION)
-        turning = Turning(moves, (SIZE, SIZE, 1))
+        turning = JointAugmentation(moves, (SIZE, SIZE, 1))
         contrast = make_augmentation(changes)
 
         class Batches(keras.utils.PyDataset):

@@ -27,12 +27,12 @@ from sklstm.estimators._settings import own_settings
 from sklstm.networks import (
     HyperDropout,
     HyperNoise,
+    JointAugmentation,
     PenaltyStrength,
     PixelEmbedding,
     SavedNetwork,
     SelfAttention,
     Standardize,
-    Turning,
     get_network,
     read_input,
 )
@@ -70,7 +70,8 @@ class Recipe:
         Shape of one target, as bytes, of a network that gives windows; None of one
         that gives classes.
     turning : dict or None
-        Augmentation that changes a sample and its target alike; see `Turning`.
+        Augmentation that changes a sample and its target alike, as
+        `JointAugmentation` takes it.
     """
 
     network: str | Callable[..., keras.Model]
@@ -177,7 +178,7 @@ class CompiledNetwork:
         self.turning = None
         if recipe.turning is not None:
             assert recipe.target_shape is not None
-            self.turning = Turning(recipe.turning, recipe.input_shape)
+            self.turning = JointAugmentation(recipe.turning, recipe.input_shape)
         optimizer = self.model.optimizer
         optimizer.build(self.model.trainable_variables)
         self._optimizer_start = [_numpy(v) for v in optimizer.variables]

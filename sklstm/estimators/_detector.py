@@ -29,8 +29,8 @@ from sklstm.estimators._windows import (
     is_window_labels,
     stem_windows,
     window_grid,
+    window_log_odds,
     window_margins,
-    window_odds,
     window_probabilities,
 )
 from sklstm.images import check_image_shape
@@ -625,7 +625,7 @@ class LSTMDefectDetector(KerasEstimator):
             Log-odds of the two windows that are most likely defective, their mean.
         """
         _, outputs = self._outputs(X)
-        odds = window_odds(outputs, self.grid_).reshape(len(outputs), -1)
+        odds = window_log_odds(outputs, self.grid_).reshape(len(outputs), -1)
         return np.sort(odds, axis=1)[:, -2:].mean(axis=1)
 
     def predict_windows(self, X: Any) -> np.ndarray:

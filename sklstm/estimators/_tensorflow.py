@@ -56,7 +56,7 @@ class GraphEngine:
         Shape of one target: () for class numbers, (n_classes,) for one-hot rows.
     target_dtype : str
         dtype of the targets.
-    turning : Turning or None
+    turning : JointAugmentation or None
         Changes samples and targets alike, in training.
     """
 

@@ -96,7 +96,7 @@ def stem_windows(
     return sides, strides
 
 
-def window_odds(outputs: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+def window_log_odds(outputs: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """Return the log-odds of a defect of every window.
 
     Parameters
@@ -121,8 +121,8 @@ def window_odds(outputs: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
 
 def window_probabilities(outputs: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Return the probability of a defect of every window; see `window_odds`."""
-    odds = np.clip(window_odds(outputs, grid), -60, 60)
+    """Return the probability of a defect of every window; see `window_log_odds`."""
+    odds = np.clip(window_log_odds(outputs, grid), -60, 60)
     return (1 / (1 + np.exp(-odds))).astype(np.float32)
 
 

@@ -8,10 +8,10 @@ from sklstm.networks._cnn_lstm import cnn_lstm
 from sklstm.networks._conv_lstm import conv_lstm
 from sklstm.networks._lstm import lstm
 from sklstm.networks._lstm_transformer import lstm_transformer
-from sklstm.networks._reading import Scan, read_input
+from sklstm.networks._reading import read_input
 from sklstm.networks._registry import NETWORKS, Network, get_network
 from sklstm.networks._saved import SavedNetwork
-from sklstm.networks.crf._inference import (
+from sklstm.networks.crf import (
     CRFLoss,
     LinearChainCRF,
     log_likelihood,
@@ -22,34 +22,31 @@ from sklstm.networks.crf._inference import (
     shift_labels,
     viterbi,
 )
-from sklstm.networks.layers._attention import (
+from sklstm.networks.layers import (
     AttentionPooling,
-    MultiScaleAttention,
-    PositionEncoding,
-    SelfAttention,
-)
-from sklstm.networks.layers._augmentation import (
     Augmentation,
+    CumulativeLink,
+    FusedLSTM,
+    HyperDropout,
+    HyperNoise,
+    JointAugmentation,
+    LocalContrast,
+    MultiScaleAttention,
+    PenaltyStrength,
+    PixelEmbedding,
+    PositionEncoding,
+    Probabilities,
     RandomNoise,
-    Turning,
+    Scan,
+    SelfAttention,
+    Standardize,
     check_augmentation,
     split_augmentation,
 )
-from sklstm.networks.layers._fused_lstm import FusedLSTM
-from sklstm.networks.layers._hyperparameters import (
-    HyperDropout,
-    HyperNoise,
-    PenaltyStrength,
-    PixelEmbedding,
-    Probabilities,
-    Standardize,
-)
-from sklstm.networks.layers._local_contrast import LocalContrast
-from sklstm.networks.layers._ordinal import CumulativeLink
-from sklstm.networks.windows._window_loss import WindowLoss
-from sklstm.networks.windows._window_lstm import (
+from sklstm.networks.windows import (
     GridToLines,
     LinesToGrid,
+    WindowLoss,
     split_outputs,
     window_lstm,
 )
@@ -64,6 +61,7 @@ __all__ = [
     "GridToLines",
     "HyperDropout",
     "HyperNoise",
+    "JointAugmentation",
     "LinearChainCRF",
     "LinesToGrid",
     "LocalContrast",
@@ -78,7 +76,6 @@ __all__ = [
     "Scan",
     "SelfAttention",
     "Standardize",
-    "Turning",
     "WindowLoss",
     "check_augmentation",
     "cnn",

@@ -5,10 +5,11 @@ from typing import Any
 
 from sklstm._keras import keras
 
+from sklstm.networks._blocks import classify, drop, n_head_weights, penalize
 from sklstm.networks._cnn_lstm import n_weights_of_lstms
-from sklstm.networks._convolutions import CHANNELS_LAST, check_pooling, convolve, stem
-from sklstm.networks._lstm import classify, drop, n_head_weights, penalize
+from sklstm.networks._convolutions import check_pooling, convolve, stem
 from sklstm.networks._reading import read_input, takes
+from sklstm.networks.layers._data_format import CHANNELS_LAST
 
 
 @takes("images")

@@ -4,8 +4,8 @@ from typing import Any
 
 from sklstm._keras import keras
 
+from sklstm.networks._blocks import classify, lstm_stack, penalize, pool
 from sklstm.networks._convolutions import check_pooling, convolve, stem
-from sklstm.networks._lstm import classify, lstm_stack, penalize, pool
 from sklstm.networks._reading import read_input, takes
 
 # What of a position's features the LSTMs read: a row's step is all its positions.

@@ -4,9 +4,9 @@ from typing import Any
 
 from sklstm._keras import keras
 
-from sklstm.networks._convolutions import CHANNELS_LAST
-from sklstm.networks._lstm import both_ways, classify, drop, penalize
+from sklstm.networks._blocks import both_ways, classify, drop, penalize
 from sklstm.networks._reading import read_input, takes
+from sklstm.networks.layers._data_format import CHANNELS_LAST
 
 
 @takes("volumes")

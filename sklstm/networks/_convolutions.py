@@ -5,8 +5,7 @@ from typing import Any
 
 from sklstm._keras import keras
 
-# Of images here, whatever Keras is set to.
-CHANNELS_LAST: dict[str, Any] = {"data_format": "channels_last"}
+from sklstm.networks.layers._data_format import CHANNELS_LAST
 
 
 def check_pooling(pooling: str) -> None:

@@ -4,9 +4,9 @@ from typing import Any
 
 from sklstm._keras import keras
 
-from sklstm.networks._lstm import classify, drop, embed, lstm_stack, penalize, pool
+from sklstm.networks._blocks import classify, drop, embed, lstm_stack, penalize, pool
 from sklstm.networks._reading import read_input, takes
-from sklstm.networks.layers._attention import MultiScaleAttention, PositionEncoding
+from sklstm.networks.layers import MultiScaleAttention, PositionEncoding
 
 
 @takes("sequences")

@@ -33,11 +33,8 @@ from sklstm import (
 from sklstm.estimators import _masks, _windows, clear_pool
 from sklstm.estimators._pool import POOL
 from sklstm.networks import (
-    LocalContrast,
-    Turning,
     WindowLoss,
     marginals,
-    split_augmentation,
     split_outputs,
     viterbi,
 )
@@ -294,133 +291,6 @@ def test_masks_are_resized_by_areas_along_what_shrinks():
     (resized,) = _masks.resize_masks([mask], (50, 100))
     assert resized.sum(axis=0).tolist() == [32] * 100
     assert resized.shape == (50, 100)
-
-
-def test_loss_by_hand():
-    loss = WindowLoss((1, 2), coverage=0.5, positive_weight=3.0)
-    labels = np.array([[0, 255]], "uint8")
-    score = np.array([0.3, -0.2], "float32").reshape(1, 1, 2, 1)
-    expected = (np.log1p(np.exp(0.3)) + 3 * np.log1p(np.exp(0.2))) / 2
-    assert float(loss.call(labels, score)[0]) == pytest.approx(expected, abs=1e-6)
-    again = WindowLoss.from_config(loss.get_config())
-    assert again.get_config() == loss.get_config()
-
-
-def test_window_loss_refuses_what_is_no_target():
-    import tensorflow as tf
-
-    scores = np.zeros((2, 1, 2, 1), "float32")
-    loss = WindowLoss((1, 2))
-    graph = tf.function(loss.call, reduce_retracing=True)
-    for wrong in (256.0, -1.0, np.nan):
-        targets = np.array([[0, 255], [0, wrong]], "float32")
-        with pytest.raises(ValueError, match=r"y_true\[1\] has values that are not"):
-            loss.call(targets, scores)
-        with pytest.raises(
-            tf.errors.InvalidArgumentError, match="y_true must be from 0 to 255"
-        ):
-            graph(tf.constant(targets), scores)
-    with pytest.raises(ValueError, match=r"shape \(2, 4\) must be labels of 1 x 2 win"):
-        loss.call(np.zeros((2, 4)), scores)
-    of_masks = WindowLoss((1, 2), PatchSequencer(2, 2).get_index_map((2, 4)))
-    with pytest.raises(ValueError, match="must be masks"):
-        of_masks.call(np.zeros((2, 1, 4)), scores)
-
-
-def test_balanced_weights_are_those_of_an_image():
-    loss = WindowLoss((2, 5), positive_weight="balanced")
-    labels = np.zeros((3, 10), "uint8")
-    labels[0, 4] = 255  # 9 times as rare: a weight of 3
-    labels[1, :] = 255  # not rare: 1
-    score = np.zeros((3, 2, 5, 1), "float32")
-    found = keras.ops.convert_to_numpy(loss.call(labels, score))
-    np.testing.assert_allclose(found, np.log(2) * np.array([1.2, 1, 1]), rtol=1e-5)
-    # With chains, a line that holds a defect counts as its windows do.
-    chains = np.zeros((3, 2, 5, 9), "float32")
-    found = keras.ops.convert_to_numpy(loss.call(labels, chains))
-    rows, columns = np.log(2) * np.array([[2, 1.4], [1, 1], [1, 1]]).T
-    plain = np.log(2) * np.array([1.2, 1, 1])
-    np.testing.assert_allclose(found, plain + (rows + columns) / 2, rtol=1e-5)
-    halved = WindowLoss((2, 5), positive_weight=0.5).call(labels, chains)
-    rows, columns = np.log(2) * np.array([[0.75, 0.9], [0.5, 0.5], [1, 1]]).T
-    plain = np.log(2) * np.array([0.95, 0.5, 1])
-    halved = keras.ops.convert_to_numpy(halved)
-    np.testing.assert_allclose(halved, plain + (rows + columns) / 2, rtol=1e-5)
-    again = WindowLoss.from_config(loss.get_config())
-    assert again.get_config() == loss.get_config()
-
-
-@pytest.mark.parametrize("gamma", [0.5, 2.0])
-def test_focal_loss_and_its_gradient(gamma):
-    import tensorflow as tf
-
-    loss = WindowLoss((1, 4), gamma=gamma)
-    score = tf.constant([-1.0, 20.0, 0.5, -40.0], shape=(1, 1, 4, 1))
-    labels = np.array([[0, 255, 255, 0]], "uint8")
-    with tf.GradientTape() as tape:
-        tape.watch(score)
-        found = loss.call(labels, score)
-    right = 1 / (1 + np.exp(-np.array([1, 20, 0.5, 40])))
-    expected = np.mean(-np.log(right) * (1 - right) ** gamma)
-    assert float(found[0]) == pytest.approx(expected, rel=1e-4)
-    assert np.isfinite(tape.gradient(found, score)).all()
-
-
-def test_labels_of_masks():
-    index_map = PatchSequencer(2, 2).get_index_map((2, 4))
-    mask = np.zeros((1, 2, 4), "uint8")
-    mask[0, 0, 0] = mask[0, :, 2:] = 255  # a quarter of the first window
-    for coverage, expected in ((0.25, [1, 1]), (0.3, [0, 1])):
-        loss = WindowLoss((1, 2), index_map, coverage=coverage)
-        found = keras.ops.convert_to_numpy(loss.labels(mask))
-        assert found.ravel().tolist() == expected
-
-
-def test_masks_move_with_their_images():
-    assert split_augmentation({"rotation": 0, "fill": "nearest"}) == (None, None)
-    moves, changes = split_augmentation("medium")
-    assert set(moves) == {"rotation", "translation", "zoom"}
-    assert set(changes) == {"contrast", "erasing"}
-    turning = Turning(moves, (32, 40, 1))
-    turning.start(np.random.SeedSequence(0))
-    X, Y = plates(20)
-    images, masks = turning(X[..., None], Y * np.uint8(255))
-    images, masks = (keras.ops.convert_to_numpy(a) for a in (images[..., 0], masks))
-    assert not np.array_equal(masks, Y * 255)
-    inside = masks > 250
-    assert inside.any()
-    assert images[inside].max() < 90  # dark where the mask is
-    turning.start(np.random.SeedSequence(0))
-    again = keras.ops.convert_to_numpy(turning(X[..., None], Y * np.uint8(255))[1])
-    np.testing.assert_array_equal(again, masks)
-
-
-def test_contrast_does_not_depend_on_the_light():
-    rng = np.random.default_rng(0)
-    X = rng.normal(0, 1, (2, 40, 56, 3)).astype("float32")
-    X[:, 10:14, 20:24] += 5
-    shadow = np.linspace(-5, 5, 56, dtype="float32")[:, None]
-    layer = LocalContrast((2, 5))
-    found = keras.ops.convert_to_numpy(layer(X))
-    assert found.shape == (2, 40, 56, 9) == layer.compute_output_shape(X.shape)
-    brighter = keras.ops.convert_to_numpy(layer(3 * X + 7))
-    # Up to the floor, a tenth of what a standard deviation is here.
-    np.testing.assert_allclose(brighter[..., :3], found[..., :3], rtol=0.1)
-    shaded = keras.ops.convert_to_numpy(layer(X + shadow))
-    near = np.s_[:, 8:-8, 8:-8]
-    apart = [np.abs(shaded - found)[near][..., i : i + 3].mean() for i in (0, 3, 6)]
-    assert apart[0] > 0.5
-    assert max(apart[1:]) < 0.05
-    # Against the definition, far from the borders, where windows are whole.
-    whole = (X - X.mean((1, 2), keepdims=True)) / (X.std((1, 2), keepdims=True) + 0.1)
-    np.testing.assert_allclose(found[..., :3], whole, atol=1e-4)
-    patch = X[0, 22 - 4 : 22 + 5, 30 - 4 : 30 + 5]
-    expected = (X[0, 22, 30] - patch.mean((0, 1))) / (patch.std((0, 1)) + 0.1)
-    np.testing.assert_allclose(found[0, 22, 30, 6:], expected, atol=0.25)
-    line = keras.ops.convert_to_numpy(LocalContrast((2, 5))(X[:, :1]))
-    assert np.isfinite(line).all()
-    again = LocalContrast.from_config(layer.get_config())
-    np.testing.assert_array_equal(keras.ops.convert_to_numpy(again(X)), found)
 
 
 # --- as an estimator ----------------------------------------------------------------

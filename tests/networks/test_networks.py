@@ -463,3 +463,43 @@ def test_learns_which_way_digits_move(digits, params, floor):
     classifier = LSTMImageClassifier(batch_size=16, **params)
     unseen = moving(digits[0][900:960], seed=1)
     assert accuracies(classifier, videos, y, *unseen) > floor
+
+
+def test_a_network_of_all_layers_saves_and_loads(tmp_path):
+    sequences = np.random.default_rng(0).normal(3.0, 2.0, (5, 4, 3)).astype("float32")
+    model = lstm(
+        (None, 3), 4, units=3, pooling="attention", input_noise=0.1, dropout=0.3,
+        l2=0.01, batch_norm=True, embedding="dense",
+    )  # fmt: skip
+    model.get_layer("standardize").set(3.0, 2.0)
+    model.get_layer("dropout_0").rate.assign(0.4)
+    model.get_layer("input_noise").stddev.assign(0.5)
+    model.save(tmp_path / "network.keras")
+    loaded = keras.models.load_model(tmp_path / "network.keras")
+    np.testing.assert_array_equal(
+        to_numpy(loaded(sequences)), to_numpy(model(sequences))
+    )
+    assert float(loaded.get_layer("dropout_0").rate) == pytest.approx(0.4)
+    assert float(loaded.get_layer("input_noise").stddev) == pytest.approx(0.5)
+    assert float(sum(loaded.losses)) == pytest.approx(float(sum(model.losses)))
+
+
+def test_a_fitted_model_loads_with_the_plain_optimizer(digits, tmp_path):
+    X, y = digits[0][:60], digits[1][:60]
+    classifier = LSTMImageClassifier(
+        units=4, bidirectional=False, epochs=2, random_state=0
+    ).fit(X, y)
+    classifier.model_.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")  # and no warning
+    # Both in the same batches: in others they may be rounded otherwise.
+    x = X.astype("float32")
+    np.testing.assert_array_equal(to_numpy(loaded(x)), to_numpy(classifier.model_(x)))
+    assert type(loaded.optimizer) is keras.optimizers.Adam
+    assert int(loaded.optimizer.iterations) == 2 * 2  # ceil(60 / 32) batches, 2 epochs
+    own = classifier.model_.optimizer
+    for saved, variable in zip(
+        loaded.optimizer.variables, own.variables[: len(loaded.optimizer.variables)],
+        strict=True,
+    ):  # fmt: skip
+        np.testing.assert_array_equal(saved.numpy(), variable.numpy())
+    loaded.train_on_batch(X[:8].astype("float32"), y[:8])  # it goes on from there

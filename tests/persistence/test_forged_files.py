@@ -20,7 +20,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import sklstm
 from sklstm import ImageReader, LSTMImageClassifier, PatchSequencer, RowSequencer
-from sklstm.networks._reading import pack_map, unpack_map
+from sklstm.networks.layers._scan import pack_map, unpack_map
 from sklstm.persistence._archive import pack, seal, unseal
 
 

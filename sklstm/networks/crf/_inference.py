@@ -4,171 +4,13 @@ from typing import Any
 
 from sklstm._keras import keras
 
-import numpy as np
-
 from sklstm.networks.crf import _chain
-from sklstm.networks.crf._label_checks import (
+from sklstm.networks.crf._checks import (
+    check_labels,
+    check_potentials,
     check_shape,
-    known_shape,
-    known_values,
-    one_or_nan,
+    is_real_step,
 )
-
-
-@keras.saving.register_keras_serializable("sklstm")
-class LinearChainCRF(keras.layers.Layer):
-    """Conditional random field over the steps: from label scores to log-potentials.
-
-    Takes (n, n_steps, n_labels), any real numbers (a `keras.layers.Dense` without
-    activation gives them). Gives (n, n_steps, n_labels, n_labels): entry [.., t, i, j]
-    is the score of label j at step t after label i at step t - 1, that is, j's score at
-    t plus that of the transition from i to j. At the first step all rows are the same,
-    j's score plus that of starting with j; at the last, that of ending with j is added.
-    The probability of a path, one label a step, is the softmax over all paths of the
-    sum of its entries (Lafferty et al., 2001). `log_likelihood`, `marginals`,
-    `viterbi` and `max_marginals` compute from these potentials, and `CRFLoss` trains.
-
-    The scores of transitions, starts and ends are learned and start at zero: before
-    training, the steps are independent of each other. Everything is in float32,
-    whatever the dtype policy.
-
-    Chains of different lengths are filled up at the right and masked. At steps that the
-    mask leaves out the label stays what it was, at no cost; the functions need no mask
-    to know them. A chain without any step is left uniform over the labels. A mask that
-    leaves out a step before one that counts is an error; inside a graph, where none can
-    be raised, the potentials of that chain are NaN. Where a TensorFlow graph is made
-    without knowing n_steps, it may be at most 65,536.
-
-    Parameters
-    ----------
-    **kwargs
-        Passed on to `keras.layers.Layer`.
-
-    References
-    ----------
-    Lafferty, J., McCallum, A. and Pereira, F. (2001). Conditional random fields:
-    probabilistic models for segmenting and labeling sequence data. ICML.
-
-    Examples
-    --------
-    >>> from sklstm._keras import keras
-    >>> from sklstm.networks import CRFLoss, LinearChainCRF, viterbi
-    >>> inputs = keras.Input((28, 28))
-    >>> x = keras.layers.LSTM(8, return_sequences=True)(inputs)
-    >>> model = keras.Model(inputs, LinearChainCRF()(keras.layers.Dense(2)(x)))
-    >>> model.compile("adam", CRFLoss())
-    >>> model.output_shape
-    (None, 28, 2, 2)
-    >>> labels, score = viterbi(model(keras.ops.ones((1, 28, 28))))
-    >>> tuple(labels.shape)
-    (1, 28)
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{**kwargs, "dtype": "float32"})
-
-    def build(self, emissions_shape: tuple) -> None:
-        if len(emissions_shape) != 3 or (emissions_shape[-1] or 0) < 2:
-            raise ValueError(
-                f"emissions of shape {tuple(emissions_shape)} must be (n, n_steps, "
-                "n_labels), with at least two labels."
-            )
-        n_labels = emissions_shape[-1]
-        self.transitions = self.add_weight(
-            shape=(n_labels, n_labels), initializer="zeros", name="transitions"
-        )
-        self.start = self.add_weight(
-            shape=(n_labels,), initializer="zeros", name="start"
-        )
-        self.end = self.add_weight(shape=(n_labels,), initializer="zeros", name="end")
-
-    def call(self, emissions: Any, mask: Any = None) -> Any:
-        ops = keras.ops
-        filled = 1.0
-        if mask is None:
-            mask = ops.ones(ops.shape(emissions)[:2], "bool")
-        else:
-            mask = ops.cast(mask, "bool")
-            filled = one_or_nan(_filled_at_the_right(mask), "float32")
-            filled = filled[:, None, None, None]
-        going_on = ops.concatenate([mask[:, 1:], ops.zeros_like(mask[:, :1])], axis=1)
-        last = ops.logical_and(mask, ops.logical_not(going_on))
-        first = (ops.arange(ops.shape(emissions)[1]) == 0)[:, None, None]
-        start, transitions, end = map(
-            ops.convert_to_tensor, (self.start, self.transitions, self.end)
-        )
-        scores = emissions + ops.where(last[..., None], end, 0.0)
-        scores = scores[:, :, None] + ops.where(first, start, transitions)
-        staying = ops.where(first, 0.0, _chain.identity(emissions.shape[-1], "float32"))
-        return ops.where(mask[..., None, None], scores, staying) * filled
-
-    def compute_mask(self, emissions: Any, mask: Any = None) -> None:
-        # It ends here: it is in the potentials, and Keras would weight the loss by it.
-        return None
-
-    def compute_output_shape(self, emissions_shape: tuple) -> tuple:
-        return (*emissions_shape, emissions_shape[-1])
-
-
-@keras.saving.register_keras_serializable("sklstm")
-class CRFLoss(keras.losses.Loss):
-    """Negative log-likelihood of a chain's labels, divided by its number of steps.
-
-    So it can be compared with a mean cross-entropy, which it equals where all scores of
-    transitions, starts and ends are zero. One number a chain: sample weights are (n,).
-
-    Labels are 0 to ``n_labels - 1``. Any other is an error; inside a graph, where none
-    can be raised, the loss of its chain is NaN.
-
-    Parameters
-    ----------
-    name : str
-        Name of the loss.
-    **kwargs
-        Passed on to `keras.losses.Loss`.
-
-    Examples
-    --------
-    >>> from sklstm._keras import keras
-    >>> from sklstm.networks import CRFLoss
-    >>> potentials = keras.ops.zeros((1, 3, 2, 2))  # two labels, all paths alike
-    >>> round(float(CRFLoss()(keras.ops.array([[0, 1, 1]]), potentials)), 3)
-    0.693
-    """
-
-    def __init__(self, name: str = "crf_loss", **kwargs: Any) -> None:
-        super().__init__(name=name, **{"dtype": "float32", **kwargs})
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Return the loss of every chain.
-
-        Parameters
-        ----------
-        y_true : tensor of int, shape (n, n_steps)
-            Labels, 0 to ``n_labels - 1``; whole numbers of a float dtype and bool are
-            taken as well. Labels at masked steps do not count.
-        y_pred : tensor of shape (n, n_steps, n_labels, n_labels)
-            Log-potentials that `LinearChainCRF` gives.
-
-        Returns
-        -------
-        tensor of shape (n,)
-            In nats a step.
-
-        Raises
-        ------
-        ValueError
-            If the labels have another shape, or values that are no labels.
-        """
-        labels, right = _checked_labels(y_true, y_pred)
-        return chain_losses(y_pred, labels) * right
-
-
-def chain_losses(potentials: Any, labels: Any) -> Any:
-    """Return what `CRFLoss` gives for labels, int32, that are known to be right."""
-    ops = keras.ops
-    n_steps = ops.sum(ops.cast(_is_real(potentials), potentials.dtype), axis=1)
-    return -_log_likelihood(potentials, labels) / n_steps
 
 
 def shift_labels(potentials: Any, shift: Any) -> Any:
@@ -198,12 +40,12 @@ def shift_labels(potentials: Any, shift: Any) -> Any:
     array([0.269, 0.731], dtype=float32)
     """
     ops = keras.ops
-    potentials = _checked_potentials(potentials)
+    potentials = check_potentials(potentials)
     shift = ops.cast(shift, potentials.dtype)
     check_shape(
         "shift", shift, potentials.shape[-1:], "(n_labels,), one for each label"
     )
-    return potentials + ops.where(_is_real(potentials)[..., None, None], shift, 0.0)
+    return potentials + ops.where(is_real_step(potentials)[..., None, None], shift, 0.0)
 
 
 def log_partition(potentials: Any) -> Any:
@@ -261,7 +103,7 @@ def path_score(potentials: Any, labels: Any) -> Any:
     >>> path_score(keras.ops.ones((1, 3, 2, 2)), keras.ops.array([[0, 1, 1]])).numpy()
     array([3.], dtype=float32)
     """
-    labels, right = _checked_labels(labels, potentials)
+    labels, right = check_labels(labels, potentials)
     return keras.ops.sum(_path_scores(potentials, labels), axis=1) * right
 
 
@@ -294,11 +136,11 @@ def log_likelihood(potentials: Any, labels: Any) -> Any:
     >>> log_likelihood(keras.ops.zeros((1, 3, 2, 2)), labels).numpy().round(3)
     array([-2.079], dtype=float32)
     """
-    labels, right = _checked_labels(labels, potentials)
-    return _log_likelihood(potentials, labels) * right
+    labels, right = check_labels(labels, potentials)
+    return unchecked_log_likelihood(potentials, labels) * right
 
 
-def _log_likelihood(potentials: Any, labels: Any) -> Any:
+def unchecked_log_likelihood(potentials: Any, labels: Any) -> Any:
     # Relative to the path, step by step: the difference of two large sums would be
     # rounded to the precision of the sums.
     scores = _path_scores(potentials, labels)
@@ -405,93 +247,6 @@ def viterbi(potentials: Any) -> tuple[Any, Any]:
     return labels, keras.ops.sum(_path_scores(potentials, labels), axis=1)
 
 
-def _is_real(potentials: Any) -> Any:
-    """Return (n, n_steps), True where the mask of the layer was."""
-    return potentials[..., 0, -1] > _chain.NEVER / 2
-
-
-def _checked_potentials(potentials: Any) -> Any:
-    potentials = keras.ops.convert_to_tensor(potentials)
-    shape = known_shape(potentials)
-    n_labels = shape[-1] if shape else None
-    check_shape(
-        "potentials",
-        potentials,
-        (None, None, n_labels, n_labels),
-        "(n, n_steps, n_labels, n_labels), as LinearChainCRF gives them",
-    )
-    return potentials
-
-
-def _filled_at_the_right(mask: Any) -> Any:
-    """Return (n,): whether no step of a chain counts after one that does not."""
-    ops = keras.ops
-    right = ops.all(ops.logical_or(mask[:, :-1], ops.logical_not(mask[:, 1:])), axis=1)
-    known = known_values(right)
-    if known is not None and not known.all():
-        raise ValueError(
-            f"mask leaves out steps of chain {known.argmin()} before others that "
-            "count: chains are filled up at the right, for example by "
-            "keras.utils.pad_sequences(..., padding='post')."
-        )
-    return right
-
-
-def _checked_labels(labels: Any, potentials: Any) -> tuple[Any, Any]:
-    """Return labels as int32, and (n,): 1, or NaN where a chain's are no labels."""
-    ops = keras.ops
-    potentials = _checked_potentials(potentials)
-    n_labels = potentials.shape[-1]
-    values = known_values(labels)
-    if values is not None and values.dtype.kind not in "buif":
-        raise ValueError(
-            f"labels are {values.dtype}, but must be whole numbers from 0 to "
-            f"{n_labels - 1}: number the classes."
-        )
-    # float32 holds all numbers of labels. Of larger ones no two need be told apart, but
-    # as int32 they might become small.
-    y = ops.cast(labels if values is None else values.astype("float32"), "float32")
-    check_shape(
-        "labels",
-        y,
-        potentials.shape[:2],
-        f"(n, n_steps), a number for each step, here {tuple(potentials.shape[:2])}",
-    )
-    is_label = ops.logical_and(y >= 0, y < n_labels)
-    is_label = ops.logical_and(is_label, ops.equal(y, ops.round(y)))
-    fine = ops.logical_or(is_label, ops.logical_not(_counts(potentials)))
-    wrong = known_values(ops.logical_not(fine))
-    if values is not None and wrong is not None and wrong.any():
-        found = ", ".join(map(str, np.unique(values[wrong])[:4].tolist()))
-        raise ValueError(
-            f"labels hold {found}, but the potentials are of {n_labels} labels: they "
-            f"must be whole numbers from 0 to {n_labels - 1} at all steps that the "
-            "mask does not leave out."
-        )
-    y = ops.where(is_label, y, 0.0)  # not every backend takes others, to ignore them
-    right = one_or_nan(
-        ops.all(fine, axis=1),
-        potentials.dtype,
-        f"labels must be whole numbers from 0 to {n_labels - 1} at all steps that the "
-        "mask does not leave out.",
-    )
-    return ops.cast(y, "int32"), right
-
-
-def _counts(potentials: Any) -> Any:
-    """Return (n, n_steps): whether a step's label counts.
-
-    As `_is_real`, but that a chain without any step has not one either.
-    """
-    ops = keras.ops
-    real = _is_real(potentials)
-    silent = ops.all(ops.equal(potentials[:, 0], 0.0), axis=(1, 2))
-    alone = ops.logical_not(ops.any(real[:, 1:], axis=1))
-    none = ops.logical_and(silent, alone)[:, None]
-    first = ops.logical_and(real[:, :1], ops.logical_not(none))
-    return ops.concatenate([first, real[:, 1:]], axis=1)
-
-
 def _path_scores(potentials: Any, labels: Any) -> Any:
     """Return (n, n_steps): a path's log-potential at every step."""
     ops = keras.ops
@@ -501,12 +256,12 @@ def _path_scores(potentials: Any, labels: Any) -> Any:
     before = ops.concatenate([now[:, :1], now[:, :-1]], axis=1)
     chosen = before[..., :, None] * now[..., None, :]
     scores = ops.sum(potentials * chosen, axis=(2, 3))
-    return ops.where(_is_real(potentials), scores, 0.0)
+    return ops.where(is_real_step(potentials), scores, 0.0)
 
 
 def _steps_first(potentials: Any) -> Any:
     """Return (n_steps, n_labels, n_labels, n): pairs and sums are fastest so."""
-    return keras.ops.transpose(_checked_potentials(potentials), (1, 2, 3, 0))
+    return keras.ops.transpose(check_potentials(potentials), (1, 2, 3, 0))
 
 
 def _batch_first(x: Any) -> Any:

@@ -6,19 +6,28 @@ from sklstm.networks.layers._attention import (
     PositionEncoding,
     SelfAttention,
 )
-from sklstm.networks.layers._augmentation import Augmentation, RandomNoise
+from sklstm.networks.layers._augmentation import (
+    Augmentation,
+    RandomNoise,
+    check_augmentation,
+)
 from sklstm.networks.layers._fused_lstm import FusedLSTM
 from sklstm.networks.layers._hyperparameters import (
     L2,
     HyperDropout,
     HyperNoise,
     PenaltyStrength,
-    PixelEmbedding,
-    Probabilities,
-    Standardize,
+)
+from sklstm.networks.layers._joint_augmentation import (
+    JointAugmentation,
+    split_augmentation,
 )
 from sklstm.networks.layers._local_contrast import LocalContrast
 from sklstm.networks.layers._ordinal import CumulativeLink
+from sklstm.networks.layers._pixel_embedding import PixelEmbedding
+from sklstm.networks.layers._probabilities import Probabilities
+from sklstm.networks.layers._scan import Scan
+from sklstm.networks.layers._standardize import Standardize
 
 __all__ = [
     "L2",
@@ -28,6 +37,7 @@ __all__ = [
     "FusedLSTM",
     "HyperDropout",
     "HyperNoise",
+    "JointAugmentation",
     "LocalContrast",
     "MultiScaleAttention",
     "PenaltyStrength",
@@ -35,6 +45,9 @@ __all__ = [
     "PositionEncoding",
     "Probabilities",
     "RandomNoise",
+    "Scan",
     "SelfAttention",
     "Standardize",
+    "check_augmentation",
+    "split_augmentation",
 ]

@@ -5,10 +5,10 @@ from typing import Any
 
 from sklstm._keras import keras
 
-from sklstm.networks._reading import Scan, pack_map
-from sklstm.networks.crf._inference import chain_losses
-from sklstm.networks.crf._label_checks import known_shape, known_values, one_or_nan
-from sklstm.networks.windows._window_lstm import grid_to_lines, split_outputs
+from sklstm.networks.crf._checks import known_shape, known_values, one_or_nan
+from sklstm.networks.crf._loss import chain_losses
+from sklstm.networks.layers._scan import Scan, pack_map
+from sklstm.networks.windows._lines import grid_to_lines, split_outputs
 
 MAX_WEIGHT = 10.0
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sklstm.networks import (
+    AttentionPooling,
     MultiScaleAttention,
     PositionEncoding,
     SelfAttention,
@@ -274,3 +275,35 @@ def test_heads_that_do_not_divide_the_features():
         SelfAttention(3).build((None, None, 4))
     with pytest.raises(ValueError, match="n_heads=4 does not divide the 6 features"):
         lstm((None, 5), 2, units=3, attention="multihead")
+
+
+@pytest.fixture
+def steps():
+    return np.random.default_rng(0).normal(3.0, 2.0, (5, 4, 3)).astype("float32")
+
+
+@pytest.mark.parametrize("units", [None, 2])
+def test_attention_pooling(steps, units):
+    layer = AttentionPooling(units)
+    out = to_numpy(layer(steps))
+    kernel, bias, query = layer.get_weights()
+    assert kernel.shape == (3, units or 3)
+    bias = bias + 0.1
+    layer.set_weights([kernel, bias, query])
+    out = to_numpy(layer(steps))
+
+    scores = (np.tanh(steps @ kernel + bias) @ query)[..., 0]
+    weights = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    expected = np.einsum("ns,nsf->nf", weights, steps)
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-5)
+    step_weights = to_numpy(layer.step_weights(steps))
+    assert step_weights.shape == (5, 4, 1)
+    np.testing.assert_allclose(step_weights.sum(axis=1), 1, rtol=1e-6)
+    assert layer.compute_output_shape((None, 4, 3)) == (None, 3)
+
+
+def test_attention_pooling_penalty(steps):
+    layer = AttentionPooling(kernel_regularizer=L2(0.5))
+    layer(steps)
+    squares = np.sum(np.square(layer.get_weights()[0]))
+    assert float(sum(layer.losses)) == pytest.approx(0.5 * squares, rel=1e-5)

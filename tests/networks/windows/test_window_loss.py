@@ -1,0 +1,89 @@
+"""WindowLoss: labels from masks, weights, chains, and what it refuses."""
+
+from sklstm._keras import keras
+
+import numpy as np
+import pytest
+
+from sklstm import PatchSequencer
+from sklstm.networks import WindowLoss
+
+
+def test_loss_by_hand():
+    loss = WindowLoss((1, 2), coverage=0.5, positive_weight=3.0)
+    labels = np.array([[0, 255]], "uint8")
+    score = np.array([0.3, -0.2], "float32").reshape(1, 1, 2, 1)
+    expected = (np.log1p(np.exp(0.3)) + 3 * np.log1p(np.exp(0.2))) / 2
+    assert float(loss.call(labels, score)[0]) == pytest.approx(expected, abs=1e-6)
+    again = WindowLoss.from_config(loss.get_config())
+    assert again.get_config() == loss.get_config()
+
+
+def test_window_loss_refuses_what_is_no_target():
+    import tensorflow as tf
+
+    scores = np.zeros((2, 1, 2, 1), "float32")
+    loss = WindowLoss((1, 2))
+    graph = tf.function(loss.call, reduce_retracing=True)
+    for wrong in (256.0, -1.0, np.nan):
+        targets = np.array([[0, 255], [0, wrong]], "float32")
+        with pytest.raises(ValueError, match=r"y_true\[1\] has values that are not"):
+            loss.call(targets, scores)
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match="y_true must be from 0 to 255"
+        ):
+            graph(tf.constant(targets), scores)
+    with pytest.raises(ValueError, match=r"shape \(2, 4\) must be labels of 1 x 2 win"):
+        loss.call(np.zeros((2, 4)), scores)
+    of_masks = WindowLoss((1, 2), PatchSequencer(2, 2).get_index_map((2, 4)))
+    with pytest.raises(ValueError, match="must be masks"):
+        of_masks.call(np.zeros((2, 1, 4)), scores)
+
+
+def test_balanced_weights_are_those_of_an_image():
+    loss = WindowLoss((2, 5), positive_weight="balanced")
+    labels = np.zeros((3, 10), "uint8")
+    labels[0, 4] = 255  # 9 times as rare: a weight of 3
+    labels[1, :] = 255  # not rare: 1
+    score = np.zeros((3, 2, 5, 1), "float32")
+    found = keras.ops.convert_to_numpy(loss.call(labels, score))
+    np.testing.assert_allclose(found, np.log(2) * np.array([1.2, 1, 1]), rtol=1e-5)
+    # With chains, a line that holds a defect counts as its windows do.
+    chains = np.zeros((3, 2, 5, 9), "float32")
+    found = keras.ops.convert_to_numpy(loss.call(labels, chains))
+    rows, columns = np.log(2) * np.array([[2, 1.4], [1, 1], [1, 1]]).T
+    plain = np.log(2) * np.array([1.2, 1, 1])
+    np.testing.assert_allclose(found, plain + (rows + columns) / 2, rtol=1e-5)
+    halved = WindowLoss((2, 5), positive_weight=0.5).call(labels, chains)
+    rows, columns = np.log(2) * np.array([[0.75, 0.9], [0.5, 0.5], [1, 1]]).T
+    plain = np.log(2) * np.array([0.95, 0.5, 1])
+    halved = keras.ops.convert_to_numpy(halved)
+    np.testing.assert_allclose(halved, plain + (rows + columns) / 2, rtol=1e-5)
+    again = WindowLoss.from_config(loss.get_config())
+    assert again.get_config() == loss.get_config()
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_focal_loss_and_its_gradient(gamma):
+    import tensorflow as tf
+
+    loss = WindowLoss((1, 4), gamma=gamma)
+    score = tf.constant([-1.0, 20.0, 0.5, -40.0], shape=(1, 1, 4, 1))
+    labels = np.array([[0, 255, 255, 0]], "uint8")
+    with tf.GradientTape() as tape:
+        tape.watch(score)
+        found = loss.call(labels, score)
+    right = 1 / (1 + np.exp(-np.array([1, 20, 0.5, 40])))
+    expected = np.mean(-np.log(right) * (1 - right) ** gamma)
+    assert float(found[0]) == pytest.approx(expected, rel=1e-4)
+    assert np.isfinite(tape.gradient(found, score)).all()
+
+
+def test_labels_of_masks():
+    index_map = PatchSequencer(2, 2).get_index_map((2, 4))
+    mask = np.zeros((1, 2, 4), "uint8")
+    mask[0, 0, 0] = mask[0, :, 2:] = 255  # a quarter of the first window
+    for coverage, expected in ((0.25, [1, 1]), (0.3, [0, 1])):
+        loss = WindowLoss((1, 2), index_map, coverage=coverage)
+        found = keras.ops.convert_to_numpy(loss.labels(mask))
+        assert found.ravel().tolist() == expected
