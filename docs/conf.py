@@ -16,6 +16,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "numpydoc",
     "myst_parser",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
 # No intersphinx: the build needs no network and does not change with other sites.
@@ -23,6 +24,7 @@ extensions = [
 exclude_patterns = ["_build", "auto_examples/*.ipynb", "auto_examples/*.py.md5"]
 templates_path = ["_templates"]
 
+smartquotes = False  # "lstm" is a value: it must be copied as it is
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc states the types
 numpydoc_show_class_members = False  # _templates/autosummary/class.rst does it
@@ -51,10 +53,17 @@ sphinx_gallery_conf = {
 html_theme = "pydata_sphinx_theme"
 html_title = f"sklstm {release}"
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_theme_options = {
+    "header_links_before_dropdown": 6,
+    "navbar_align": "left",
     "navigation_with_keys": False,
+    "show_nav_level": 2,  # the sidebar shows the pages of every chapter
     "show_prev_next": False,
+    "footer_end": [],
 }
+html_sidebars = {"index": [], "changelog": []}  # pages without pages below them
 
 # -- What the API pages leave out -------------------------------------------------
 
