@@ -3,7 +3,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import optuna
 from sklearn.utils.validation import check_is_fitted
+
+from sklstm.model_selection import OptunaSearchCV
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,10 +93,6 @@ class SearchDisplay:
         SearchDisplay
             Drawn.
         """
-        import optuna
-
-        from sklstm.model_selection import OptunaSearchCV
-
         if not isinstance(search, OptunaSearchCV):
             raise TypeError(
                 f"A {type(search).__name__} has no study to draw: give a fitted "
@@ -138,6 +137,7 @@ class SearchDisplay:
         SearchDisplay
             This object.
         """
+        # matplotlib is optional.
         import matplotlib.pyplot as plt
 
         axes: np.ndarray

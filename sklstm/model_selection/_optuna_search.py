@@ -3,15 +3,12 @@ from __future__ import annotations
 import numbers
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from joblib import effective_n_jobs
-from scipy.stats import rankdata
+import optuna
+from optuna.trial import FrozenTrial
 from sklearn.base import clone, is_classifier
-from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import indexable
@@ -25,18 +22,27 @@ from sklstm._compat import (
     check_method_params,
     with_callbacks,
 )
-from sklstm.model_selection._space import (
-    check_choices,
-    check_space,
-    plain_params,
-    suggest,
+from sklstm.model_selection._pruning import median_pruner
+from sklstm.model_selection._results import (
+    add_trial_columns,
+    fold_rows,
+    folds_of,
+    metric_names,
+    params_of,
+    rank_completed_first,
+    report_failures,
 )
-
-if TYPE_CHECKING:
-    import optuna
-
-    from sklstm.model_selection._study import Workers
-    from sklstm.model_selection._trial import Outcome, TrialJob
+from sklstm.model_selection._runner import TrialRunner
+from sklstm.model_selection._space import check_choices, check_space
+from sklstm.model_selection._study import (
+    FOLDS,
+    describe,
+    describe_scoring,
+    finished_trials,
+    open_study,
+    quiet_optuna,
+)
+from sklstm.model_selection._trial import TrialJob, final_step, trains_by_epochs
 
 
 class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
@@ -210,17 +216,18 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
 
     @with_callbacks
     def fit(self, X: Any, y: Any = None, **params: Any) -> OptunaSearchCV:
-        """Search, then fit the best on all data.
+        """Run the search, then fit the best estimator on all data.
 
         Parameters
         ----------
         X : array-like of length n_samples
-            What the estimator takes.
+            Samples, as the estimator takes them.
         y : array-like of length n_samples, default=None
             Targets.
         **params : dict
-            ``groups`` for the splitter; all else for the estimator's `fit`, cut to the
-            folds where it is as long as X. With metadata routing, to whoever asks.
+            ``groups`` goes to the splitter. All other parameters go to the estimator's
+            `fit`; those that are as long as X are cut to the folds. With metadata
+            routing enabled, parameters go to the objects that request them.
 
         Returns
         -------
@@ -229,61 +236,41 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
 
         Raises
         ------
+        TypeError
+            If a parameter has a type that cannot be used.
         ValueError
-            If a parameter cannot be used, or every trial failed.
+            If a parameter has a value that cannot be used, if the storage cannot be
+            opened, if a stored study does not fit the search, or if no trial was
+            completed.
         """
-        from sklstm.model_selection._study import (
-            Workers,
-            describe,
-            open_study,
-            quiet_optuna,
-        )
-        from sklstm.model_selection._trial import TrialJob
-
         self._validate_params()
-        space = self.param_distributions
-        check_space(space)
+        check_space(self.param_distributions)
         self._check_optuna_objects()
-        if self.refit_epochs is not None:
-            _epochs_prefix(self.estimator)  # raises where there are none
+        self._check_refit_epochs()
         context = self._init_callback_context(max_subtasks=1)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         scorers, refit_metric = self._get_scorers()
         several = getattr(scorers, "_scorers", None)
-        if several is not None and not isinstance(self.refit, str):
-            watched = next(iter(several))
-        else:
-            watched = self.refit if isinstance(self.refit, str) else "score"
+        watched = self._watched_metric(several)
         X, y = indexable(X, y)
         params = check_method_params(X, params=params)
         routed = self._get_routed_params_for_fit(params)
-        splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
-        splits = list(splitter.split(X, y, **routed.splitter.split))
-        if not splits:
-            raise ValueError(
-                "No fits were performed. Was the CV iterator empty? Were there no "
-                "candidates?"
-            )
-        self.n_splits_ = len(splits)
-        expected = splitter.get_n_splits(X, y, **routed.splitter.split)
-        if expected != len(splits):
-            raise ValueError(
-                "cv.split and cv.get_n_splits return inconsistent results. Expected "
-                f"{expected} splits, got {len(splits)}"
-            )
+        splits = self._split(X, y, routed.splitter.split)
 
         with quiet_optuna():
             study = open_study(
                 self.storage,
                 self.study_name,
                 self.sampler,
-                self._make_pruner(2),
-                (X, y, splits, _names(self.scoring), watched),
+                self._make_pruner(n_warmup_steps=2),
+                (X, y, splits, describe_scoring(self.scoring), watched),
                 describe(self.estimator),
             )
-            check_choices(space, study)
+            check_choices(self.param_distributions, study)
             if self.sampler is not None and study.trials:
-                study.sampler.reseed_rng()  # not the same trials once more
+                # Otherwise a sampler with a fixed seed repeats the trials of the study.
+                study.sampler.reseed_rng()
+            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
             job = TrialJob(
                 estimator=clone(self.estimator),
                 X=X,
@@ -295,22 +282,33 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
                 score_params=routed.scorer.score,
                 error_score=self.error_score,
                 return_train_score=self.return_train_score,
-                pruner=study.pruner,
-                ends_pruner=self._make_pruner(0),
+                epoch_pruner=study.pruner,
+                fold_pruner=self._make_pruner(n_warmup_steps=0),
             )
-            with Workers(study, shared=self.storage is not None) as workers:
-                self._search(study, workers, job)
+            runner = TrialRunner(
+                study,
+                self.param_distributions,
+                n_trials=self.n_trials,
+                timeout=self.timeout,
+                seed=seed if self.sampler is None else None,
+                n_jobs=self.n_jobs,
+                callbacks=self.callbacks or (),
+                shared=self.storage is not None,
+                progress=bool(self.verbose),
+            )
+            runner.run(job)
         self.study_ = study
-        self._gather(study, refit_metric)
+        trials = [one for one in finished_trials(study) if FOLDS in one.user_attrs]
+        refit_metric = self._collect_results(trials, refit_metric)
+        if self.refit or not self.multimetric_:
+            self._choose_best(refit_metric)
         if self.refit:
-            self._refit_best(X, y, routed.estimator.fit)
+            self._refit_best(X, y, routed.estimator.fit, trials)
         self.scorer_ = scorers if several is None else several
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
     def _check_optuna_objects(self) -> None:
-        import optuna
-
         for name, kind, example in (
             ("sampler", optuna.samplers.BaseSampler, "optuna.samplers.RandomSampler()"),
             ("pruner", optuna.pruners.BasePruner, "optuna.pruners.NopPruner()"),
@@ -328,203 +326,93 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
                     "functions callback(study, trial)."
                 )
 
-    def _make_pruner(self, n_warmup_steps: int) -> Any:
-        import optuna
+    def _check_refit_epochs(self) -> None:
+        if self.refit_epochs is not None and not trains_by_epochs(self.estimator):
+            final = final_step(self.estimator)[1]
+            raise ValueError(
+                f"refit_epochs='median_best' needs an estimator that trains by epochs, "
+                f"which {type(final).__name__} does not: set refit_epochs=None."
+            )
 
-        if self.pruner is not None:
-            return self.pruner
-        return optuna.pruners.MedianPruner(
-            n_startup_trials=5, n_warmup_steps=n_warmup_steps
-        )
+    def _watched_metric(self, several: dict | None) -> str:
+        """Return the metric that the study and the pruner see."""
+        if isinstance(self.refit, str):
+            return self.refit
+        return "score" if several is None else next(iter(several))
 
-    def _search(self, study: optuna.Study, workers: Workers, job: TrialJob) -> None:
-        """Run trials until there are enough, time is up or a callback says so."""
-        from sklstm.model_selection._parallel import in_parallel, in_turn
-        from sklstm.model_selection._study import PARAMS
+    def _make_pruner(self, n_warmup_steps: int) -> optuna.pruners.BasePruner:
+        return median_pruner(n_warmup_steps) if self.pruner is None else self.pruner
 
-        end = time.monotonic() + (np.inf if self.timeout is None else self.timeout)
-        stopped = False
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        errors: list[BaseException] = []
+    def _split(self, X: Any, y: Any, params: dict) -> list[tuple]:
+        """Draw the folds once for all trials."""
+        splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        splits = list(splitter.split(X, y, **params))
+        if not splits:
+            raise ValueError(
+                "No fits were performed. Was the CV iterator empty? Were there no "
+                "candidates?"
+            )
+        self.n_splits_ = len(splits)
+        expected = splitter.get_n_splits(X, y, **params)
+        if expected != len(splits):
+            raise ValueError(
+                "cv.split and cv.get_n_splits return inconsistent results. Expected "
+                f"{expected} splits, got {len(splits)}"
+            )
+        return splits
 
-        def jobs() -> Iterator[tuple]:
-            while not stopped and time.monotonic() < end:
-                try:
-                    trial = workers.ask(self.n_trials)
-                    if trial is None:
-                        return
-                    if self.sampler is None:
-                        # By the trial's number: a search that goes on, or a second
-                        # process, does not draw what was drawn before.
-                        study.sampler = _sampler(seed, trial.number, n_jobs)
-                    params = suggest(self.param_distributions, trial)
-                    trial.set_user_attr(PARAMS, plain_params(params))
-                    parts = params, _earlier(study)
-                except BaseException as error:
-                    # joblib may be the caller, in a thread that must not end by it.
-                    errors.append(error)
-                    return
-                yield trial, *parts
-
-        n_jobs = effective_n_jobs(self.n_jobs)
-        make = in_turn if n_jobs == 1 else in_parallel
-        with self._progress(study) as bar:
-            # An error must end the running trials now, not when the generator that
-            # gives them is collected as garbage.
-            outcomes = make(job, jobs(), n_jobs)
-            try:
-                for trial, outcome in outcomes:
-                    try:
-                        self._tell(study, trial, outcome)
-                    except (RuntimeError, ValueError):
-                        # Another machine took this one for dead: the trial is its.
-                        if not study.trials[trial.number].state.is_finished():
-                            raise
-                    workers.done(trial)
-                    frozen = study.trials[trial.number]
-                    for callback in self.callbacks or ():
-                        stopped |= callback(study, frozen) is True
-                    bar(frozen)
-            finally:
-                stopped = True
-                outcomes.close()
-        if errors:
-            raise errors[0]
-
-    def _tell(self, study: Any, trial: Any, outcome: Outcome) -> None:
-        from optuna.trial import TrialState
-
-        from sklstm.model_selection._study import FAILURE, FOLDS
-
-        trial.set_user_attr(FOLDS, {"folds": outcome.folds, "ends": outcome.ends})
-        if outcome.failure:
-            trial.set_user_attr(FAILURE, outcome.failure)
-        means = outcome.ends.get("values", [])
-        for step, mean in enumerate(means):
-            trial.report(mean, step)
-        if outcome.state == "COMPLETE":
-            study.tell(trial, means[-1])
-        else:
-            study.tell(trial, state=TrialState[outcome.state])
-
-    def _progress(self, study: Any) -> Any:
-        return _Bar(self.n_trials, study) if self.verbose else nullcontext(lambda _: 0)
-
-    def _gather(self, study: optuna.Study, refit_metric: str) -> None:
-        """Make `cv_results_` and the best of it from the study's finished trials."""
-        from sklstm.model_selection._study import FAILURE, FINISHED, FOLDS, counts
-
-        trials = [
-            trial
-            for trial in study.get_trials(deepcopy=False, states=FINISHED)
-            if counts(trial) and FOLDS in trial.user_attrs
-        ]
+    def _collect_results(self, trials: list[FrozenTrial], refit_metric: Any) -> str:
+        """Set `cv_results_` and return the name of the metric that chooses the best."""
         if not trials:
             raise ValueError(
                 f"No trial was finished: timeout={self.timeout} was over before."
             )
-        states = [trial.state.name for trial in trials]
-        failures = [trial.user_attrs.get(FAILURE, "") for trial in trials]
-        self._report_failures(states, failures)
-        folds = [trial.user_attrs[FOLDS]["folds"] for trial in trials]
-        names = next(
-            fold["test"] for trial in folds for fold in trial if "test" in fold
-        )
-        self.multimetric_ = set(names) != {"score"}
+        # The warning points at the line that calls `fit`.
+        report_failures(trials, stacklevel=2 + FRAMES_OF_FIT)
+        names = metric_names(trials)
+        self.multimetric_ = names != ["score"]
         if self.multimetric_ and callable(self.scoring):
             self._check_refit_for_multimetric(names)
             refit_metric = self.refit
         missing = np.nan if self.error_score == "raise" else self.error_score
-        rows = []
-        for trial, state in zip(folds, states, strict=True):
-            for k in range(self.n_splits_):
-                fold = trial[k] if k < len(trial) else {}
-                # What was not run has no score; what failed has the error's.
-                empty = missing if state == "FAIL" else np.nan
-                rows.append(_row(fold, dict.fromkeys(names, empty), self))
-        candidates = [self._params_of(trial) for trial in trials]
+        rows = fold_rows(
+            trials, names, self.n_splits_, missing, self.return_train_score
+        )
+        space, study_name = self.param_distributions, self.study_name
+        params = [params_of(trial, space, study_name) for trial in trials]
         with warnings.catch_warnings():
-            if "PRUNED" in states or "FAIL" in states:
-                # Told in trial_state; scikit-learn would warn of every NaN again.
+            if any(trial.state.name != "COMPLETE" for trial in trials):
+                # scikit-learn would warn of the NaN scores of pruned and failed trials.
                 warnings.filterwarnings("ignore", "One or more of the .* scores are")
-            results = self._format_results(candidates, self.n_splits_, rows)
-        results["trial_number"] = np.array([trial.number for trial in trials])
-        results["trial_state"] = np.array(states)
-        results["n_epochs"] = np.array(
-            [sum(fold.get("n_epochs", 0) for fold in trial) for trial in folds]
-        )
-        results["failure"] = np.array(failures, dtype=object)
-        complete = results["trial_state"] == "COMPLETE"
-        for name in names if self.multimetric_ else ("score",):
-            # What failed or was pruned comes last, whatever error_score says.
-            means = np.where(complete, results[f"mean_test_{name}"], -np.inf)
-            ranks = rankdata(-means, method="min").astype(np.int32)
-            results[f"rank_test_{name}"] = ranks
+            results = self._format_results(params, self.n_splits_, rows)
+        add_trial_columns(results, trials)
+        rank_completed_first(results, names)
         self.cv_results_ = results
-        self._folds = folds
-        if self.refit or not self.multimetric_:
-            metric = refit_metric if isinstance(refit_metric, str) else "score"
-            self.best_index_ = self._select_best_index(self.refit, metric, results)
-            if not complete[self.best_index_]:
-                raise ValueError(
-                    f"refit chose trial {self.best_index_}, which was not completed: "
-                    "let it look at cv_results_['trial_state']."
-                )
-            if not callable(self.refit):
-                self.best_score_ = results[f"mean_test_{metric}"][self.best_index_]
-            self.best_params_ = results["params"][self.best_index_]
+        return refit_metric if isinstance(refit_metric, str) else "score"
 
-    def _params_of(self, trial: Any) -> dict[str, Any]:
-        """Return what the estimator was given in a finished trial."""
-        from optuna.trial import FixedTrial
-
-        from sklstm.model_selection._study import PARAMS
-
-        # As they were: the space may be another one than when the trial ran.
-        params = trial.user_attrs.get(PARAMS)
-        if params is not None:
-            return params
-        try:
-            return suggest(self.param_distributions, FixedTrial(trial.params))
-        except ValueError:
+    def _choose_best(self, metric: str) -> None:
+        results = self.cv_results_
+        self.best_index_ = self._select_best_index(self.refit, metric, results)
+        if results["trial_state"][self.best_index_] != "COMPLETE":
             raise ValueError(
-                f"Trial {trial.number} of the study {self.study_name!r} was made in "
-                "another space, with values that are not plain and that only that "
-                "space has: give another study_name."
-            ) from None
-
-    def _report_failures(self, states: list[str], failures: list[str]) -> None:
-        failed = [why for why in failures if why]
-        if "COMPLETE" not in states:
-            if not failed:
-                raise ValueError(
-                    f"All {len(states)} trials were pruned: use a pruner that starts "
-                    "later, or optuna.pruners.NopPruner()."
-                )
-            rest = " that were not pruned" if "PRUNED" in states else ""
-            raise ValueError(
-                f"All {len(failed)} trials{rest} failed, the first with {failed[0]}"
+                f"refit chose trial {self.best_index_}, which was not completed: "
+                "let it look at cv_results_['trial_state']."
             )
-        if not failed:
-            return
-        warnings.warn(
-            f"{len(failed)} of {len(states)} trials failed (see "
-            f"cv_results_['failure']), the first with {failed[0]}",
-            FitFailedWarning,
-            stacklevel=3 + FRAMES_OF_FIT,  # the line that calls fit
-        )
+        if not callable(self.refit):
+            self.best_score_ = results[f"mean_test_{metric}"][self.best_index_]
+        self.best_params_ = results["params"][self.best_index_]
 
-    def _refit_best(self, X: Any, y: Any, fit_params: dict) -> None:
+    def _refit_best(
+        self, X: Any, y: Any, fit_params: dict, trials: list[FrozenTrial]
+    ) -> None:
         best = clone(self.best_params_, safe=False)
         self.best_estimator_ = clone(self.estimator).set_params(**best)
         if self.refit_epochs is not None:
-            prefix = _epochs_prefix(self.estimator)
-            epochs = [fold["best_epoch"] for fold in self._folds[self.best_index_]]
+            prefix, _ = final_step(self.estimator)
+            folds = folds_of(trials[self.best_index_])
+            epochs = int(np.median([fold["best_epoch"] for fold in folds]))
             self.best_estimator_.set_params(
-                **{
-                    f"{prefix}epochs": max(1, int(np.median(epochs))),
-                    f"{prefix}early_stopping": False,
-                }
+                **{f"{prefix}epochs": max(1, epochs), f"{prefix}early_stopping": False}
             )
         start = time.perf_counter()
         args = (X,) if y is None else (X, y)
@@ -532,92 +420,3 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
         self.refit_time_ = time.perf_counter() - start
         if hasattr(self.best_estimator_, "feature_names_in_"):
             self.feature_names_in_ = self.best_estimator_.feature_names_in_
-
-
-def _names(scoring: Any) -> Any:
-    """Return what a scoring is called: no address, so the same in every process."""
-    if isinstance(scoring, dict):
-        return {name: _names(scorer) for name, scorer in scoring.items()}
-    return getattr(scoring, "__qualname__", None) or str(scoring)
-
-
-def _epochs_prefix(estimator: Any) -> str:
-    """Return where `epochs` of the final estimator is set, or raise."""
-    prefix = ""
-    while hasattr(estimator, "steps"):
-        name, estimator = estimator.steps[-1]
-        prefix += f"{name}__"
-    if not {"epochs", "early_stopping"} <= set(estimator.get_params(deep=False)):
-        raise ValueError(
-            f"refit_epochs='median_best' needs an estimator that trains by epochs, "
-            f"which {type(estimator).__name__} does not: set refit_epochs=None."
-        )
-    return prefix
-
-
-def _earlier(study: optuna.Study) -> list[dict]:
-    """Return the finished trials' stretches, for a trial to be compared with."""
-    from optuna.pruners import NopPruner
-    from optuna.trial import TrialState
-
-    from sklstm.model_selection._study import FOLDS
-
-    if isinstance(study.pruner, NopPruner):
-        return []
-    states = (TrialState.COMPLETE, TrialState.PRUNED)
-    return [
-        {**trial.user_attrs[FOLDS], "pruned": trial.state is TrialState.PRUNED}
-        for trial in study.get_trials(deepcopy=False, states=states)
-        if FOLDS in trial.user_attrs
-    ]
-
-
-def _sampler(seed: int, number: int, n_jobs: int) -> Any:
-    import optuna
-
-    mixed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(seed=mixed, constant_liar=n_jobs > 1)
-
-
-def _row(fold: dict, empty: dict, search: OptunaSearchCV) -> dict:
-    row = {
-        "test_scores": fold.get("test", empty),
-        "n_test_samples": fold.get("n_test", 0),
-        "fit_time": fold.get("fit_time", 0.0),
-        "score_time": fold.get("score_time", 0.0),
-        "fit_error": None,
-    }
-    if search.return_train_score:
-        row["train_scores"] = fold.get("train", empty)
-    if not search.multimetric_:
-        for key in ("test_scores", "train_scores"):
-            if key in row:
-                row[key] = row[key]["score"]
-    return row
-
-
-class _Bar:
-    """A bar on stderr: trials done, the best score, time left."""
-
-    def __init__(self, n_trials: int, study: Any) -> None:
-        from tqdm.auto import tqdm
-
-        from sklstm.model_selection._study import FINISHED, counts
-
-        done = study.get_trials(deepcopy=False, states=FINISHED)
-        self.bar = tqdm(total=n_trials, initial=sum(map(counts, done)), unit="trial")
-        self.best = -np.inf
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.bar.close()
-
-    def __call__(self, trial: Any) -> None:
-        if trial.state.name == "COMPLETE":
-            self.best = max(self.best, trial.value)
-        self.bar.set_postfix(best=f"{self.best:.4f}", refresh=False)
-        self.bar.update()

@@ -1,4 +1,4 @@
-"""Running trials: in turn, side by side through joblib, or on a Dask cluster."""
+"""Running trials one after another, in parallel with joblib, or on a Dask cluster."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ def _run(job: TrialJob, number: int, params: dict, earlier: list) -> tuple:
         return number, run_trial(job, params, number, earlier)
 
 
-def in_turn(job: TrialJob, jobs: Iterator[tuple], n_jobs: int) -> Generator[tuple]:
+def in_turn(job: TrialJob, trials: Iterator[tuple], n_jobs: int) -> Generator[tuple]:
     """Run one trial after another."""
-    for trial, params, earlier in jobs:
+    for trial, params, earlier in trials:
         yield trial, _run(job, trial.number, params, earlier)[1]
 
 
-def in_parallel(job: TrialJob, jobs: Iterator[tuple], n_jobs: int) -> Generator[tuple]:
-    """Run trials side by side; only what can be pickled goes to the workers."""
+def in_parallel(
+    job: TrialJob, trials: Iterator[tuple], n_jobs: int
+) -> Generator[tuple]:
+    """Run `n_jobs` trials at a time; the workers get only what can be pickled."""
     client = getattr(get_active_backend()[0], "client", None)
     if client is not None:
-        yield from _on_dask(client, job, jobs, n_jobs)
+        yield from _on_dask(client, job, trials, n_jobs)
         return
-    trials = {}
+    running = {}
 
     def calls() -> Iterator[Any]:
-        for trial, params, earlier in jobs:
-            trials[trial.number] = trial
+        for trial, params, earlier in trials:
+            running[trial.number] = trial
             yield delayed(_run)(job, trial.number, params, earlier)
 
     parallel = Parallel(
@@ -47,30 +49,31 @@ def in_parallel(job: TrialJob, jobs: Iterator[tuple], n_jobs: int) -> Generator[
     outcomes = parallel(calls())
     try:
         for number, outcome in outcomes:
-            yield trials.pop(number), outcome
+            yield running.pop(number), outcome
     finally:
-        # After an error the running trials are of no use. joblib would warn of them
-        # and advise on an iterator that is not the user's. A filter of warnings does
-        # not stop that, because the running trials change the filters as well.
+        # After an error, nobody needs the running trials. joblib would warn of them
+        # and give advice about an iterator that is not the user's. A filter of warnings
+        # does not help, because the running trials change the filters as well.
         parallel.return_generator = False
         outcomes.close()
 
 
 def _on_dask(
-    client: Any, job: TrialJob, jobs: Iterator[tuple], n_jobs: int
+    client: Any, job: TrialJob, trials: Iterator[tuple], n_jobs: int
 ) -> Iterator[tuple]:
-    """Do what joblib's dask backend cannot: give each result when it is there."""
+    """Yield each result as soon as it is there, which joblib's backend cannot."""
+    # Dask is optional, and it is installed where there is a client.
     from distributed import as_completed
 
     shared = client.scatter(job, broadcast=True)
     config = sklearn.get_config()
-    trials: dict[int, Any] = {}
-    running = as_completed()
+    running: dict[int, Any] = {}
+    futures = as_completed()
 
     def submit_next() -> None:
-        for trial, *parts in itertools.islice(jobs, 1):
-            trials[trial.number] = trial
-            running.add(
+        for trial, *parts in itertools.islice(trials, 1):
+            running[trial.number] = trial
+            futures.add(
                 client.submit(
                     _run_with, config, shared, trial.number, *parts, pure=False
                 )
@@ -78,9 +81,9 @@ def _on_dask(
 
     for _ in range(n_jobs):
         submit_next()
-    for future in running:
+    for future in futures:
         number, outcome = future.result()
-        yield trials.pop(number), outcome
+        yield running.pop(number), outcome
         submit_next()
 
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import Trial
 
-if TYPE_CHECKING:
-    import optuna
+from sklstm.estimators import LSTMImageClassifier
+from sklstm.preprocessing import PatchSequencer, RowSequencer
 
-    Space = dict[str, Any] | Callable[[optuna.trial.Trial], dict[str, Any]]
+Space = dict[str, Any] | Callable[[Trial], dict[str, Any]]
 
 _PLAIN = (bool, int, float, str, type(None))
 
@@ -50,8 +57,6 @@ def check_space(space: Any) -> None:
             f"param_distributions={space!r} must be a dict of parameter names and "
             "distributions, or a function trial -> params."
         )
-    from optuna.distributions import BaseDistribution
-
     for name, choice in space.items():
         if not isinstance(name, str):
             raise TypeError(
@@ -70,13 +75,11 @@ def check_space(space: Any) -> None:
 
 
 def _suggest_one(trial: Any, name: str, choice: Any) -> Any:
-    from optuna import distributions as kinds
-
-    if isinstance(choice, kinds.FloatDistribution):
+    if isinstance(choice, FloatDistribution):
         return trial.suggest_float(
             name, choice.low, choice.high, step=choice.step, log=choice.log
         )
-    if isinstance(choice, kinds.IntDistribution):
+    if isinstance(choice, IntDistribution):
         return trial.suggest_int(
             name, choice.low, choice.high, step=choice.step, log=choice.log
         )
@@ -104,8 +107,6 @@ def check_choices(space: Space, study: Any) -> None:
 
     Ranges may change from one run to the next; of lists, Optuna keeps the first.
     """
-    from optuna.distributions import BaseDistribution, CategoricalDistribution
-
     if callable(space):
         return
     for trial in study.get_trials(deepcopy=False):
@@ -141,8 +142,6 @@ def _range(choice: Any) -> tuple[type, bool] | None:
 
     None for lists, and for distributions of which quantiles are asked for.
     """
-    from optuna.distributions import FloatDistribution, IntDistribution
-
     if isinstance(choice, FloatDistribution | IntDistribution):
         return type(choice), choice.log
     kind = getattr(getattr(choice, "dist", None), "name", None)
@@ -237,15 +236,6 @@ def suggest_space(
 
 
 def _space_of(step: Any, architecture: bool, image_shape: tuple | None) -> dict:
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
-
-    from sklstm.estimators import LSTMImageClassifier
-    from sklstm.preprocessing import PatchSequencer, RowSequencer
-
     space: dict[str, Any] = {}
     if isinstance(step, RowSequencer):
         shape = image_shape or step.image_shape or (28, 28)
@@ -275,8 +265,6 @@ def _space_of(step: Any, architecture: bool, image_shape: tuple | None) -> dict:
 
 def _structure_of(network: Any) -> dict:
     """Return what else of a network's structure can be searched."""
-    from optuna.distributions import CategoricalDistribution
-
     space: dict[str, Any] = {}
     if network != "conv_lstm":
         space["units"] = CategoricalDistribution((32, 64, 128))

@@ -1,15 +1,12 @@
-"""The Optuna side: opening a study, taking over from killed processes, pruning."""
+"""Opening an Optuna study, and what this package stores in its trials."""
 
 from __future__ import annotations
 
 import copy
 import logging
-import os
 import re
-import socket
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,23 +16,20 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from sklstm.model_selection._liveness import is_alive
-
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
-# Keys of what a trial carries in the study besides Optuna's own.
-FOLDS = "sklstm_folds"
-FAILURE = "sklstm_failure"
-WORKER = "sklstm_worker"
-BEAT = "sklstm_beat"
-LOST = "sklstm_lost"  # its process died, or it was one too many: it does not count
-PARAMS = "sklstm_params"  # what the estimator was given
+# Keys of the user attributes that this package adds to a trial. Stored studies contain
+# them, so they must not change.
+FOLDS = "sklstm_folds"  # {"folds": the results of the folds, "ends": their mean scores}
+FAILURE = "sklstm_failure"  # the message of the error
+PARAMS = "sklstm_params"  # the parameters that the estimator got
+LOST = "sklstm_lost"  # the process died, or the trial was one too many
+# Keys of the user attributes that this package adds to a study.
 DATA = "sklstm_data"
 ESTIMATOR = "sklstm_estimator"
 
-# A process on another machine is taken for dead after so many seconds of silence.
-_SILENCE = 600.0
-_BEAT_EVERY = 60.0
+# These parameters do not change the scores.
+_WITHOUT_EFFECT = ("verbose", "n_jobs", "memory")
 
 
 def open_study(
@@ -46,30 +40,31 @@ def open_study(
     data: tuple,
     estimator: tuple,
 ) -> optuna.Study:
-    """Return a new study, or go on with the one of that name in the storage.
+    """Create a study, or continue the study of that name in the storage.
 
     Parameters
     ----------
     storage : str, optuna.storages.BaseStorage or None
-        None for memory.
+        Storage for the trials. If None, Optuna keeps them in memory.
     name : str or None
-        None for a new study under a name of Optuna's.
+        Name of the study. If None, create a new study and let Optuna name it.
     sampler, pruner : optuna objects
-        Copied: one search does not move another's.
+        They are copied, so that one search does not change the state of another.
     data : tuple
-        What the trials are about; a study made on other data is refused.
+        Data, folds and scoring of the search. A study of other data is refused.
     estimator : tuple
-        What is searched, as `describe` gives it; likewise.
+        The estimator, as `describe` returns it. A study of another estimator is
+        refused.
 
     Returns
     -------
     optuna.Study
-        Maximizes.
+        A study that maximizes one score.
 
     Raises
     ------
     TypeError, ValueError
-        If the storage cannot be opened, or the study is of another direction, other
+        If the storage cannot be opened, or if the study has another direction, other
         data or another estimator.
     """
     study = optuna.create_study(
@@ -108,6 +103,7 @@ def open_study(
 
 
 def _compare(study: optuna.Study, key: str, fingerprint: str, message: str) -> None:
+    """Store a fingerprint in a new study; raise if a stored study has another."""
     known = study.user_attrs.get(key)
     if known is None:
         study.set_user_attr(key, fingerprint)
@@ -115,52 +111,8 @@ def _compare(study: optuna.Study, key: str, fingerprint: str, message: str) -> N
         raise ValueError(message)
 
 
-_NO_MATTER = ("verbose", "n_jobs", "memory")
-
-
-def describe(estimator: Any) -> tuple:
-    """Return what an estimator is, all its parameters; equal in every process.
-
-    Parameters
-    ----------
-    estimator : estimator
-        As it is given to a search.
-
-    Returns
-    -------
-    tuple
-        Of plain values, for hashing.
-    """
-    params = sorted(estimator.get_params(deep=True).items())
-    return (
-        _describe(estimator),
-        *(
-            (name, _describe(value))
-            for name, value in params
-            if name.rpartition("__")[2] not in _NO_MATTER
-        ),
-    )
-
-
-def _describe(value: Any) -> Any:
-    # No addresses, which differ from process to process.
-    if isinstance(value, dict):
-        return [(str(key), _describe(value[key])) for key in value]
-    if isinstance(value, list | tuple):
-        return [_describe(item) for item in value]
-    if isinstance(value, bool | int | float | str | np.ndarray | None):
-        return value
-    if isinstance(value, np.generic):
-        return value.item()
-    kind = value if callable(value) and hasattr(value, "__qualname__") else type(value)
-    config = {}
-    if hasattr(value, "get_config") and not isinstance(value, type):
-        config = {**value.get_config(), "name": None}  # Keras numbers names
-    return (kind.__module__, kind.__qualname__, repr(sorted(config.items())))
-
-
 def _connect(storage: Any) -> Any:
-    """Open a storage, also while another process is making its tables."""
+    """Open a storage, even while another process creates its tables."""
     if not isinstance(storage, str):
         if not isinstance(storage, optuna.storages.BaseStorage | None):
             raise TypeError(
@@ -173,7 +125,8 @@ def _connect(storage: Any) -> Any:
             f"storage={storage!r} is no address of a database: for a file of that "
             f"name give storage='sqlite:///{storage}'."
         )
-    shown = re.sub(r":[^:@/]*@", ":***@", storage)  # without the password
+    shown = re.sub(r":[^:@/]*@", ":***@", storage)  # hides the password
+    # Optuna loads SQLAlchemy only for databases, and so does this module.
     from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
     for attempt in range(6):
@@ -193,175 +146,63 @@ def _connect(storage: Any) -> Any:
             time.sleep(0.1 * 2**attempt)
 
 
-class Workers:
-    """The running trials of this process, kept known as alive to all others.
+def describe(estimator: Any) -> tuple:
+    """Describe an estimator and its parameters, equally in every process.
 
     Parameters
     ----------
-    study : optuna.Study
-        Where they run.
-    shared : bool
-        Other processes may see the study.
+    estimator : estimator
+        The estimator of a search.
+
+    Returns
+    -------
+    tuple
+        Plain values, which can be hashed.
     """
+    params = sorted(estimator.get_params(deep=True).items())
+    return (
+        _describe(estimator),
+        *(
+            (name, _describe(value))
+            for name, value in params
+            if name.rpartition("__")[2] not in _WITHOUT_EFFECT
+        ),
+    )
 
-    def __init__(self, study: optuna.Study, shared: bool) -> None:
-        self.study = study
-        self.shared = shared
-        # Two searches of one process are two workers.
-        self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        self._running: dict[int, optuna.trial.Trial] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True)
 
-    def __enter__(self) -> Workers:
-        if self.shared:
-            self._thread.start()
-        return self
+def _describe(value: Any) -> Any:
+    # The description holds no addresses, because they differ between processes.
+    if isinstance(value, dict):
+        return [(str(key), _describe(value[key])) for key in value]
+    if isinstance(value, list | tuple):
+        return [_describe(item) for item in value]
+    if isinstance(value, bool | int | float | str | np.ndarray | None):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    kind = value if callable(value) and hasattr(value, "__qualname__") else type(value)
+    config = {}
+    if hasattr(value, "get_config") and not isinstance(value, type):
+        # Keras numbers the names of its objects.
+        config = {**value.get_config(), "name": None}
+    return (kind.__module__, kind.__qualname__, repr(sorted(config.items())))
 
-    def __exit__(self, *error: Any) -> None:
-        self._stop.set()
-        for trial in list(self._running.values()):  # an error or an interrupt
-            try:
-                self.give_up(trial)
-                if self.shared:
-                    self.study.enqueue_trial(trial.params)
-            except (RuntimeError, ValueError):
-                continue  # it was told in the last moment
 
-    def _beat(self) -> None:
-        while not self._stop.wait(_BEAT_EVERY):
-            for trial in list(self._running.values()):
-                try:
-                    trial.set_user_attr(BEAT, time.time())
-                except Exception:  # told meanwhile, or the storage hiccups
-                    continue
-
-    def ask(self, n_trials: int) -> optuna.trial.Trial | None:
-        """Return a new trial, or None once the study has all it needs."""
-        if self.shared:
-            self._retry_lost()
-        if sum(counts(trial) for trial in self._trials()) >= n_trials:
-            return None
-        trial = self.study.ask()
-        if self.shared:
-            trial.set_user_attr(WORKER, self.name)
-            trial.set_user_attr(BEAT, time.time())
-        self._running[trial.number] = trial
-        # Two processes may both have asked for the last one. Numbers are unique: of
-        # those that count, the first n_trials stay.
-        earlier = [other for other in self._trials() if other.number < trial.number]
-        if sum(map(counts, earlier)) >= n_trials:
-            self.give_up(trial)
-            return None
-        return trial
-
-    def _trials(self) -> list[FrozenTrial]:
-        states = (*FINISHED, TrialState.RUNNING)
-        return self.study.get_trials(deepcopy=False, states=states)
-
-    def done(self, trial: optuna.trial.Trial) -> None:
-        """Forget a trial that the study was told about."""
-        self._running.pop(trial.number, None)
-
-    def give_up(self, trial: optuna.trial.Trial) -> None:
-        """End a trial as one that never counted."""
-        trial.set_user_attr(LOST, True)
-        self.study.tell(trial, state=TrialState.FAIL)
-        self.done(trial)
-
-    def _retry_lost(self) -> None:
-        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        for frozen in running:
-            if frozen.number not in self._running and self._is_lost(frozen):
-                try:
-                    self.study._storage.set_trial_user_attr(
-                        frozen._trial_id, LOST, True
-                    )
-                    self.study.tell(frozen.number, state=TrialState.FAIL)
-                except (RuntimeError, ValueError):
-                    continue  # another process was quicker
-                given = frozen.system_attrs.get("fixed_params", {})
-                self.study.enqueue_trial({**given, **frozen.params})
-
-    def _is_lost(self, frozen: FrozenTrial) -> bool:
-        started = frozen.datetime_start
-        began = time.time() if started is None else started.timestamp()
-        worker = frozen.user_attrs.get(WORKER)
-        if worker is None:
-            # Killed between Optuna's asking and the name; or asked a moment ago.
-            return time.time() - began > 60
-        host, pid, _ = worker.rsplit(":", 2)
-        if host == socket.gethostname() and not is_alive(int(pid)):
-            return True
-        return time.time() - frozen.user_attrs.get(BEAT, began) > _SILENCE
+def describe_scoring(scoring: Any) -> Any:
+    """Return the names of the scorers, equal in every process."""
+    if isinstance(scoring, dict):
+        return {name: describe_scoring(scorer) for name, scorer in scoring.items()}
+    return getattr(scoring, "__qualname__", None) or str(scoring)
 
 
 def counts(trial: FrozenTrial) -> bool:
-    """Tell whether a trial is one of the n_trials."""
+    """Tell whether a trial counts towards `n_trials`."""
     return LOST not in trial.user_attrs
 
 
-class Judge:
-    """Asks a pruner about one stretch of a trial: the epochs of a fold, or the folds.
-
-    Each stretch is compared with the same stretch of earlier trials, in a small study
-    of its own in memory, so that the start of one fold is not held against the end of
-    the last, and any pruner of Optuna's serves, in any process.
-
-    Parameters
-    ----------
-    pruner : optuna.pruners.BasePruner
-        Who decides.
-    earlier : list of dict
-        The same stretch of finished trials: "steps", "values", "rungs"
-        and "pruned".
-    number : int
-        Number of the trial, which some pruners hash.
-    """
-
-    def __init__(self, pruner: Any, earlier: list[dict], number: int) -> None:
-        self.never = isinstance(pruner, optuna.pruners.NopPruner)
-        self.steps: list[int] = []
-        self.values: list[float] = []
-        self.trial: Any = None
-        if self.never:
-            return
-        with quiet_optuna():
-            study = optuna.create_study(
-                study_name="stretch",  # Hyperband hashes it
-                direction="maximize",
-                pruner=copy.deepcopy(pruner),
-                sampler=optuna.samplers.RandomSampler(seed=number),
-            )
-            study.add_trials([_as_trial(stretch) for stretch in earlier])
-            self.study = study
-            self.trial = study.ask()
-
-    def prunes(self, value: float, step: int) -> bool:
-        """Report a value of the stretch; tell whether to stop."""
-        self.steps.append(step)
-        self.values.append(value)
-        if self.never:
-            return False
-        self.trial.report(value, step)
-        return self.trial.should_prune()
-
-    def stretch(self) -> dict:
-        """Return what later trials are compared with."""
-        rungs = {}
-        if not self.never:
-            rungs = dict(self.study.trials[self.trial.number].system_attrs)
-        return {"steps": self.steps, "values": self.values, "rungs": rungs}
-
-
-def _as_trial(stretch: dict) -> FrozenTrial:
-    complete = not stretch.get("pruned", False)
-    return optuna.trial.create_trial(
-        state=TrialState.COMPLETE if complete else TrialState.PRUNED,
-        value=0.0,  # pruners read the intermediate ones
-        intermediate_values=dict(zip(stretch["steps"], stretch["values"], strict=True)),
-        system_attrs=stretch.get("rungs", {}),
-    )
+def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the finished trials that count, in the order of their numbers."""
+    return list(filter(counts, study.get_trials(deepcopy=False, states=FINISHED)))
 
 
 _quiet_lock = threading.Lock()
@@ -370,7 +211,7 @@ _quiet: dict[str, int] = {"depth": 0, "before": logging.NOTSET}
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Keep Optuna's lines about every study and trial off the user's terminal."""
+    """Suppress the messages that Optuna logs for every study and every trial."""
     logger = logging.getLogger("optuna")
     with _quiet_lock:
         if _quiet["depth"] == 0:

@@ -1,4 +1,4 @@
-"""One trial: its folds, one after another, each watched epoch by epoch."""
+"""One trial: cross-validation of one set of parameters, which a pruner may stop."""
 
 from __future__ import annotations
 
@@ -13,29 +13,38 @@ from sklearn.pipeline import Pipeline
 
 from sklstm._compat import check_method_params, safe_split
 from sklstm.estimators import clear_pool, watch_epochs
-from sklstm.model_selection._study import Judge
-
-# Steps of a fold, at each of which a pruner is asked once: to score the test part takes
-# a fifth of a small epoch (benchmarks/optuna_search.py overhead).
-_STEPS = 10
+from sklstm.model_selection._pruning import (
+    CurvePruner,
+    completed_steps,
+    curves_of_fold,
+    curves_of_means,
+)
 
 
 @dataclass
 class TrialJob:
-    """What every trial of a search shares; it can be pickled.
+    """What all trials of a search share. It can be pickled.
 
     Parameters
     ----------
     estimator : estimator
-        Cloned for every fold.
+        The estimator, which is cloned for every fold.
+    X, y : array-like
+        All data of the search.
     splits : list of (train, test)
-        Indices.
+        Indices of the folds.
     scorer : callable or dict of callables
-        As scikit-learn makes them.
+        Scorers, as scikit-learn makes them.
     refit_metric : str
-        What pruning and the study look at, of several.
+        Name of the metric that the pruner and the study see.
     fit_params, score_params : dict
-        Routed metadata.
+        Metadata for `fit` and for the scorers.
+    error_score : "raise" or float
+        If "raise", an error of a fold ends the search.
+    return_train_score : bool
+        Whether to score the training parts as well.
+    epoch_pruner, fold_pruner : optuna.pruners.BasePruner
+        Pruners of the curves within a fold, and of the mean score over the folds.
     """
 
     estimator: Any
@@ -48,29 +57,29 @@ class TrialJob:
     score_params: dict
     error_score: Any
     return_train_score: bool
-    pruner: Any
-    ends_pruner: Any
+    epoch_pruner: Any
+    fold_pruner: Any
 
 
 @dataclass
 class Outcome:
-    """What came of a trial.
+    """The result of a trial.
 
     Parameters
     ----------
     state : {"COMPLETE", "PRUNED", "FAIL"}
-        As Optuna names them.
+        State of the trial, as Optuna names it.
     folds : list of dict
-        One for each fold begun.
-    ends : dict
-        The running mean after each fold, as `Judge.stretch` gives it.
+        Results of the folds that were begun.
+    means : dict
+        Curve of the mean score after each fold, as `CurvePruner.curve` returns it.
     failure : str
-        Why it failed.
+        Message of the error, if the trial failed.
     """
 
     state: str = "COMPLETE"
     folds: list[dict] = field(default_factory=list)
-    ends: dict = field(default_factory=dict)
+    means: dict = field(default_factory=dict)
     failure: str = ""
 
 
@@ -80,38 +89,40 @@ def run_trial(job: TrialJob, params: dict, number: int, earlier: list[dict]) -> 
     Parameters
     ----------
     job : TrialJob
-        What is cross-validated.
+        The cross-validation.
     params : dict
         Parameters of the estimator.
     number : int
-        The trial's number.
+        Number of the trial.
     earlier : list of dict
-        Finished trials: "pruned", and the stretches "folds" and "ends".
+        Finished trials, as `earlier_trials` returns them.
 
     Returns
     -------
     Outcome
-        Folds that were not started are missing.
+        The result, with the folds that were begun.
     """
     outcome = Outcome()
-    ends = Judge(job.ends_pruner, _stretches(earlier, None), number)
+    mean_pruner = CurvePruner(job.fold_pruner, curves_of_means(earlier), number)
     scores = []
     for k, (train, test) in enumerate(job.splits):
-        judge = Judge(job.pruner, _stretches(earlier, k), number)
+        pruner = CurvePruner(job.epoch_pruner, curves_of_fold(earlier, k), number)
         fold: dict = {"fit_time": 0.0, "score_time": 0.0, "n_test": len(test)}
         outcome.folds.append(fold)
         try:
-            pruned = _run_fold(job, params, train, test, judge, fold)
+            pruned = _run_fold(job, params, train, test, pruner, fold)
         except Exception as error:
             if job.error_score == "raise":
                 raise
             outcome.state = "FAIL"
             outcome.failure = f"{type(error).__name__}: {_reason(error)}"
             if isinstance(error, MemoryError) or "Exhausted" in type(error).__name__:
+                # Compiled networks that wait for a next fit take memory, too.
                 clear_pool()
             break
         finally:
-            fold["stretch"] = judge.stretch()
+            # Stored studies know the curve by this name.
+            fold["stretch"] = pruner.curve()
         if pruned:
             outcome.state = "PRUNED"
             break
@@ -121,15 +132,15 @@ def run_trial(job: TrialJob, params: dict, number: int, earlier: list[dict]) -> 
             outcome.failure = f"the score of fold {k} is {scores[-1]}"
             break
         last = k == len(job.splits) - 1
-        if ends.prunes(float(np.mean(scores)), k) and not last:
+        if mean_pruner.should_prune(float(np.mean(scores)), k) and not last:
             outcome.state = "PRUNED"
             break
-    outcome.ends = ends.stretch()
+    outcome.means = mean_pruner.curve()
     return outcome
 
 
 def _reason(error: Exception) -> str:
-    """Return an error's own words, of TensorFlow's without the traceback in them."""
+    """Return the message of an error, without the traceback that TensorFlow adds."""
     lines = str(error).strip().splitlines()
     if len(lines) > 8:
         told = [line for line in lines if line.strip() and not line.startswith(" ")]
@@ -137,39 +148,21 @@ def _reason(error: Exception) -> str:
     return "\n".join(lines)
 
 
-def _stretches(earlier: list[dict], fold: int | None) -> list[dict]:
-    """Return the same stretch of earlier trials, of those that got there."""
-    found = []
-    for trial in earlier:
-        if fold is None:
-            stretch = trial["ends"]
-            pruned = trial["pruned"]
-        elif fold < len(trial["folds"]):
-            stretch = trial["folds"][fold].get("stretch", {})
-            # Of a pruned trial, the folds before the last ran to their end.
-            pruned = trial["pruned"] and fold == len(trial["folds"]) - 1
-        else:
-            continue
-        if stretch.get("values"):
-            found.append({**stretch, "pruned": pruned})
-    return found
-
-
 def _run_fold(
-    job: TrialJob, params: dict, train: Any, test: Any, judge: Judge, fold: dict
+    job: TrialJob, params: dict, train: Any, test: Any, pruner: CurvePruner, fold: dict
 ) -> bool:
     """Fit and score one fold; return whether it was pruned."""
-    # Parameters may be estimators themselves, which a fit would change.
+    # Parameters may be estimators, which a fit would change.
     estimator = clone(job.estimator).set_params(**clone(params, safe=False))
     X_train, y_train = safe_split(estimator, job.X, job.y, train)
     X_test, y_test = safe_split(estimator, job.X, job.y, test, train)
     fit_params = check_method_params(job.X, params=job.fit_params, indices=train)
     score_params = check_method_params(job.X, params=job.score_params, indices=test)
-    watcher = _Watcher(job, estimator, X_test, y_test, score_params, judge)
+    watcher = _EpochWatcher(job, estimator, X_test, y_test, score_params, pruner)
 
     start = time.perf_counter()
-    # Also with a pruner that never prunes: who watches counts the epochs.
-    with watch_epochs(watcher) if _has_epochs(estimator) else nullcontext():
+    # The watcher also counts the epochs, so it watches even if nothing is pruned.
+    with watch_epochs(watcher) if trains_by_epochs(estimator) else nullcontext():
         if y_train is None:
             estimator.fit(X_train, **fit_params)
         else:
@@ -178,7 +171,7 @@ def _run_fold(
     fold["n_epochs"] = watcher.n_epochs
     if watcher.pruned:
         return True
-    best = getattr(_final(estimator), "best_epoch_", None)
+    best = getattr(final_step(estimator)[1], "best_epoch_", None)
     if best is not None:
         fold["best_epoch"] = int(best)
     start = time.perf_counter()
@@ -196,7 +189,8 @@ def _scores(job: TrialJob, estimator: Any, X: Any, y: Any, score_params: dict) -
     if not isinstance(scores, dict):
         scores = {"score": scores}
     for name, score in scores.items():
-        if isinstance(score, str):  # what scikit-learn makes of a scorer's error
+        if isinstance(score, str):
+            # scikit-learn returns the traceback of a scorer that failed.
             raise ValueError(f"scoring failed: {score.strip().splitlines()[-1]}")
         try:
             scores[name] = float(score)
@@ -208,58 +202,59 @@ def _scores(job: TrialJob, estimator: Any, X: Any, y: Any, score_params: dict) -
 
 
 def _watched(job: TrialJob, scores: dict) -> float:
-    # A single metric has no name, whatever `refit` says.
+    # A single metric is called "score", whatever `refit` says.
     return scores.get(job.refit_metric, next(iter(scores.values())))
 
 
-def _final(estimator: Any) -> Any:
+def final_step(estimator: Any) -> tuple[str, Any]:
+    """Return the last step of a Pipeline, and the prefix of its parameters."""
+    prefix = ""
     while isinstance(estimator, Pipeline):
-        estimator = estimator.steps[-1][1]
-    return estimator
+        name, estimator = estimator.steps[-1]
+        prefix += f"{name}__"
+    return prefix, estimator
 
 
-def _has_epochs(estimator: Any) -> bool:
-    from sklstm.estimators._base import KerasEstimator
-
-    return isinstance(_final(estimator), KerasEstimator)
-
-
-def completed_steps(n_epochs: int, planned: int) -> int:
-    """Return how many tenths of the planned epochs are completed.
-
-    Trials that train for different numbers of epochs, as batch sizes make them under
-    ``epochs="auto"``, are compared at the same part of their training.
-    """
-    return n_epochs * _STEPS // planned
+def trains_by_epochs(estimator: Any) -> bool:
+    """Tell whether an estimator, or the last step of a Pipeline, trains by epochs."""
+    names = final_step(estimator)[1].get_params(deep=False)
+    return {"epochs", "early_stopping"} <= set(names)
 
 
-class _Watcher:
-    """Scores the fold's test part after each tenth of training and asks the judge.
+class _EpochWatcher:
+    """Scores a network on the test part of its fold during training.
 
-    The final estimator of a Pipeline is seen while it trains; the steps before it are
-    fitted by then, so they transform the test part once.
+    It scores after each tenth of the planned epochs, and asks the pruner whether to
+    stop. In a Pipeline, the steps before the network are fitted by then, so they
+    transform the test part only once.
     """
 
     def __init__(
-        self, job: TrialJob, estimator: Any, X: Any, y: Any, params: dict, judge: Judge
+        self,
+        job: TrialJob,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        params: dict,
+        pruner: CurvePruner,
     ) -> None:
         self.job = job
         self.estimator = estimator
         self.X = X
         self.y = y
         self.params = params
-        self.judge = judge
+        self.pruner = pruner
         self.n_epochs = 0
         self.pruned = False
         self._transformed: Any = None
 
     def __call__(self, fitted: Any, epoch: int, logs: dict) -> bool:
-        if fitted is not _final(self.estimator):
+        if fitted is not final_step(self.estimator)[1]:
             return False
         before = completed_steps(self.n_epochs, fitted._planned_epochs)
         self.n_epochs += 1
         step = completed_steps(self.n_epochs, fitted._planned_epochs)
-        if self.judge.never or step == before:
+        if self.pruner.never_prunes or step == before:
             return False
         if self._transformed is None:
             X, estimator = self.X, self.estimator
@@ -268,5 +263,5 @@ class _Watcher:
                 estimator = estimator.steps[-1][1]
             self._transformed = X
         scores = _scores(self.job, fitted, self._transformed, self.y, self.params)
-        self.pruned = self.judge.prunes(_watched(self.job, scores), step)
+        self.pruned = self.pruner.should_prune(_watched(self.job, scores), step)
         return self.pruned

@@ -37,8 +37,9 @@ from sklearn.svm import SVC
 from sklstm import LSTMImageClassifier, OptunaSearchCV, PatchSequencer, RowSequencer
 from sklstm.model_selection import _parallel as parallel_module
 from sklstm.model_selection import _study as study_module
+from sklstm.model_selection import _workers as workers_module
 from sklstm.model_selection import suggest_space
-from sklstm.model_selection._trial import completed_steps
+from sklstm.model_selection._pruning import completed_steps
 
 X_IRIS, Y_IRIS = load_iris(return_X_y=True)
 NEVER = optuna.pruners.NopPruner()
@@ -891,7 +892,7 @@ def test_of_two_that_ask_for_the_last_trial_one_stays(monkeypatch):
         return ask()
 
     monkeypatch.setattr(study, "ask", after_another)
-    assert study_module.Workers(study, shared=False).ask(1) is None
+    assert workers_module.Worker(study, shared=False).ask(1) is None
     assert [trial.state.name for trial in study.trials] == ["RUNNING", "FAIL"]
     assert [study_module.counts(trial) for trial in study.trials] == [True, False]
 
@@ -909,9 +910,9 @@ def test_whose_process_is_dead(host, pid, silent, lost):
     trial.suggest_float("quality", 0, 1)
     host = socket.gethostname() if host == "here" else host
     pid = os.getpid() if pid == "own" else pid
-    trial.set_user_attr(study_module.WORKER, f"{host}:{pid}:abc")
-    trial.set_user_attr(study_module.BEAT, time.time() - silent)
-    again = study_module.Workers(study, shared=True).ask(1)
+    trial.set_user_attr(workers_module.WORKER, f"{host}:{pid}:abc")
+    trial.set_user_attr(workers_module.BEAT, time.time() - silent)
+    again = workers_module.Worker(study, shared=True).ask(1)
     if lost:
         assert study.trials[0].state.name == "FAIL"
         assert again.suggest_float("quality", 0, 1) == trial.params["quality"]
