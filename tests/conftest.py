@@ -3,6 +3,17 @@
 import os
 from pathlib import Path
 
+# The processes of pytest-xdist share the cores: one thread each. TensorFlow and OpenMP
+# read these variables when they are first imported, so they are set before all else.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for variable in (
+        "TF_NUM_INTRAOP_THREADS",
+        "TF_NUM_INTEROP_THREADS",
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+    ):
+        os.environ.setdefault(variable, "1")
+
 import numpy as np
 import pytest
 from hypothesis import settings
