@@ -7,7 +7,7 @@ from sklstm._keras import keras
 import numpy as np
 import pytest
 
-from sklstm.networks import NETWORKS, HyperDropout, get_network, lstm
+from sklstm.networks import HyperDropout, lstm
 
 
 def recurrent_layers(model):
@@ -130,10 +130,10 @@ def test_dropout_and_batch_norm_after_every_layer():
         dropout = model.get_layer(f"dropout_{i}")
         assert isinstance(dropout, HyperDropout)
         assert float(dropout.rate) == pytest.approx(0.3)
-    noisy = lstm((None, 3), 4, units=2, input_noise=0.4)
+    noisy = lstm((None, 3), 4, units=2, input_noise=0.4, dropout=0.0)
     assert [layer.name for layer in noisy.layers[1:3]] == ["standardize", "input_noise"]
     assert float(noisy.get_layer("input_noise").stddev) == pytest.approx(0.4)
-    plain = lstm((None, 3), 4, units=2)
+    plain = lstm((None, 3), 4, units=2, input_noise=0.0, dropout=0.0)
     assert [layer.name for layer in plain.layers[2:]] == [
         "bidirectional_0",
         "probabilities",
@@ -169,18 +169,3 @@ def test_float32_softmax_under_mixed_precision():
     out = np.asarray(model(x, training=True))
     assert out.dtype == np.float32
     np.testing.assert_allclose(out.sum(axis=1), 1, rtol=1e-6)
-
-
-def test_get_network():
-    assert get_network("lstm") is NETWORKS["lstm"]
-    assert get_network("lstm").build is lstm
-
-    def own(input_shape, n_classes):
-        pass
-
-    assert get_network(own).build is own
-    assert get_network(own).takes == "sequences"
-    own.takes = "images"
-    assert get_network(own).takes == "images"
-    with pytest.raises(ValueError, match="'lsmt' is not known: use 'cnn', 'cnn_lstm'"):
-        get_network("lsmt")

@@ -212,7 +212,9 @@ def test_lstm_with_everything_loads_the_same(attention, tmp_path):
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
 @pytest.mark.parametrize("attention", ATTENTION)
 def test_attention_comes_before_pooling(attention, pooling):
-    model = lstm((7, 5), 3, units=2, attention=attention, pooling=pooling, n_heads=2)
+    model = lstm(
+        (7, 5), 3, units=2, attention=attention, pooling=pooling, n_heads=2, dropout=0.0
+    )  # fmt: skip
     names = [layer.name for layer in model.layers]
     steps = model.get_layer("bidirectional_0").output
     assert steps.shape == (None, 7, 4)

@@ -82,26 +82,18 @@ class PositionEncoding(keras.layers.Layer):
     """Add to every step what tells its position: sines and cosines of it.
 
     Takes and gives (n, n_steps, n_features). The waves are those of Vaswani et al.
-    (2017), times one learned number that starts at `gain`: after an LSTM the steps
+    (2017), times one learned number that starts at 0.1: after an LSTM the steps
     know much of their position already.
 
     Parameters
     ----------
-    gain : float
-        What the waves are multiplied by at the start.
     **kwargs
         Passed on to `keras.layers.Layer`.
     """
 
-    def __init__(self, gain: float = 0.1, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._initial_gain = gain
-
     def build(self, input_shape: tuple) -> None:
         self.gain = self.add_weight(
-            shape=(),
-            initializer=keras.initializers.Constant(self._initial_gain),
-            name="gain",
+            shape=(), initializer=keras.initializers.Constant(0.1), name="gain"
         )
 
     def call(self, inputs: Any) -> Any:
@@ -118,8 +110,12 @@ class PositionEncoding(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape
 
-    def get_config(self) -> dict:
-        return {**super().get_config(), "gain": self._initial_gain}
+    @classmethod
+    def from_config(cls, config: dict) -> "PositionEncoding":
+        # Earlier versions wrote the gain's initial value. The file's weights hold the
+        # gain itself.
+        config = {name: value for name, value in config.items() if name != "gain"}
+        return super().from_config(config)
 
 
 class _StepAttention(keras.layers.Layer):

@@ -32,7 +32,7 @@ def window_lstm(
     contrast: tuple[int, ...] | None = (4, 16),
     crf: bool = True,
     input_noise: float = 0.0,
-    dropout: float = 0.0,
+    dropout: float = 0.2,
     l2: float = 0.0,
     batch_norm: bool = False,
     augmentation: Any = None,

@@ -120,8 +120,17 @@ def test_position_encoding(n_features):
     assert [w.name for w in layer.trainable_weights] == ["gain"]
 
 
+def test_position_encoding_of_a_file_that_holds_the_initial_gain():
+    config = PositionEncoding(name="positions").get_config()
+    again = PositionEncoding.from_config({**config, "gain": 0.3})
+    assert again.get_config() == config
+
+
 def test_positions_are_all_different():
-    encoded = to_numpy(PositionEncoding(gain=1.0)(np.zeros((1, 50, 8), "float32")))[0]
+    layer = PositionEncoding()
+    layer.build((None, None, 8))
+    layer.gain.assign(1.0)
+    encoded = to_numpy(layer(np.zeros((1, 50, 8), "float32")))[0]
     distances = np.linalg.norm(encoded[:, None] - encoded[None], axis=-1)
     assert distances[~np.eye(50, dtype=bool)].min() > 0.1
 
@@ -211,7 +220,7 @@ def test_a_step_sees_its_window_and_no_more(sequences):
 # --- all of them --------------------------------------------------------------------
 
 LAYERS = {
-    "positions": lambda: PositionEncoding(gain=0.3),
+    "positions": lambda: PositionEncoding(),
     "self": lambda: SelfAttention(2, kernel_regularizer=L2(0.5)),
     "multiscale": lambda: MultiScaleAttention(WINDOWS, kernel_regularizer=L2(0.5)),
 }
