@@ -57,7 +57,7 @@ def main():
             if repeat > 0:
                 epochs[name].append(seconds / len(X) * 1000)
                 images_per_second[name].append(rate)
-            weights[name] = model._lease.compiled.model.count_params()
+            weights[name] = model._fitted_network.compiled.model.count_params()
     print(f"{'network':32}{'weights':>9}{'s / 1,000 trained':>19}{'predicted / s':>15}")
     for name in NETWORKS:
         print(

@@ -2,8 +2,8 @@
 
 from sklstm.estimators._classifier import LSTMImageClassifier
 from sklstm.estimators._detector import LSTMDefectDetector
-from sklstm.estimators._pool import clear_pool, set_pool_size
 from sklstm.estimators._watch import watch_epochs
+from sklstm.training._pool import clear_pool, set_pool_size
 
 __all__ = [
     "LSTMDefectDetector",

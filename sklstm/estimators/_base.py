@@ -6,10 +6,9 @@ Keras is imported by the first fit and not before.
 from __future__ import annotations
 
 import copy
-import inspect
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -17,42 +16,21 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from sklstm._compat import (
-    FRAMES_OF_FIT,
     CallbackSupportMixin,
     Interval,
     StrOptions,
 )
-from sklstm.estimators._copies import keep_whole_in_copies
 from sklstm.images import count_samples, unchanged_on_error
+from sklstm.training._copies import keep_whole_in_copies
 
 if TYPE_CHECKING:
     import keras
 
-    from sklstm.estimators._pool import Lease
-    from sklstm.estimators._training import Data, Result
+    from sklstm.training._fitted_network import FittedNetwork
 
 # Of "auto" epochs. Fewer leave a network on a hundred images far from trained
 # (benchmarks/digits.py --small).
 _FEWEST_UPDATES = 1200
-# What a network is given besides, and the parameter that it comes from.
-_READING = {"index_map": "sequencer", "augmentation": "augmentation", "stem": "stem"}
-_FROM_DATA = ("input_shape", "n_classes", "grid")
-# What a network is given of the estimator's own parameters, if it takes them.
-SHARED_PARAMS = (
-    "units",
-    "n_layers",
-    "bidirectional",
-    "embedding",
-    "attention",
-    "pooling",
-    "input_noise",
-    "dropout",
-    "l2",
-    "batch_norm",
-    "ordinal",
-    "contrast",
-    "crf",
-)
 
 
 class KerasEstimator(CallbackSupportMixin, BaseEstimator):
@@ -91,7 +69,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
-    _lease: Lease
+    _fitted_network: FittedNetwork
     history_: dict[str, list[float]]
 
     def _set_routed(self, routed: dict[str, Any]) -> None:
@@ -189,7 +167,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         continues : bool
             The block trains the network that the estimator already holds.
         """
-        state = self._lease.get_state() if continues else None
+        state = self._fitted_network.get_state() if continues else None
         with unchanged_on_error(self):
             try:
                 if continues:
@@ -197,7 +175,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
                 yield
             except BaseException:
                 if state is not None:
-                    self._lease.compiled.set_state(state)
+                    self._fitted_network.compiled.set_state(state)
                 raise
 
     def __getstate__(self) -> dict[str, Any]:
@@ -212,13 +190,13 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
     def _without_runs(self, attributes: dict[str, Any]) -> dict[str, Any]:
         if attributes.get("callbacks") is None:
             return attributes
-        from sklstm.estimators._callbacks import without_runs
+        from sklstm.training._callbacks import without_runs
 
         names = ["callbacks", *self._routed_to("callbacks")]
         return attributes | {name: without_runs(attributes[name]) for name in names}
 
     def _is_fitted(self) -> bool:
-        return hasattr(self, "_lease")
+        return hasattr(self, "_fitted_network")
 
     def __sklearn_is_fitted__(self) -> bool:
         return self._is_fitted()
@@ -230,7 +208,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
             raise AttributeError(
                 f"This {type(self).__name__} is not fitted yet: call fit first."
             )
-        compiled = self._lease.compiled
+        compiled = self._fitted_network.compiled
         compiled.exposed = compiled.exposed or not self.__dict__.get("_is_shown")
         return compiled.model
 
@@ -241,63 +219,6 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
             return super()._get_fitted_attr_html(doc_link)
         finally:
             del self._is_shown
-
-    def _lease_network(
-        self,
-        x: np.ndarray,
-        seed: np.random.SeedSequence,
-        continues: bool,
-        *,
-        network_params: dict[str, Any] | None = None,
-        **parts: Any,
-    ) -> None:
-        """Take a network from the pool and start it, or go on with the own one.
-
-        `network_params` is what the network is given besides the estimator's own
-        parameters, `parts` what the kind of estimator adds to the recipe.
-        """
-        from sklstm.estimators._compiled import Recipe, changed_parts
-        from sklstm.estimators._own_network import check_sample_shape
-        from sklstm.estimators._pool import POOL, Lease
-        from sklstm.estimators._settings import policy_name, refuse_scopes
-
-        refuse_scopes()
-        recipe = Recipe(
-            network=self.network,
-            input_shape=(None, x.shape[2]) if x.ndim == 3 else x.shape[1:],
-            input_dtype=x.dtype.name,
-            network_params=self._network_params() | (network_params or {}),
-            optimizer=self.optimizer,
-            optimizer_params=self._optimizer_params(),
-            # By name: whoever loads a pickle may have another policy.
-            dtype_policy=policy_name(self.dtype_policy, self.network),
-            **parts,
-        )
-        if continues:
-            own = self._lease.compiled
-            changed = changed_parts(recipe.key(), own.key)
-            if [name for name in changed if name != "the dtype of X"]:
-                names = ", ".join(_READING.get(name, name) for name in changed)
-                raise ValueError(
-                    f"{names} changed since the last fit, and a network "
-                    "that trains on cannot follow: set it back, or fit with "
-                    "warm_start=False."
-                )
-            if own.recipe.input_dtype != recipe.input_dtype:  # bytes before, floats now
-                state = self._lease.get_state()
-                self._lease = Lease(POOL.take(recipe))
-                self._lease.compiled.set_state(state)
-        else:
-            self._lease = Lease(POOL.take(recipe))
-            if callable(self.network):
-                check_sample_shape(self._lease.compiled.model, x.shape[1:])
-            self._lease.compiled.start(seed)
-            self._lease.compiled.standardize(x)
-            if callable(self.network):
-                _check_probabilities(self._lease.compiled.predict(x[:1])[0])
-        self._lease.compiled.configure(self.dropout, self._noise(), self.l2)
-        if self.callbacks is not None:
-            self._lease.compiled.show_to_callbacks()
 
     def _plan_epochs(self, X: Any) -> int:
         """Return how many epochs a fit on X takes at most."""
@@ -310,115 +231,10 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
     def _snapshot(self) -> dict[str, Any]:
         """Return what a copy of this estimator, fitted so far, must own itself."""
         return {
-            "_lease": copy.deepcopy(self._lease),
+            "_fitted_network": copy.deepcopy(self._fitted_network),
             "history_": {name: list(values) for name, values in self.history_.items()},
             "n_iter_": len(self.history_["loss"]),
         }
-
-    def _network_params(self) -> dict[str, Any]:
-        from sklstm.estimators._own_network import parameters_of
-        from sklstm.networks import SavedNetwork, get_network
-
-        if isinstance(self.network, SavedNetwork):
-            name = self.network.name
-            raise ValueError(
-                f"network={name!r} was loaded without its function, which training "
-                f"needs: pass trusted={{{name!r}: function}} to sklstm.load."
-            )
-        own = (name for name in SHARED_PARAMS if hasattr(self, name))
-        params = {name: getattr(self, name) for name in own}
-        params["input_noise"] = self._noise()
-        known = parameters_of(get_network(self.network).build)
-        if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
-            unknown = [name for name in params if name not in known]
-            if callable(self.network):  # it may do without, but not keep an order
-                refused = [name for name in unknown if name == "ordinal"]
-            else:
-                refused = unknown
-            self._refuse_without_effect(refused, own_params(known))
-            params = {k: v for k, v in params.items() if k in known}
-        if params.get("pooling") is None:
-            params.pop("pooling", None)  # the network has its own default
-        for routed, value in self._routed_to("network").items():
-            name = routed.removeprefix("network__")
-            if name in _FROM_DATA:
-                raise ValueError(f"{routed} is given: it follows from X and y.")
-            if name in _READING and isinstance(self.network, str):
-                raise ValueError(f"{routed} is given: set {_READING[name]} instead.")
-            params[name] = value
-        return params
-
-    def _noise(self) -> float:
-        """Return `input_noise`, or what it is where it is None."""
-        from sklstm.networks import get_network
-
-        if self.input_noise is not None:
-            return self.input_noise
-        return 0.5 if get_network(self.network).takes == "sequences" else 0.2
-
-    def _refuse_without_effect(self, names: list[str], own: list[str]) -> None:
-        """Raise if one of the parameters, which the network lacks, was set."""
-        defaults = inspect.signature(type(self)).parameters
-        for name in names:
-            if getattr(self, name) != defaults[name].default:
-                instead = ", ".join(own)
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} has no effect on "
-                    f"network={self.network!r}, which has no such parameter: leave it "
-                    f"out{f' (it has {instead})' if instead else ''}."
-                )
-
-    def _optimizer_params(self) -> dict[str, Any]:
-        """Return what the optimizer is made with, clipping included."""
-        from sklstm._keras import keras
-
-        from sklstm.estimators._optimizer import optimizer_class
-
-        optimizer_class(self.optimizer)  # raises if it is none
-        params = {
-            name.removeprefix("optimizer__"): value
-            for name, value in self._routed_to("optimizer").items()
-        }
-        if params and not isinstance(self.optimizer, str | type):
-            raise ValueError(
-                f"optimizer__{next(iter(params))} is given, but optimizer is an "
-                "instance, which is made already: give its class or name."
-            )
-        for name in ("learning_rate", "clipvalue", "gradient_accumulation_steps"):
-            if name in params:
-                raise ValueError(f"optimizer__{name} is given: set {name} instead.")
-        clips = [
-            name
-            for name in ("clipnorm", "global_clipnorm")
-            if params.get(name) is not None
-        ]
-        if self.clipvalue is not None:
-            if clips:
-                raise ValueError(
-                    f"clipvalue={self.clipvalue} and optimizer__{clips[0]} exclude "
-                    "each other: set clipvalue=None to clip by norm."
-                )
-            params["clipvalue"] = self.clipvalue
-        if self.gradient_accumulation_steps > 1:
-            params["gradient_accumulation_steps"] = self.gradient_accumulation_steps
-        if self.lr_schedule in ("cosine", "constant"):
-            params["learning_rate"] = float(self.learning_rate)
-        elif isinstance(
-            self.lr_schedule, keras.optimizers.schedules.LearningRateSchedule
-        ):
-            if not isinstance(self.optimizer, str | type):
-                raise ValueError(
-                    "lr_schedule is a schedule of Keras, but optimizer is an instance, "
-                    "which keeps its own learning rate: give the schedule to the "
-                    "optimizer, or give the optimizer's class."
-                )
-            params["learning_rate"] = self.lr_schedule
-        else:
-            raise ValueError(
-                f"lr_schedule={self.lr_schedule!r} is not known: use 'cosine', "
-                "'constant' or a keras.optimizers.schedules.LearningRateSchedule."
-            )
-        return params
 
     def _seed_sequence(self) -> np.random.SeedSequence:
         """Return the source of all randomness of one fit.
@@ -430,85 +246,3 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         if isinstance(self.random_state, np.random.RandomState):
             return np.random.SeedSequence(int(self.random_state.randint(2**31 - 1)))
         return np.random.SeedSequence(int(self.random_state))
-
-    def _train_network(
-        self,
-        data: Data,
-        validation: Data | None,
-        *,
-        epochs: int,
-        context: Any,
-        seen: dict[str, Any],
-        constant_rate: bool = False,
-        chances: np.ndarray | None = None,
-    ) -> Result:
-        """Train the leased network; return the result and extend `history_`.
-
-        `seen` is what scikit-learn's callbacks are shown: the data as `fit` got it.
-        """
-        from sklstm.estimators._callbacks import let_go, warn_about_gradients
-        from sklstm.estimators._optimizer import own_optimizer
-        from sklstm.estimators._scikeras import make_callbacks
-        from sklstm.estimators._training import Plan, deterministic_ops, train
-        from sklstm.estimators._watch import tell_watcher
-
-        compiled = self._lease.compiled
-        optimizer = own_optimizer(compiled.model)
-        self._planned_epochs = epochs
-        if isinstance(self.optimizer, str | type):
-            peak = self.learning_rate
-        else:
-            peak = float(self.optimizer.learning_rate)
-        running: list = []
-
-        def epoch_begin(epoch: int) -> None:
-            running[:] = [context.subcontext(task_name="epoch")]
-            running[0].call_on_fit_task_begin(estimator=self, **seen)
-
-        def epoch_end(epoch: int, logs: dict) -> bool:
-            stop = running[0].call_on_fit_task_end(
-                estimator=self,
-                **seen,
-                reconstruction_attributes=self._snapshot,
-            )
-            return tell_watcher(self, epoch, logs) or stop
-
-        plan = Plan(
-            epochs=epochs,
-            batch_size=self.batch_size,
-            shuffle_seed=self._shuffle_seed,
-            peak=peak,
-            cosine=self.lr_schedule == "cosine" and not constant_rate,
-            accumulation=optimizer.gradient_accumulation_steps or 1,
-            patience=self.patience if self.early_stopping else None,
-            chances=chances,
-            verbose=self.verbose,
-            callbacks=make_callbacks(self.callbacks, self._routed_to("callbacks")),
-            epoch_begin=epoch_begin,
-            epoch_end=epoch_end,
-        )
-        try:
-            with deterministic_ops() if self.op_determinism else nullcontext():
-                result = train(compiled, data, validation, plan, self.history_)
-        finally:
-            let_go(plan.callbacks)
-        norms = self.history_["gradient_norm"][-result.n_epochs :]
-        warn_about_gradients(
-            norms, stacklevel=4 + FRAMES_OF_FIT
-        )  # the line that calls fit
-        return result
-
-
-def own_params(names: Iterable[str]) -> list[str]:
-    """Return those parameters of a network that are set as ``network__*``."""
-    given = (*SHARED_PARAMS, *_READING, *_FROM_DATA)
-    return [f"network__{name}" for name in names if name not in given]
-
-
-def _check_probabilities(outputs: np.ndarray) -> None:
-    """Refuse a user's network that gives anything but probabilities."""
-    if outputs.min() < 0 or abs(float(outputs.sum()) - 1) > 1e-3:
-        raise ValueError(
-            f"The network's outputs for one sample sum to {outputs.sum():.3g}, but "
-            "they must be probabilities: end it with activation='softmax'."
-        )

@@ -22,7 +22,6 @@ from sklstm.estimators._samples import (
     check_new_samples,
     check_samples,
     fit_sequencer,
-    take_rows,
 )
 from sklstm.estimators._weights import (
     check_sample_weight,
@@ -31,6 +30,7 @@ from sklstm.estimators._weights import (
     multiply,
     rescale,
 )
+from sklstm.training._data import Data, take_rows
 
 
 class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
@@ -442,7 +442,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         classes: Any = None,
         groups: Any = None,
     ) -> None:
-        from sklstm.estimators._training import Data
+        # Here and not above: this loads Keras.
+        from sklstm.estimators._fitting import start_network, train_network
 
         x = check_samples(self, X, reset=not continues)
         fit_sequencer(self, x)
@@ -496,7 +497,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             reading["index_map"] = self.sequencer_.index_map_
         if self.augmentation is not None:
             reading["augmentation"] = self.augmentation
-        self._lease_network(
+        start_network(
+            self,
             x,
             seeds[0],
             continues,
@@ -509,7 +511,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             one_hot=self._one_hot(),
             reading_params=reading,
         )
-        result = self._train_network(
+        result = train_network(
+            self,
             Data(x, self._targets(codes), rescale(weights, self._mean_weight)),
             to_watch,
             epochs=epochs,
@@ -609,7 +612,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             In the order of `classes_`; every row sums to one.
         """
         check_is_fitted(self)
-        return self._lease.compiled.predict(check_new_samples(self, X))
+        return self._fitted_network.compiled.predict(check_new_samples(self, X))
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the logarithm of the probability of every class.
@@ -686,7 +689,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         (5, 8, 8)
         """
         check_is_fitted(self)
-        from sklstm.estimators._attention_map import has_attention, step_weights
+        from sklstm.training._attention_map import has_attention, step_weights
 
         if per not in ("step", "pixel"):
             raise ValueError(f"per={per!r} must be 'step' or 'pixel'.")
@@ -695,8 +698,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
                 "per='pixel' needs a sequencer inside the classifier: set sequencer=, "
                 "or give the weights per step to steps_to_image of the one before it."
             )
-        compiled = self._lease.compiled
-        if not has_attention(compiled.model, self._lease.recipe):
+        compiled = self._fitted_network.compiled
+        if not has_attention(compiled.model, self._fitted_network.spec):
             raise ValueError(
                 "The network does not weigh its steps: of the named ones, 'lstm' and "
                 "'lstm_transformer' do, with attention='additive', 'self', "
@@ -704,7 +707,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             )
         x = check_new_samples(self, X)
         weights = step_weights(
-            compiled.model, x, compiled.predict_batch(x), self._lease.recipe
+            compiled.model, x, compiled.predict_batch(x), self._fitted_network.spec
         )
         return weights if per == "step" else self.sequencer_.steps_to_image(weights)
 

@@ -22,7 +22,6 @@ from sklstm.estimators._masks import (
     resize_masks,
     warn_if_inverted,
 )
-from sklstm.estimators._samples import take_rows
 from sklstm.estimators._windows import (
     best_threshold,
     check_window_labels,
@@ -36,6 +35,7 @@ from sklstm.estimators._windows import (
 from sklstm.images import check_image_shape
 from sklstm.preprocessing import PatchSequencer
 from sklstm.preprocessing._base import BaseSequencer
+from sklstm.training._data import Data, take_rows
 
 
 class LSTMDefectDetector(KerasEstimator):
@@ -337,7 +337,8 @@ class LSTMDefectDetector(KerasEstimator):
     def _fit(
         self, X: Any, Y: Any, X_val: Any, Y_val: Any, groups: Any, context: Any
     ) -> None:
-        from sklstm.estimators._training import Data
+        # Here and not above: this loads Keras.
+        from sklstm.estimators._fitting import start_network, train_network
         from sklstm.networks import WindowLoss
 
         self._check_contrast()
@@ -382,7 +383,8 @@ class LSTMDefectDetector(KerasEstimator):
             positive_weight=self.positive_weight,
             gamma=self.focal_gamma,
         )
-        self._lease_network(
+        start_network(
+            self,
             x,
             seeds[0],
             False,
@@ -399,7 +401,8 @@ class LSTMDefectDetector(KerasEstimator):
             chances = 1 / (2 * len(x) * share)
         self.threshold_ = 0.5  # what a search sees that scores epochs
         watched = Data(x_val, y_val, np.ones(len(y_val), np.float32))
-        result = self._train_network(
+        result = train_network(
+            self,
             Data(x, y, np.ones(len(y), np.float32)),
             watched if self.early_stopping or X_val is not None else None,
             epochs=self.epochs,
@@ -409,7 +412,7 @@ class LSTMDefectDetector(KerasEstimator):
         )
         self.n_iter_ = result.n_epochs
         self.best_epoch_ = result.best_epoch
-        outputs = self._lease.compiled.predict(x_val[:])
+        outputs = self._fitted_network.compiled.predict(x_val[:])
         self.threshold_ = self._chosen_threshold(outputs, y_val, by_window)
 
     def _chosen_threshold(
@@ -565,7 +568,7 @@ class LSTMDefectDetector(KerasEstimator):
         """Return the images, checked, and what the network says of them."""
         check_is_fitted(self)
         images = check_images(X)
-        return images, self._lease.compiled.predict(self._resized(images))
+        return images, self._fitted_network.compiled.predict(self._resized(images))
 
     def _own_sizes(self, images: list[np.ndarray], maps: np.ndarray) -> list:
         return [

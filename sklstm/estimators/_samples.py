@@ -1,6 +1,5 @@
 """What an estimator is given, as its network takes it: sequences, images or volumes."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -8,49 +7,6 @@ from sklearn.base import clone
 
 from sklstm.images import batches, validate_images
 from sklstm.preprocessing._base import BaseSequencer
-
-# Bytes of samples that are copied whole, for a fit or as a part of them. Of more, a
-# few batches at a time: a large set of images is in memory once, or not at all.
-AT_ONCE = 2**25
-
-
-class Subset:
-    """Some rows of a large array, read when they are asked for.
-
-    Parameters
-    ----------
-    array : ndarray of shape (n, ...)
-        Stays where it is.
-    rows : ndarray of int
-        Which of its rows.
-    """
-
-    def __init__(self, array: np.ndarray, rows: np.ndarray) -> None:
-        self.array = array
-        self.rows = rows
-        self.dtype = array.dtype
-        self.shape = (len(rows), *array.shape[1:])
-        self.ndim = array.ndim
-        self.size = math.prod(self.shape)
-        self.nbytes = self.size * array.itemsize
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        return self.array[self.rows[key]]
-
-    def astype(self, dtype: Any) -> np.ndarray:
-        """Return the rows as an array of another type."""
-        return self.array[self.rows].astype(dtype)
-
-
-def take_rows(x: Any, rows: np.ndarray) -> Any:
-    """Return some samples: a copy of few, of many a `Subset`."""
-    if isinstance(x, Subset):
-        x, rows = x.array, x.rows[rows]
-    few = len(rows) * x[0].nbytes <= AT_ONCE
-    return x[rows] if few else Subset(x, rows)
 
 
 def check_samples(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
@@ -82,7 +38,7 @@ def check_new_samples(estimator: Any, X: Any) -> np.ndarray:
     if hasattr(estimator, "sequencer_"):
         kind = _read_by(estimator.sequencer_)
     else:
-        kind = get_network(estimator._lease.recipe.network).takes
+        kind = get_network(estimator._fitted_network.spec.network).takes
     return _as_samples(estimator, X, kind, None, reset=False)
 
 

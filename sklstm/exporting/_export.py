@@ -248,7 +248,7 @@ def _write_job(job: Conversion, folder: Path) -> None:
         (folder / "job").write_bytes(cloudpickle.dumps(job))
     except Exception as error:
         raise ValueError(
-            f"network={job.plan.recipe.network!r} and its parameters cannot be sent to "
+            f"network={job.plan.spec.network!r} and its parameters cannot be sent to "
             f"the process that converts: {error}"
         ) from error
 

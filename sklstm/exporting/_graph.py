@@ -10,14 +10,14 @@ from sklstm._keras import keras
 
 import tensorflow as tf
 
-from sklstm.estimators._compiled import CompiledNetwork
 from sklstm.exporting._plan import ExportPlan, Gather, Scale
 from sklstm.networks import FusedLSTM, Scan
+from sklstm.training._compiled import CompiledNetwork
 
 
 def build_model(plan: ExportPlan) -> keras.Model:
     """Build the network anew, on the CPU, its LSTMs Keras' own loop."""
-    model = CompiledNetwork(plan.recipe).model
+    model = CompiledNetwork(plan.spec).model
     model.set_weights(plan.weights)
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.LSTM):

@@ -16,7 +16,7 @@ from sklstm.estimators import LSTMDefectDetector, LSTMImageClassifier
 from sklstm.preprocessing._base import BaseSequencer
 
 if TYPE_CHECKING:
-    from sklstm.estimators._compiled import Recipe
+    from sklstm.training._spec import NetworkSpec
 
 
 @dataclass
@@ -50,7 +50,7 @@ class ExportPlan:
         What comes before the network.
     network_shape : tuple of int
         Shape of one sample as the network takes it.
-    recipe : Recipe
+    spec : NetworkSpec
         How the network is built.
     weights : list of ndarray
         Its weights, in Keras' order.
@@ -66,7 +66,7 @@ class ExportPlan:
     image_shape: tuple[int, ...]
     steps: list[Scale | Gather]
     network_shape: tuple[int, ...]
-    recipe: Recipe
+    spec: NetworkSpec
     weights: list[np.ndarray]
     classes: np.ndarray
     center: float = 0.0
@@ -137,25 +137,25 @@ def make_plan(estimator: Any) -> ExportPlan:
         image_shape = (first.n_features_in_,)
         flat = True
     input_shape = (math.prod(image_shape),) if flat else image_shape
-    lease = classifier._lease
-    network_shape = lease.recipe.input_shape
+    fitted = classifier._fitted_network
+    network_shape = fitted.spec.input_shape
     if network_shape[0] is None:  # reads steps, as many as there are
         network_shape = (classifier.image_shape_[0], *network_shape[1:])
         if first is classifier and not flat:
             input_shape = (None, *image_shape[1:])
-    model = lease.compiled.model
+    model = fitted.compiled.model
     center, spread = _training_data(model)
     return ExportPlan(
         input_shape=tuple(input_shape),
         image_shape=tuple(image_shape),
         steps=steps,
         network_shape=tuple(network_shape),
-        recipe=make_bare(lease.recipe),
+        spec=make_bare(fitted.spec),
         weights=model.get_weights(),
         classes=classifier.classes_,
         center=center,
         spread=spread,
-        exact=lease.recipe.dtype_policy in (None, "float32"),
+        exact=fitted.spec.dtype_policy in (None, "float32"),
     )
 
 
@@ -222,11 +222,11 @@ def _training_data(model: Any) -> tuple[float, float]:
     return 0.0, 1.0
 
 
-def make_bare(recipe: Recipe) -> Recipe:
+def make_bare(spec: NetworkSpec) -> NetworkSpec:
     """Return what builds the same network without all that only training needs."""
-    reading = {k: v for k, v in recipe.reading_params.items() if k != "augmentation"}
+    reading = {k: v for k, v in spec.reading_params.items() if k != "augmentation"}
     return replace(
-        recipe,
+        spec,
         reading_params=reading,
         input_dtype="float32",
         optimizer="sgd",

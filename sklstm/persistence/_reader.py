@@ -13,9 +13,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Bunch
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from sklstm.estimators._pool import Lease
 from sklstm.persistence._archive import PLAIN_KINDS, Refused
 from sklstm.persistence._names import FOLDERS, estimator_class, function, numpy_class
+from sklstm.training._fitted_network import FittedNetwork
 
 
 class Reader:
@@ -164,6 +164,8 @@ class Reader:
         place = len(self._seen)
         self._seen.append(None)
         state = {key: self.read(value) for key, value in content["state"].items()}
+        if "_lease" in state:  # the name in files is older than that of the code
+            state["_fitted_network"] = state.pop("_lease")
         for folder, (_, asks_for) in FOLDERS.items():
             if state.get(folder) is not None:
                 raise Refused(f"names {asks_for}.")
@@ -182,13 +184,13 @@ class Reader:
             estimator._metadata_request = _requested(estimator, requests)
         return estimator
 
-    def _lease(self, content: dict) -> Lease:
-        from sklstm.estimators._compiled import Recipe
+    def _fitted_network(self, content: dict) -> FittedNetwork:
+        from sklstm.training._spec import NetworkSpec
 
-        recipe = Recipe(**{k: self.read(v) for k, v in content["recipe"].items()})
-        lease = Lease.__new__(Lease)
-        lease.__setstate__({"recipe": recipe, "state": self.read(content["state"])})
-        return lease
+        spec = NetworkSpec(**{k: self.read(v) for k, v in content["recipe"].items()})
+        fitted = FittedNetwork.__new__(FittedNetwork)
+        fitted.__setstate__({"spec": spec, "state": self.read(content["state"])})
+        return fitted
 
 
 def _requested(estimator: BaseEstimator, requests: dict) -> MetadataRequest:
@@ -210,7 +212,7 @@ _READERS: dict[str, Callable[[Reader, Any], Any]] = {
     "float": Reader._float,
     "function": Reader._function,
     "keras": Reader._keras,
-    "lease": Reader._lease,
+    "lease": Reader._fitted_network,
     "network": Reader._network,
     "objects": Reader._objects,
     "random_state": Reader._random_state,

@@ -22,7 +22,7 @@ from sklstm.persistence._archive import PLAIN_KINDS, Refused
 from sklstm.persistence._names import FOLDERS, qualified_name
 
 if TYPE_CHECKING:
-    from sklstm.estimators._pool import Lease
+    from sklstm.training._fitted_network import FittedNetwork
 
 _NOT_KEPT = ("_sklearn_version", "_skl_callbacks")
 
@@ -185,9 +185,10 @@ class Writer:
                     f"not hold: set {folder}=None before saving."
                 )
         written: dict[str, Any] = {}
-        lease = state.pop("_lease", None)
-        if lease is not None:  # first: the parameter `network` may be its function
-            written["_lease"] = self._lease(lease, here)
+        fitted = state.pop("_fitted_network", None)
+        if fitted is not None:  # first: the parameter `network` may be its function
+            # The names in the file are older than those of the code.
+            written["_lease"] = {"lease": self._fitted_network(fitted, here)}
         for name, value in state.items():
             if isinstance(value, MetadataRequest):
                 written[name] = self.write(_requests(value), f"{here}.{name}")
@@ -195,7 +196,7 @@ class Writer:
                 written[name] = self.write(value, f"{here}.{name}")
         return {"estimator": {"class": qualified_name(kind), "state": written}}
 
-    def _lease(self, lease: Lease, where: str) -> dict[str, Any]:
+    def _fitted_network(self, fitted: FittedNetwork, where: str) -> dict[str, Any]:
         from sklstm.persistence._keras_objects import (
             foreign,
             read_network,
@@ -203,7 +204,7 @@ class Writer:
         )
 
         try:
-            network = save_network(lease.compiled.model)
+            network = save_network(fitted.compiled.model)
             foreign(read_network(network))
         except Refused as error:
             raise TypeError(f"{where} cannot be saved: its network {error}") from None
@@ -213,23 +214,17 @@ class Writer:
             ) from error
         file = f"networks/{len(self.networks)}.keras"
         self.networks[file] = network
-        if callable(lease.recipe.network):
-            self._files.append((lease.recipe.network, file))
-        recipe = {
-            part.name: self.write(getattr(lease.recipe, part.name), where)
-            for part in fields(lease.recipe)
+        if callable(fitted.spec.network):
+            self._files.append((fitted.spec.network, file))
+        spec = {
+            part.name: self.write(getattr(fitted.spec, part.name), where)
+            for part in fields(fitted.spec)
         }
         state = {
             name: [_as_plain(number) for number in numbers]
-            for name, numbers in lease.get_state().items()
+            for name, numbers in fitted.get_state().items()
         }
-        return {
-            "lease": {
-                "recipe": recipe,
-                "state": self.write(state, where),
-                "file": file,
-            }
-        }
+        return {"recipe": spec, "state": self.write(state, where), "file": file}
 
 
 def _as_plain(number: Any) -> Any:

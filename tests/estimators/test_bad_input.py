@@ -708,7 +708,7 @@ def test_not_fitted(method, three):
 
 def stopped_half_way(monkeypatch):
     """Let the second epoch of a fit fail, weights already changed."""
-    from sklstm.estimators._callbacks import EpochRecorder
+    from sklstm.training._callbacks import EpochRecorder
 
     whole = EpochRecorder.on_epoch_end
 
@@ -725,7 +725,7 @@ def test_training_that_stops_half_way(how, three, fitted, monkeypatch):
     X, y = three
     model, expected = fitted
     before, history = dict(vars(model)), history_of(model)
-    optimizer = model._lease.get_state()["optimizer"]
+    optimizer = model._fitted_network.get_state()["optimizer"]
     model.warm_start = before["warm_start"] = how == "warm start"
     with monkeypatch.context() as patch:
         stopped_half_way(patch)
@@ -734,7 +734,9 @@ def test_training_that_stops_half_way(how, three, fitted, monkeypatch):
     same(before, vars(model))
     assert history_of(model) == history
     np.testing.assert_array_equal(model.predict_proba(X), expected)
-    for own, old in zip(model._lease.get_state()["optimizer"], optimizer, strict=True):
+    for own, old in zip(
+        model._fitted_network.get_state()["optimizer"], optimizer, strict=True
+    ):
         np.testing.assert_array_equal(own, old)
     model.warm_start = False
 

@@ -150,7 +150,7 @@ def test_partial_fit_keeps_to_the_scale_of_its_first_call(four):
 def standardization(model):
     """Mean and standard deviation that the network holds."""
     # Not by `model_`: a network that was looked at would not serve the next test.
-    layer = model._lease.compiled.model.get_layer("standardize")
+    layer = model._fitted_network.compiled.model.get_layer("standardize")
     return float(layer.mean), float(layer.scale)
 
 

@@ -30,14 +30,14 @@ from sklstm import (
     PatchSequencer,
     RowSequencer,
 )
-from sklstm.estimators import _masks, _windows, clear_pool
-from sklstm.estimators._pool import POOL
+from sklstm.estimators import _fitting, _masks, _windows, clear_pool
 from sklstm.networks import (
     WindowLoss,
     marginals,
     split_outputs,
     viterbi,
 )
+from sklstm.training._pool import POOL
 
 
 def plates(n, seed=0, shape=(32, 40)):
@@ -178,7 +178,7 @@ def test_rows_as_windows():
 
 def test_decoding_is_that_of_the_chains(data, fitted):
     x = fitted._resized(_masks.check_images(data[2][:3]))
-    outputs = fitted._lease.compiled.predict(x)
+    outputs = fitted._fitted_network.compiled.predict(x)
     _, chains = split_outputs(keras.ops.convert_to_tensor(outputs), (4, 5))
     assert {axis: tuple(c.shape) for axis, c in chains.items()} == {
         "rows": (12, 5, 2, 2),
@@ -429,13 +429,13 @@ def test_images_with_defects_are_drawn_as_often_as_others(data, monkeypatch):
     X, Y = data[:2]
     Y = Y & (np.arange(60) % 6 == 0)[:, None, None]
     seen = []
-    own = LSTMDefectDetector._train_network
+    own = _fitting.train_network
 
-    def spy(self, training, *args, chances, **kwargs):
+    def spy(detector, training, *args, chances, **kwargs):
         seen.append((training, chances))
-        return own(self, training, *args, chances=chances, **kwargs)
+        return own(detector, training, *args, chances=chances, **kwargs)
 
-    monkeypatch.setattr(LSTMDefectDetector, "_train_network", spy)
+    monkeypatch.setattr(_fitting, "train_network", spy)
     make(epochs=1, sampling="balanced").fit(X, Y)
     ((training, chances),) = seen
     defective = training.y.reshape(len(training.y), -1).any(axis=1)
@@ -501,7 +501,7 @@ def test_inverted_masks_are_told(monkeypatch):
     def stop(*args, **kwargs):
         raise Enough
 
-    monkeypatch.setattr(LSTMDefectDetector, "_lease_network", stop)
+    monkeypatch.setattr(_fitting, "start_network", stop)
     X, Y = plates(12)
     # Only images with defects may have a mask.
     some = [~mask if mask.any() else None for mask in Y]

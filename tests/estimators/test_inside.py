@@ -20,9 +20,7 @@ from sklstm import (
     RowSequencer,
     VolumeSequencer,
 )
-from sklstm.estimators import _pool, clear_pool
-from sklstm.estimators._attention_map import has_attention, step_weights
-from sklstm.estimators._compiled import Recipe, batch_within_memory
+from sklstm.estimators import clear_pool
 from sklstm.networks import (
     AttentionPooling,
     SelfAttention,
@@ -31,6 +29,10 @@ from sklstm.networks import (
     lstm_transformer,
 )
 from sklstm.networks.initialize import initialize
+from sklstm.training import _pool
+from sklstm.training._attention_map import has_attention, step_weights
+from sklstm.training._compiled import batch_within_memory
+from sklstm.training._spec import NetworkSpec
 
 SMALL = {
     "units": 3,
@@ -216,7 +218,7 @@ def test_augmentation_is_for_training_alone(data, fitted):
 
 def scaling(classifier):
     # Not by `model_`: a network that was looked at would not serve the next test.
-    return classifier._lease.compiled.model.get_layer("standardize")
+    return classifier._fitted_network.compiled.model.get_layer("standardize")
 
 
 @pytest.mark.parametrize(
@@ -320,7 +322,7 @@ def test_an_own_network_is_standardized_by_what_it_reads(data):
     np.testing.assert_allclose(
         inside.predict_proba(X), before.predict_proba(X), rtol=1e-5
     )
-    network = inside._lease.compiled.model.layers[-1]
+    network = inside._fitted_network.compiled.model.layers[-1]
     (layer,) = [one for one in network.layers if isinstance(one, Standardize)]
     assert float(layer.mean) == pytest.approx(sequencer.transform(X).mean(), rel=1e-6)
 
@@ -623,18 +625,18 @@ def test_weights_are_pooling_times_attention(
 ):
     model = network_of(attention, pooling, bidirectional)
     if attention is None and pooling != "attention":
-        assert not has_attention(model, recipe_of())
+        assert not has_attention(model, spec_of())
         return
     last = pooling == "last"
-    recipe = recipe_of(pooling=pooling, bidirectional=bidirectional)
-    assert has_attention(model, recipe)
-    weights = step_weights(model, sequences, 2, recipe)
+    spec = spec_of(pooling=pooling, bidirectional=bidirectional)
+    assert has_attention(model, spec)
+    weights = step_weights(model, sequences, 2, spec)
     assert weights.shape == (5, N_STEPS)
     assert weights.dtype == np.float32
     assert weights.min() >= 0
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(
-        step_weights(model, sequences, 100, recipe), weights, atol=1e-6
+        step_weights(model, sequences, 100, spec), weights, atol=1e-6
     )
     # Every sample has its own; but the last window is the last step alone.
     if (attention, last, bidirectional) != ("multiscale", True, False):
@@ -700,13 +702,13 @@ def test_the_mean_over_windows_of_a_transformer_can_be_mapped(sequences):
     model = lstm_transformer(
         (N_STEPS, 4), 3, units=2, attention="multiscale", pooling="attention"
     )
-    recipe = recipe_of("lstm_transformer", pooling="attention")
-    weights = step_weights(model, sequences, 5, recipe)
+    spec = spec_of("lstm_transformer", pooling="attention")
+    weights = step_weights(model, sequences, 5, spec)
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
 
 
-def recipe_of(network="lstm", **params):
-    return Recipe(network, (N_STEPS, 4), 3, "float32", network_params=params)
+def spec_of(network="lstm", **params):
+    return NetworkSpec(network, (N_STEPS, 4), 3, "float32", network_params=params)
 
 
 def own_attention(input_shape, n_classes):
@@ -783,7 +785,7 @@ def test_blocks_of_a_transformer_are_followed_back(sequences, attention):
     model = lstm_transformer(
         (N_STEPS, 4), 3, units=2, attention=attention, n_blocks=2, windows=(2, 4)
     )
-    weights = step_weights(model, sequences, 2, recipe_of("lstm_transformer"))
+    weights = step_weights(model, sequences, 2, spec_of("lstm_transformer"))
     expected = np.zeros((5, N_STEPS))
     expected[:, [0, -1]] = 0.5
     if attention == "additive":
@@ -806,7 +808,7 @@ def test_blocks_of_a_transformer_are_followed_back(sequences, attention):
 def test_levels_cover_what_training_saw(data):
     X, y = data[0] * 15, data[1]
     classifier = make(**ROWS, embedding="pixel", epochs=1).fit(X.astype("uint8"), y)
-    layer = classifier._lease.compiled.model.get_layer("embedding")
+    layer = classifier._fitted_network.compiled.model.get_layer("embedding")
     assert float(layer.low) == pytest.approx(-X.mean() / X.std(), rel=1e-5)
     assert float(layer.high) == pytest.approx((240 - X.mean()) / X.std(), rel=1e-5)
     # What lies beyond belongs to the nearest level.

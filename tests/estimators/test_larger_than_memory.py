@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sklstm import LSTMImageClassifier, PatchSequencer
-from sklstm.estimators import _samples
-from sklstm.estimators._samples import Subset, take_rows
+from sklstm.training import _data
+from sklstm.training._data import Subset, take_rows
 
 # 600 images of 1,024 x 1,024 bytes are 600 MiB. Beyond what the process holds when it
 # has trained on 60 of them, it may allocate 400. Pages of the file are not its own: the
@@ -64,7 +64,7 @@ def test_a_set_beyond_the_memory_limit_trains(tmp_path):
 def test_rows_of_a_large_array_are_read_when_asked_for(monkeypatch):
     x = np.arange(40.0).reshape(10, 2, 2)
     assert isinstance(take_rows(x, np.array([1, 2])), np.ndarray)
-    monkeypatch.setattr(_samples, "AT_ONCE", 8)
+    monkeypatch.setattr(_data, "AT_ONCE", 8)
     some = take_rows(x, np.array([1, 5, 7]))
     assert isinstance(some, Subset)
     assert (some.shape, some.nbytes, len(some)) == ((3, 2, 2), 96, 3)
@@ -92,9 +92,9 @@ def test_what_is_read_in_parts_trains_the_same(monkeypatch, digits):
         return model.fit(images, y, weights)
 
     whole = fitted()
-    from sklstm.estimators import _tensorflow
+    from sklstm.training import _tensorflow
 
-    monkeypatch.setattr(_samples, "AT_ONCE", 1000)
+    monkeypatch.setattr(_data, "AT_ONCE", 1000)
     monkeypatch.setattr(_tensorflow, "AT_ONCE", 1000)
     parts = fitted()
     np.testing.assert_array_equal(

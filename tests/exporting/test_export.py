@@ -473,7 +473,7 @@ def test_the_estimator_stays_as_it_was(sequences, tmp_path, at_home):
     before = copy.copy(vars(classifier))
     export(classifier, tmp_path / "a.onnx")
     assert vars(classifier) == before
-    assert not classifier._lease.compiled.exposed
+    assert not classifier._fitted_network.compiled.exposed
 
 
 def test_the_page(tmp_path, at_home, monkeypatch, capsys):

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from sklstm import PatchSequencer
-from sklstm.estimators._compiled import CompiledNetwork, Recipe
 from sklstm.exporting._convert import Conversion, convert
 from sklstm.exporting._measure import measure
 from sklstm.exporting._plan import ExportPlan, make_bare
 from sklstm.networks import NETWORKS
+from sklstm.training._compiled import CompiledNetwork
+from sklstm.training._spec import NetworkSpec
 
 N_CLASSES = 3
 SEQUENCE, IMAGE, VOLUME = (8, 6), (8, 8, 1), (3, 4, 4, 1)
@@ -94,7 +95,7 @@ def converted(
             index_map[::2, -3:] = -1
         reading["index_map"] = index_map
     open_shape = (None, *shape[1:]) if len(shape) == 2 else shape
-    recipe = Recipe(
+    spec = NetworkSpec(
         network=name,
         input_shape=open_shape,
         n_outputs=N_CLASSES,
@@ -103,7 +104,7 @@ def converted(
         reading_params=reading,
         compile_params={"loss": "sparse_categorical_crossentropy", "metrics": None},
     )
-    compiled = CompiledNetwork(recipe)
+    compiled = CompiledNetwork(spec)
     compiled.start(np.random.SeedSequence(0))
     x = np.random.default_rng(0).normal(size=(5, *shape)).astype("float32")
     plan = ExportPlan(
@@ -111,7 +112,7 @@ def converted(
         image_shape=shape,
         steps=[],
         network_shape=shape,
-        recipe=make_bare(recipe),
+        spec=make_bare(spec),
         weights=compiled.model.get_weights(),
         classes=np.arange(N_CLASSES),
     )

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import uniform
 from sklearn.datasets import load_iris
 
-from sklstm import LSTMImageClassifier
+from sklstm.estimators import _fitting
 from sklstm.model_selection import _study as study_module
 from sklstm.model_selection._pruning import completed_steps
 
@@ -111,15 +111,15 @@ def test_trials_of_different_batch_sizes_are_compared(few_digits, lstm_search):
         pruner=Fixed(step=3, after=1),
     )
     plans = []
-    own = LSTMImageClassifier._train_network
+    own = _fitting.train_network
 
-    def few(self, *args, epochs, **kwargs):
+    def few(*args, epochs, **kwargs):
         planned = epochs // 10  # for a quick test
         plans.append(planned)
-        return own(self, *args, epochs=planned, **kwargs)
+        return own(*args, epochs=planned, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LSTMImageClassifier, "_train_network", few)
+        patch.setattr(_fitting, "train_network", few)
         search.fit(*few_digits)
     assert len(set(plans)) == 2
     first, second = (

@@ -378,7 +378,7 @@ def accuracies(classifier, X, y, X_test, y_test):
     for seed in range(2):
         classifier.set_params(random_state=seed).fit(X, y)
         found.append(classifier.score(X_test, y_test))
-        del classifier.__dict__["_lease"]
+        del classifier.__dict__["_fitted_network"]
         gc.collect()
     print(found)
     return min(found)

@@ -21,9 +21,10 @@ from sklearn.base import clone
 from sklearn.model_selection import cross_validate
 
 from sklstm import LSTMImageClassifier, RowSequencer
-from sklstm.estimators import _compiled, _pool, clear_pool, set_pool_size
-from sklstm.estimators._pool import Pool
+from sklstm.estimators import clear_pool, set_pool_size
 from sklstm.networks import HyperDropout, PenaltyStrength
+from sklstm.training import _compiled, _pool
+from sklstm.training._pool import Pool
 
 SMALL = {
     "units": 3,
@@ -56,9 +57,9 @@ def use(monkeypatch, size):
     pool = Pool(size)
     pool.built = []
 
-    def build(recipe):
-        pool.built.append(recipe)
-        return CompiledNetwork(recipe)
+    def build(spec):
+        pool.built.append(spec)
+        return CompiledNetwork(spec)
 
     monkeypatch.setattr(_pool, "POOL", pool)
     monkeypatch.setattr(_compiled, "CompiledNetwork", build)
@@ -246,7 +247,7 @@ def test_what_a_search_varies_needs_no_new_trace(pool, data):
     ):
         classifier = clone(base).set_params(**params).fit(X, y)
         classifier.predict(X)
-        engine = classifier._lease.compiled.engine
+        engine = classifier._fitted_network.compiled.engine
         engines.add(engine)
         del classifier
     for n_steps in (4, 2):  # other lengths of the same features, other numbers too
@@ -272,7 +273,7 @@ def test_what_shapes_the_graph_is_in_the_key():
             "optimizer_params": {"learning_rate": 0.1, "clipvalue": 1.0},
             "compile_params": {"loss": "x", "metrics": ["accuracy"]},
         }
-        return _compiled.Recipe(**parts | changes).key()
+        return _compiled.NetworkSpec(**parts | changes).key()
 
     varied = {"dropout": 0.5, "input_noise": 2.0, "l2": 3.0}
     assert key() == key(network_params=params | varied)
@@ -318,7 +319,7 @@ def test_graphs_of_others_are_still_optimized(pool, data):
     import tensorflow as tf
     from tensorflow.python.eager import context
 
-    from sklstm.estimators._tensorflow import little_rewriting
+    from sklstm.training._tensorflow import little_rewriting
 
     def only_prunes():
         config = tf.compat.v1.ConfigProto()
@@ -404,13 +405,13 @@ def test_living_estimators_never_disturb_each_other(pool, data):
     first = small().fit(X, y)
     probabilities = first.predict_proba(X)
     second = small(random_state=1).fit(X, y)
-    assert first._lease.compiled is not second._lease.compiled
+    assert first._fitted_network.compiled is not second._fitted_network.compiled
     np.testing.assert_array_equal(first.predict_proba(X), probabilities)
 
     del second
     results = cross_validate(small(), X, y, cv=3, return_estimator=True)
     kept = results["estimator"]
-    assert len({id(e._lease.compiled) for e in (first, *kept)}) == 4
+    assert len({id(e._fitted_network.compiled) for e in (first, *kept)}) == 4
     assert len(pool.built) == 4
     expected = [e.predict_proba(X) for e in kept]
     small(random_state=2).fit(X, y)
@@ -422,12 +423,12 @@ def test_living_estimators_never_disturb_each_other(pool, data):
 def test_a_second_fit_gives_the_first_network_back(pool, data):
     X, y = data
     classifier = small().fit(X, y)
-    first = classifier._lease.compiled
+    first = classifier._fitted_network.compiled
     classifier.fit(X, y)
-    assert classifier._lease.compiled is not first
+    assert classifier._fitted_network.compiled is not first
     assert list(pool._free.values()) == [first]
     classifier.fit(X, y)
-    assert classifier._lease.compiled is first
+    assert classifier._fitted_network.compiled is first
     assert len(pool.built) == 2
 
 
@@ -468,7 +469,9 @@ def test_a_pickle_holds_numbers_and_no_graph(pool, data):
     for word in (b"tensorflow", b"ConcreteFunction", b"CompiledNetwork", b"Functional"):
         assert word not in pickled
     other = pickle.loads(pickled)
-    assert other._lease._compiled is None  # nothing is built before it is needed
+    assert (
+        other._fitted_network._compiled is None
+    )  # nothing is built before it is needed
     del classifier
     np.testing.assert_array_equal(other.predict_proba(X), probabilities)
     assert len(pool.built) == 1  # and then the one that became free
@@ -558,9 +561,9 @@ class Wanted:
 def bare(monkeypatch):
     """A pool of empty shells."""
 
-    def build(recipe):
+    def build(spec):
         return SimpleNamespace(
-            key=recipe.key(),
+            key=spec.key(),
             process=os.getpid(),
             exposed=False,
             is_held=lambda: False,
@@ -653,7 +656,7 @@ def test_what_is_held_waits_until_it_is_free(bare):
 
 
 def test_what_comes_back_while_the_pool_is_busy_waits(bare):
-    # The garbage collector can end a lease in the middle of `take`.
+    # The garbage collector can end a fitted network in the middle of `take`.
     compiled = bare.take(Wanted("a"))
     with bare._lock:
         bare.give(compiled)
@@ -750,7 +753,10 @@ def test_threads(pool, data):
     for thread in threads:
         thread.join()
     assert errors == []
-    assert len({id(e._lease.compiled) for e in (*parallel.values(), *serial)}) == 6
+    assert (
+        len({id(e._fitted_network.compiled) for e in (*parallel.values(), *serial)})
+        == 6
+    )
     for seed in seeds:
         np.testing.assert_array_equal(parallel[seed].predict_proba(X), expected[seed])
         assert parallel[seed].history_ == histories[seed]

@@ -14,15 +14,15 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import cross_val_score
 
 from sklstm import LSTMImageClassifier
-from sklstm.estimators._callbacks import (
-    BestWeights,
-    wants_batches,
-    warn_about_gradients,
-)
-from sklstm.estimators._optimizer import scheduled
-from sklstm.estimators._training import _Order
+from sklstm.estimators._fitting import warn_about_gradients
 from sklstm.networks import lstm
 from sklstm.networks.initialize import initialize
+from sklstm.training._callbacks import (
+    BestWeights,
+    wants_batches,
+)
+from sklstm.training._loop import _Order
+from sklstm.training._optimizer import scheduled
 
 SMALL = {"units": 4, "bidirectional": False, "random_state": 0}
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from sklstm._keras import import_quietly, keras
 
-from sklstm.estimators._base import SHARED_PARAMS, own_params
-from sklstm.estimators._metrics import leaves, make_metrics
-from sklstm.estimators._own_network import parameters_of
+from sklstm.training._hyperparameters import SHARED_PARAMS, own_params
+from sklstm.training._metrics import leaves, make_metrics
+from sklstm.training._own_network import parameters_of
 
 # scikeras loads TensorFlow, whichever backend Keras has.
 BaseWrapper = import_quietly("scikeras.wrappers").BaseWrapper

@@ -103,7 +103,7 @@ def freeze(value: Any) -> Any:
 
     Examples
     --------
-    >>> from sklstm.estimators._graph_key import freeze
+    >>> from sklstm.training._graph_key import freeze
     >>> freeze({"units": 4}) == freeze({"units": 4})
     True
     >>> freeze({"units": 4}) == freeze({"units": 5})

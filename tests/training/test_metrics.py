@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.metrics import f1_score, log_loss, precision_score, recall_score
 
 from sklstm import LSTMImageClassifier
-from sklstm.estimators._metrics import make_metrics, to_floats
+from sklstm.training._metrics import make_metrics, to_floats
 
 METRICS = keras.metrics
 N_CLASSES = 4

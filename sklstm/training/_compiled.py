@@ -1,4 +1,4 @@
-"""A compiled network: built once from a recipe, started afresh for every fit."""
+"""A compiled network: built once from its specification, started anew by every fit."""
 
 import functools
 import gc
@@ -10,20 +10,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from sklstm._keras import keras
 
 import numpy as np
 
-from sklstm.estimators._copies import configuration, rebuilt
-from sklstm.estimators._graph_key import configuration_is_whole, freeze
-from sklstm.estimators._optimizer import optimizer_class, scheduled
-from sklstm.estimators._own_network import check_outputs, completed
-from sklstm.estimators._scaling import measure
-from sklstm.estimators._scikeras import build_model
-from sklstm.estimators._settings import own_settings
 from sklstm.networks import (
     HyperDropout,
     HyperNoise,
@@ -37,126 +29,17 @@ from sklstm.networks import (
     read_input,
 )
 from sklstm.networks.initialize import initialize
+from sklstm.training._copies import rebuilt
+from sklstm.training._optimizer import optimizer_class, scheduled
+from sklstm.training._own_network import check_outputs, completed
+from sklstm.training._scaling import measure
+from sklstm.training._scikeras import build_model
+from sklstm.training._settings import own_settings
+from sklstm.training._spec import NetworkSpec
 
 # Keras draws the seeds of layers that name none from Python's global generator. It is
 # ours for the moment of building a user's network, and put back.
 _PYTHON_RANDOM = threading.RLock()
-
-
-@dataclass
-class Recipe:
-    """All that shapes the graph; it can be pickled where the graph cannot.
-
-    Parameters
-    ----------
-    network : str or callable
-        Name or function of the network.
-    input_shape : tuple
-        Shape of one sample, None where it may vary.
-    n_outputs : int
-        Number of classes.
-    input_dtype : str
-        "uint8" or "float32": how the training samples are held; the network casts.
-    network_params, optimizer_params, compile_params : dict
-        What the network function, the optimizer, and loss and metrics are given.
-    one_hot : bool
-        Targets are rows of zeros and a one, and not class numbers.
-    reading_params : dict
-        ``index_map`` and ``augmentation``, where there are any. A user's own network
-        knows nothing of them: they are put before it.
-    dtype_policy : str or None
-        Keras' name of it; None for the policy that Keras has.
-    target_shape : tuple or None
-        Shape of one target, as bytes, of a network that gives windows; None of one
-        that gives classes.
-    turning : dict or None
-        Augmentation that changes a sample and its target alike, as
-        `JointAugmentation` takes it.
-    """
-
-    network: str | Callable[..., keras.Model]
-    input_shape: tuple
-    n_outputs: int
-    input_dtype: str
-    network_params: dict[str, Any]
-    optimizer: Any = "adam"
-    optimizer_params: dict[str, Any] = field(default_factory=dict)
-    compile_params: dict[str, Any] = field(default_factory=dict)
-    one_hot: bool = False
-    reading_params: dict[str, Any] = field(default_factory=dict)
-    dtype_policy: str | None = None
-    target_shape: tuple | None = None
-    turning: dict | None = None
-
-    def key(self) -> tuple:
-        """Return a hashable key, equal where one graph serves both.
-
-        Of what users gave, it holds what their objects are now: they may change.
-        """
-        return tuple(
-            ((group, name), freeze(value))
-            for group, parts in self._parts().items()
-            for name, value in sorted(parts.items())
-        )
-
-    def target(self) -> tuple[tuple, str]:
-        """Return shape and dtype of one target."""
-        if self.target_shape is not None:
-            return self.target_shape, "uint8"
-        return ((self.n_outputs,), "float32") if self.one_hot else ((), "int32")
-
-    def _parts(self) -> dict[str, dict[str, Any]]:
-        params = dict(self.network_params)
-        if isinstance(self.network, str):
-            # Weights of the network, not constants of the graph.
-            for name in ("dropout", "input_noise", "l2"):
-                params[name] = params.get(name, 0) > 0
-        optimizer = self.optimizer
-        if isinstance(optimizer, keras.optimizers.Optimizer) and (
-            configuration_is_whole(optimizer)
-        ):
-            config = configuration(optimizer)
-            del config["name"]  # numbered by Keras
-            del config["learning_rate"]
-            if not isinstance(optimizer._learning_rate, keras.Variable):  # as below
-                config["learning_rate"] = optimizer._learning_rate  # not its name alone
-            optimizer = (type(optimizer), config)
-        optimizer_params = dict(self.optimizer_params)
-        schedule = optimizer_params.pop("learning_rate", None)
-        if isinstance(schedule, float):
-            schedule = None  # a variable of the optimizer
-        return {
-            "network": {
-                "": self.network,
-                **params,
-                **self.reading_params,
-                "turning": self.turning,
-            },
-            "optimizer": {"": optimizer, **optimizer_params},
-            "compile": {**self.compile_params, "lr_schedule": schedule},
-            "fixed": {
-                "the Keras backend": keras.backend.backend(),
-                "Keras' epsilon": keras.config.epsilon(),
-                "the dtype policy": (
-                    self.dtype_policy or keras.config.dtype_policy().name
-                ),
-                "the shape of X": self.input_shape,
-                "the dtype of X": self.input_dtype,
-                "the number of classes": self.n_outputs,
-                "the kind of target": (self.one_hot, self.target_shape),
-            },
-        }
-
-
-def changed_parts(key: tuple, before: tuple) -> list[str]:
-    """Return the names of the parts in which the keys of two recipes differ."""
-    new, old = dict(key), dict(before)
-    none = freeze(None)
-    return [
-        name or group
-        for group, name in {**new, **old}
-        if new.get((group, name), none) != old.get((group, name), none)
-    ]
 
 
 class CompiledNetwork:
@@ -164,21 +47,21 @@ class CompiledNetwork:
 
     Parameters
     ----------
-    recipe : Recipe
+    spec : NetworkSpec
         What to build.
     """
 
     @own_settings()
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
-        self.key = recipe.key()
+    def __init__(self, spec: NetworkSpec) -> None:
+        self.spec = spec
+        self.key = spec.key()
         self.process = os.getpid()
         self.exposed = False
         self.model = self._build_seeded(0)
         self.turning = None
-        if recipe.turning is not None:
-            assert recipe.target_shape is not None
-            self.turning = JointAugmentation(recipe.turning, recipe.input_shape)
+        if spec.turning is not None:
+            assert spec.target_shape is not None
+            self.turning = JointAugmentation(spec.turning, spec.input_shape)
         optimizer = self.model.optimizer
         optimizer.build(self.model.trainable_variables)
         self._optimizer_start = [_numpy(v) for v in optimizer.variables]
@@ -226,43 +109,43 @@ class CompiledNetwork:
     def _make_engine(self) -> Any:
         if keras.backend.backend() != "tensorflow":
             return None
-        from sklstm.estimators._tensorflow import GraphEngine
+        from sklstm.training._tensorflow import GraphEngine
 
-        recipe = self.recipe
-        shape, dtype = recipe.target()
-        return GraphEngine(self.model, recipe.input_dtype, shape, dtype, self.turning)
+        spec = self.spec
+        shape, dtype = spec.target()
+        return GraphEngine(self.model, spec.input_dtype, shape, dtype, self.turning)
 
     def _build(self) -> keras.Model:
-        recipe = self.recipe
-        classes = recipe.target_shape is None
-        params = dict(recipe.network_params, input_shape=recipe.input_shape)
+        spec = self.spec
+        classes = spec.target_shape is None
+        params = dict(spec.network_params, input_shape=spec.input_shape)
         if classes:
-            params["n_classes"] = recipe.n_outputs
-        build = get_network(recipe.network).build
-        if callable(recipe.network) and not isinstance(recipe.network, SavedNetwork):
+            params["n_classes"] = spec.n_outputs
+        build = get_network(spec.network).build
+        if callable(spec.network) and not isinstance(spec.network, SavedNetwork):
             build = completed(build)
-        if recipe.reading_params and not callable(recipe.network):
-            params.update(recipe.reading_params)
-        elif recipe.reading_params and not isinstance(recipe.network, SavedNetwork):
-            build = _read_before(build, recipe.reading_params)
-        base = optimizer_class(recipe.optimizer)
-        if isinstance(recipe.optimizer, keras.optimizers.Optimizer):
-            optimizer: Any = rebuilt(recipe.optimizer, scheduled(base))
+        if spec.reading_params and not callable(spec.network):
+            params.update(spec.reading_params)
+        elif spec.reading_params and not isinstance(spec.network, SavedNetwork):
+            build = _read_before(build, spec.reading_params)
+        base = optimizer_class(spec.optimizer)
+        if isinstance(spec.optimizer, keras.optimizers.Optimizer):
+            optimizer: Any = rebuilt(spec.optimizer, scheduled(base))
             routed = {}
         else:
             optimizer = scheduled(base)
-            routed = {f"optimizer__{k}": v for k, v in recipe.optimizer_params.items()}
+            routed = {f"optimizer__{k}": v for k, v in spec.optimizer_params.items()}
         # XLA gains nothing for a recurrent loop on the CPU and compiles for seconds.
         jit = "auto" if keras.backend.backend() == "jax" else False
         model = build_model(
             build,
             params,
-            {"optimizer": optimizer, **routed, **recipe.compile_params},
+            {"optimizer": optimizer, **routed, **spec.compile_params},
             jit,
             accuracy=classes,
         )
         if classes:
-            check_outputs(model, recipe.n_outputs)
+            check_outputs(model, spec.n_outputs)
         return model
 
     @own_settings()
@@ -275,7 +158,7 @@ class CompiledNetwork:
         """Put everything where a fresh build would have it, for this seed."""
         if self.turning is not None:
             self.turning.start(seed.spawn(1)[0])
-        if isinstance(self.recipe.network, str):
+        if isinstance(self.spec.network, str):
             initialize(self.model, seed)
         else:
             fresh = self._build_seeded(int(seed.generate_state(1)[0]))
@@ -289,8 +172,8 @@ class CompiledNetwork:
             policy = keras.config.dtype_policy()
             random.seed(seed)
             try:
-                if self.recipe.dtype_policy is not None:
-                    keras.config.set_dtype_policy(self.recipe.dtype_policy)
+                if self.spec.dtype_policy is not None:
+                    keras.config.set_dtype_policy(self.spec.dtype_policy)
                 return self._build()
             finally:
                 keras.config.set_dtype_policy(policy)
@@ -301,7 +184,7 @@ class CompiledNetwork:
 
         A user's own network has been given these values when it was built.
         """
-        if not isinstance(self.recipe.network, str):
+        if not isinstance(self.spec.network, str):
             return
         for layer in _all_layers(self.model):
             if isinstance(layer, HyperDropout):
@@ -320,7 +203,7 @@ class CompiledNetwork:
         layers = _all_layers(self.model)
         scaling = [layer for layer in layers if isinstance(layer, Standardize)]
         if scaling:
-            found = measure(x, self.recipe.reading_params.get("index_map"))
+            found = measure(x, self.spec.reading_params.get("index_map"))
             for layer in scaling:
                 layer.set(found.mean, found.scale)
             ends = (found.low, found.high)

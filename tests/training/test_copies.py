@@ -13,8 +13,8 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from sklstm import LSTMImageClassifier, RowSequencer
-from sklstm.estimators._copies import keep_whole_in_copies, rebuilt
-from sklstm.estimators._optimizer import scheduled
+from sklstm.training._copies import keep_whole_in_copies, rebuilt
+from sklstm.training._optimizer import scheduled
 
 METRICS, OPTIMIZERS = keras.metrics, keras.optimizers
 

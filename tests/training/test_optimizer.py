@@ -7,7 +7,7 @@ from sklstm._keras import keras
 import numpy as np
 import pytest
 
-from sklstm.estimators._optimizer import optimizer_class, own_optimizer, scheduled
+from sklstm.training._optimizer import optimizer_class, own_optimizer, scheduled
 
 # All that Keras has, this version and later ones; wrappers of others left out.
 OPTIMIZERS = sorted(

@@ -22,10 +22,10 @@ from tensorflow.python.eager import context as eager_context
 from tensorflow.python.framework import config
 from tensorflow.python.framework.func_graph import dismantle_func_graph
 
-from sklstm.estimators._metrics import to_floats
-from sklstm.estimators._samples import AT_ONCE
 from sklstm.networks import FusedLSTM
 from sklstm.networks.layers._fused_lstm import batches_of
+from sklstm.training._data import AT_ONCE
+from sklstm.training._metrics import to_floats
 
 # Samples that are filled up to: the kernels take so many rows at a time.
 _VECTOR = 8

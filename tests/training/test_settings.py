@@ -9,11 +9,11 @@ import pytest
 
 from sklstm import LSTMImageClassifier, RowSequencer
 from sklstm.estimators import clear_pool
-from sklstm.estimators._compiled import Recipe
-from sklstm.estimators._settings import own_settings, policy_name, refuse_scopes
 from sklstm.networks import CRFLoss, WindowLoss, lstm
 from sklstm.networks.initialize import reseed
 from sklstm.networks.layers._augmentation import make_augmentation
+from sklstm.training._settings import own_settings, policy_name, refuse_scopes
+from sklstm.training._spec import NetworkSpec
 
 CONFIG = keras.config
 
@@ -169,14 +169,14 @@ def test_policies_in_which_a_network_cannot_be_made_are_refused(name, network, r
 
 
 def test_a_graph_serves_one_epsilon_only():
-    recipe = Recipe(lstm, (None, 8), 3, "float32", {})
-    before, epsilon = recipe.key(), CONFIG.epsilon()
+    spec = NetworkSpec(lstm, (None, 8), 3, "float32", {})
+    before, epsilon = spec.key(), CONFIG.epsilon()
     CONFIG.set_epsilon(1e-3)
     try:
-        assert recipe.key() != before
+        assert spec.key() != before
     finally:
         CONFIG.set_epsilon(epsilon)
-    assert recipe.key() == before
+    assert spec.key() == before
 
 
 @pytest.mark.parametrize("kind", ["MirroredStrategy", "OneDeviceStrategy"])

@@ -13,8 +13,8 @@ from sklstm._keras import keras
 import numpy as np
 import pytest
 
-from sklstm.estimators import _graph_key
-from sklstm.estimators._graph_key import freeze, unproven_part
+from sklstm.training import _graph_key
+from sklstm.training._graph_key import freeze, unproven_part
 
 WIDTH = 4
 SETTINGS = {"width": 4, "layers": [2, 3]}

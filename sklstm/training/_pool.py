@@ -10,15 +10,15 @@ import gc
 import os
 import sys
 import threading
-import weakref
 from collections import OrderedDict, deque
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sklstm.estimators._fork import check_not_forked, forked_late
+from sklstm.training._fork import check_not_forked, forked_late
 
 if TYPE_CHECKING:
-    from sklstm.estimators._compiled import CompiledNetwork, Recipe
+    from sklstm.training._compiled import CompiledNetwork
+    from sklstm.training._spec import NetworkSpec
 
 _DEFAULT_SIZE = 8
 
@@ -49,8 +49,8 @@ class Pool:
         self._free: OrderedDict[int, CompiledNetwork] = OrderedDict()
         self._process = os.getpid()
 
-    def take(self, recipe: Recipe) -> CompiledNetwork:
-        """Return a network of that recipe that nobody else holds.
+    def take(self, spec: NetworkSpec) -> CompiledNetwork:
+        """Return a network of that specification that nobody else holds.
 
         Raises
         ------
@@ -59,9 +59,9 @@ class Pool:
         """
         check_not_forked()
         self._be_of_this_process()
-        from sklstm.estimators._graph_key import unproven_part
+        from sklstm.training._graph_key import unproven_part
 
-        key = recipe.key()
+        key = spec.key()
         if unproven_part(key) is None:
             with self._lock:
                 self._sort_in()
@@ -69,9 +69,9 @@ class Pool:
                     free = self._free[name]
                     if free.key == key and not _is_held(free):
                         return self._free.pop(name)
-        from sklstm.estimators._compiled import CompiledNetwork
+        from sklstm.training._compiled import CompiledNetwork
 
-        return CompiledNetwork(recipe)
+        return CompiledNetwork(spec)
 
     def give(self, compiled: CompiledNetwork) -> None:
         """Take a network back, unless its model was given away.
@@ -82,7 +82,7 @@ class Pool:
         if compiled.process != os.getpid():
             self._inherited.append(compiled)
             return
-        from sklstm.estimators._graph_key import unproven_part
+        from sklstm.training._graph_key import unproven_part
 
         if compiled.exposed or unproven_part(compiled.key) is not None:
             compiled.release()
@@ -150,7 +150,7 @@ def clear_pool() -> None:
     >>> clear_pool()
     """
     POOL.clear()
-    engine = sys.modules.get("sklstm.estimators._tensorflow")
+    engine = sys.modules.get("sklstm.training._tensorflow")
     if engine is not None and not forked_late():
         engine.forget_kernels()
 
@@ -176,58 +176,3 @@ def set_pool_size(size: int) -> None:
     if not isinstance(size, Integral) or size < 0:
         raise ValueError(f"size={size!r} must be a whole number, 0 or more.")
     POOL.resize(int(size))
-
-
-class Lease:
-    """A fitted network, held by one estimator: pickled as numbers, not as a graph.
-
-    Parameters
-    ----------
-    compiled : CompiledNetwork
-        Taken from the pool; goes back when this object is gone.
-    """
-
-    def __init__(self, compiled: CompiledNetwork) -> None:
-        self._hold(compiled)
-        self.recipe = compiled.recipe
-        self._state: dict | None = None
-        self._lock = threading.Lock()
-
-    def _hold(self, compiled: CompiledNetwork) -> None:
-        self._compiled: CompiledNetwork | None = compiled
-        # Not __del__: an estimator may end as part of a reference cycle. The garbage
-        # collector would then call the finalizers of the network's own parts as well,
-        # and TensorFlow's drop the traced functions. This keeps the network out of it.
-        weakref.finalize(self, POOL.give, compiled).atexit = False
-
-    @property
-    def compiled(self) -> CompiledNetwork:
-        """The network, rebuilt at first use where only its numbers have travelled."""
-        check_not_forked()
-        with self._lock:
-            compiled = self._compiled
-            if compiled is None:
-                assert self._state is not None
-                compiled = POOL.take(self.recipe)
-                compiled.set_state(self._state)
-                self._hold(compiled)
-                self._state = None
-            return compiled
-
-    def get_state(self) -> dict:
-        """Return the numbers: weights, seeds and the optimizer's."""
-        with self._lock:
-            compiled, state = self._compiled, self._state
-        if compiled is None:
-            return state or {}
-        check_not_forked()
-        return compiled.get_state()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"recipe": self.recipe, "state": self.get_state()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._compiled = None
-        self.recipe = state["recipe"]
-        self._state = state["state"]
-        self._lock = threading.Lock()

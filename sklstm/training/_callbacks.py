@@ -3,7 +3,6 @@
 import copy
 import math
 import operator
-import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -12,14 +11,8 @@ from typing import Any
 from sklstm._keras import keras
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
-from sklstm.estimators._optimizer import own_optimizer
-
-# A cross-entropy over standardized inputs has gradients of norm 0.01 to 10. These
-# bounds are far outside, where training no longer learns.
-_EXPLODED = 1e3
-_VANISHED = 1e-6
+from sklstm.training._optimizer import own_optimizer
 
 _TRAINED: weakref.WeakSet = weakref.WeakSet()
 _PLAIN = (str, bytes, bool, int, float, complex, np.ndarray, np.generic, type(None))
@@ -194,36 +187,6 @@ class EpochRecorder(keras.callbacks.Callback):
         if self.verbose:
             figures = "  ".join(f"{name} {value:.4g}" for name, value in logs.items())
             print(f"epoch {epoch + 1}/{self.params['epochs']}  {figures}")
-
-
-def warn_about_gradients(norms: list[float], stacklevel: int = 2) -> None:
-    """Warn where the mean gradient of an epoch exploded or vanished.
-
-    Parameters
-    ----------
-    norms : list of float
-        Mean norm of each epoch.
-    stacklevel : int
-        As in `warnings.warn`, counted from this function.
-    """
-    # NaN where every step of an epoch was skipped, as loss scaling does at first.
-    norms = [0.0 if math.isnan(norm) else norm for norm in norms]
-    largest = int(np.argmax(norms))
-    if norms[largest] > _EXPLODED:
-        warnings.warn(
-            f"The gradient exploded: its norm reached {norms[largest]:.2g} in epoch "
-            f"{largest + 1}. Lower learning_rate, or clip the gradient (clipvalue).",
-            ConvergenceWarning,
-            stacklevel=stacklevel,
-        )
-    elif 0.0 < norms[0] < _VANISHED:
-        warnings.warn(
-            f"The gradient vanished: its norm was {norms[0]:.2g} in the first epoch, "
-            "so nothing was learned. Use fewer steps (sequence_length), "
-            "pooling='attention', or batch_norm=True.",
-            ConvergenceWarning,
-            stacklevel=stacklevel,
-        )
 
 
 class BestWeights(keras.callbacks.Callback):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from sklstm import PatchSequencer, RowSequencer, VolumeSequencer
-from sklstm.estimators._samples import Subset
-from sklstm.estimators._scaling import measure
 from sklstm.networks import Scan
+from sklstm.training._data import Subset
+from sklstm.training._scaling import measure
 
 SCANS = {
     "rows": (RowSequencer(), (8, 6)),
@@ -80,7 +80,7 @@ def test_samples_are_read_a_few_at_a_time(index_map, monkeypatch):
 
     monkeypatch.setattr(Subset, "__getitem__", spy)
     monkeypatch.setattr(
-        "sklstm.estimators._scaling.batches",
+        "sklstm.training._scaling.batches",
         lambda n, _: (slice(i, i + 8) for i in range(0, n, 8)),
     )
     found = measure(Subset(x, np.arange(50)), index_map)

@@ -6,19 +6,19 @@ from sklstm._keras import keras
 
 import numpy as np
 
-from sklstm.estimators._compiled import Recipe
 from sklstm.networks import AttentionPooling, MultiScaleAttention, SelfAttention
+from sklstm.training._spec import NetworkSpec
 
 _HEADS = keras.layers.MultiHeadAttention
 
 
-def has_attention(model: keras.Model, recipe: Recipe) -> bool:
+def has_attention(model: keras.Model, spec: NetworkSpec) -> bool:
     """Tell whether the network weighs its steps, in a way that can be followed."""
-    return bool(_attention_layers(_network_itself(model)[1], recipe))
+    return bool(_attention_layers(_network_itself(model)[1], spec))
 
 
 def step_weights(
-    model: keras.Model, x: np.ndarray, batch_size: int, recipe: Recipe
+    model: keras.Model, x: np.ndarray, batch_size: int, spec: NetworkSpec
 ) -> np.ndarray:
     """Return how much each step counts in what the softmax is given.
 
@@ -34,7 +34,7 @@ def step_weights(
         Samples as the network takes them.
     batch_size : int
         Samples at a time.
-    recipe : Recipe
+    spec : NetworkSpec
         What the network was made of.
 
     Returns
@@ -43,10 +43,10 @@ def step_weights(
         Rows sum to one.
     """
     before, network = _network_itself(model)
-    layers = _attention_layers(network, recipe)
+    layers = _attention_layers(network, spec)
     read = keras.Model(network.inputs[0], [_read_by(layer) for layer in layers])
-    last = recipe.network_params.get("pooling", "last") == "last"
-    bidirectional = recipe.network_params.get("bidirectional", True)
+    last = spec.network_params.get("pooling", "last") == "last"
+    bidirectional = spec.network_params.get("bidirectional", True)
     maps = []
     for i in range(0, len(x), batch_size):
         part: Any = x[i : i + batch_size].astype("float32", copy=False)
@@ -74,10 +74,10 @@ def _network_itself(model: keras.Model) -> tuple[keras.Model | None, keras.Model
     return keras.Model(model.inputs[0], before[-1].output), network
 
 
-def _attention_layers(model: keras.Model, recipe: Recipe) -> list:
+def _attention_layers(model: keras.Model, spec: NetworkSpec) -> list:
     """Return the layers that weigh the steps, in the order of reading."""
     kinds = (AttentionPooling, SelfAttention, MultiScaleAttention)
-    if not callable(recipe.network):
+    if not callable(spec.network):
         return [layer for layer in model.layers if isinstance(layer, (*kinds, _HEADS))]
     # How a network of the user's own reads the steps is known only of this pooling.
     found = [layer for layer in model.layers if isinstance(layer, kinds)]

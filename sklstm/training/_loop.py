@@ -10,7 +10,7 @@ from sklstm._keras import keras
 
 import numpy as np
 
-from sklstm.estimators._callbacks import (
+from sklstm.training._callbacks import (
     BestWeights,
     EpochHooks,
     EpochRecorder,
@@ -20,34 +20,13 @@ from sklstm.estimators._callbacks import (
     remember_training,
     wants_batches,
 )
-from sklstm.estimators._optimizer import own_optimizer
-from sklstm.estimators._settings import own_settings
+from sklstm.training._data import Data
+from sklstm.training._optimizer import own_optimizer
+from sklstm.training._settings import own_settings
 
 
 @dataclass
-class Data:
-    """Samples, encoded targets and weights, equally long.
-
-    Parameters
-    ----------
-    x : ndarray of shape (n, ...)
-        Samples as the network takes them.
-    y : ndarray of shape (n,) or (n, n_classes)
-        Encoded targets.
-    w : ndarray of shape (n,), float32
-        Weight of each sample's loss.
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-    w: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-
-@dataclass
-class Plan:
+class TrainingPlan:
     """How long and how to train.
 
     Parameters
@@ -85,7 +64,7 @@ class Plan:
 
 
 @dataclass
-class Result:
+class TrainingResult:
     """What a training run leaves besides the weights.
 
     Parameters
@@ -105,9 +84,9 @@ def train(
     compiled: Any,
     data: Data,
     validation: Data | None,
-    plan: Plan,
+    plan: TrainingPlan,
     history: dict[str, list[float]],
-) -> Result:
+) -> TrainingResult:
     """Train a compiled network as planned.
 
     Parameters
@@ -116,14 +95,14 @@ def train(
         Its weights are changed.
     data, validation : Data
         What to learn from and what to watch.
-    plan : Plan
+    plan : TrainingPlan
         How.
     history : dict of lists
         Metrics of each epoch are appended.
 
     Returns
     -------
-    Result
+    TrainingResult
         Epochs run, and the one whose weights were kept.
     """
     model = compiled.model
@@ -171,7 +150,7 @@ def train(
         # Some are part of reference cycles, which would hold the model for long.
         let_go(callbacks)
     n_epochs = recorder.n_epochs
-    return Result(n_epochs, n_epochs if best is None else best.best_epoch + 1)
+    return TrainingResult(n_epochs, n_epochs if best is None else best.best_epoch + 1)
 
 
 class _Order:
@@ -200,7 +179,7 @@ def _fit_in_graph(
     compiled: Any,
     data: Data,
     validation: Data | None,
-    plan: Plan,
+    plan: TrainingPlan,
     order: _Order,
     callbacks: list,
 ) -> None:
@@ -266,7 +245,7 @@ def _fit_with_keras(
     compiled: Any,
     data: Data,
     validation: Data | None,
-    plan: Plan,
+    plan: TrainingPlan,
     order: _Order,
     callbacks: list,
 ) -> None:
@@ -292,7 +271,7 @@ def deterministic_ops() -> Iterator[None]:
     """Let only deterministic kernels run within the block, and all others after it."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
-        from sklstm.estimators._tensorflow import deterministic_kernels
+        from sklstm.training._tensorflow import deterministic_kernels
 
         with deterministic_kernels():
             yield

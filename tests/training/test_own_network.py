@@ -7,12 +7,12 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from sklstm import LSTMImageClassifier, RowSequencer
-from sklstm.estimators._own_network import (
+from sklstm.networks import Probabilities
+from sklstm.training._own_network import (
     check_sample_shape,
     completed,
     parameters_of,
 )
-from sklstm.networks import Probabilities
 
 LAYERS = keras.layers
 SHAPE, N_CLASSES = (None, 8), 3

@@ -14,7 +14,7 @@ from typing import Any
 
 from sklstm._keras import keras
 
-from sklstm.estimators._copies import keep_whole_in_copies, rebuilt
+from sklstm.training._copies import keep_whole_in_copies, rebuilt
 
 
 class _Targeted:

@@ -1,0 +1,72 @@
+"""Samples, targets and weights that a network is trained on."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# Bytes of samples that are copied whole, for a fit or as a part of them. Of more, a
+# few batches at a time: a large set of images is in memory once, or not at all.
+AT_ONCE = 2**25
+
+
+class Subset:
+    """Some rows of a large array, read when they are asked for.
+
+    Parameters
+    ----------
+    array : ndarray of shape (n, ...)
+        Stays where it is.
+    rows : ndarray of int
+        Which of its rows.
+    """
+
+    def __init__(self, array: np.ndarray, rows: np.ndarray) -> None:
+        self.array = array
+        self.rows = rows
+        self.dtype = array.dtype
+        self.shape = (len(rows), *array.shape[1:])
+        self.ndim = array.ndim
+        self.size = math.prod(self.shape)
+        self.nbytes = self.size * array.itemsize
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        return self.array[self.rows[key]]
+
+    def astype(self, dtype: Any) -> np.ndarray:
+        """Return the rows as an array of another type."""
+        return self.array[self.rows].astype(dtype)
+
+
+def take_rows(x: Any, rows: np.ndarray) -> Any:
+    """Return some samples: a copy of few, of many a `Subset`."""
+    if isinstance(x, Subset):
+        x, rows = x.array, x.rows[rows]
+    few = len(rows) * x[0].nbytes <= AT_ONCE
+    return x[rows] if few else Subset(x, rows)
+
+
+@dataclass
+class Data:
+    """Samples, encoded targets and weights, equally long.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n, ...)
+        Samples as the network takes them.
+    y : ndarray of shape (n,) or (n, n_classes)
+        Encoded targets.
+    w : ndarray of shape (n,), float32
+        Weight of each sample's loss.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    w: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.y)

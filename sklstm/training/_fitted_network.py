@@ -1,0 +1,68 @@
+"""A trained network as one estimator holds it, with or without its graph."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from sklstm.training import _pool
+from sklstm.training._fork import check_not_forked
+
+if TYPE_CHECKING:
+    from sklstm.training._compiled import CompiledNetwork
+
+
+class FittedNetwork:
+    """A fitted network, held by one estimator: pickled as numbers, not as a graph.
+
+    Parameters
+    ----------
+    compiled : CompiledNetwork
+        Taken from the pool; goes back when this object is gone.
+    """
+
+    def __init__(self, compiled: CompiledNetwork) -> None:
+        self._hold(compiled)
+        self.spec = compiled.spec
+        self._state: dict | None = None
+        self._lock = threading.Lock()
+
+    def _hold(self, compiled: CompiledNetwork) -> None:
+        self._compiled: CompiledNetwork | None = compiled
+        # Not __del__: an estimator may end as part of a reference cycle. The garbage
+        # collector would then call the finalizers of the network's own parts as well,
+        # and TensorFlow's drop the traced functions. This keeps the network out of it.
+        weakref.finalize(self, _pool.POOL.give, compiled).atexit = False
+
+    @property
+    def compiled(self) -> CompiledNetwork:
+        """The network, rebuilt at first use where only its numbers have travelled."""
+        check_not_forked()
+        with self._lock:
+            compiled = self._compiled
+            if compiled is None:
+                assert self._state is not None
+                compiled = _pool.POOL.take(self.spec)
+                compiled.set_state(self._state)
+                self._hold(compiled)
+                self._state = None
+            return compiled
+
+    def get_state(self) -> dict:
+        """Return the numbers: weights, seeds and the optimizer's."""
+        with self._lock:
+            compiled, state = self._compiled, self._state
+        if compiled is None:
+            return state or {}
+        check_not_forked()
+        return compiled.get_state()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"spec": self.spec, "state": self.get_state()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._compiled = None
+        self.spec = state["spec"]
+        self._state = state["state"]
+        self._lock = threading.Lock()

@@ -1,0 +1,125 @@
+"""What a compiled network is made from, and the key by which the pool knows it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sklstm._keras import keras
+
+from sklstm.training._copies import configuration
+from sklstm.training._graph_key import configuration_is_whole, freeze
+
+
+@dataclass
+class NetworkSpec:
+    """All that shapes the graph; it can be pickled where the graph cannot.
+
+    Parameters
+    ----------
+    network : str or callable
+        Name or function of the network.
+    input_shape : tuple
+        Shape of one sample, None where it may vary.
+    n_outputs : int
+        Number of classes.
+    input_dtype : str
+        "uint8" or "float32": how the training samples are held; the network casts.
+    network_params, optimizer_params, compile_params : dict
+        What the network function, the optimizer, and loss and metrics are given.
+    one_hot : bool
+        Targets are rows of zeros and a one, and not class numbers.
+    reading_params : dict
+        ``index_map`` and ``augmentation``, where there are any. A user's own network
+        knows nothing of them: they are put before it.
+    dtype_policy : str or None
+        Keras' name of it; None for the policy that Keras has.
+    target_shape : tuple or None
+        Shape of one target, as bytes, of a network that gives windows; None of one
+        that gives classes.
+    turning : dict or None
+        Augmentation that changes a sample and its target alike; see `Turning`.
+    """
+
+    network: str | Callable[..., keras.Model]
+    input_shape: tuple
+    n_outputs: int
+    input_dtype: str
+    network_params: dict[str, Any]
+    optimizer: Any = "adam"
+    optimizer_params: dict[str, Any] = field(default_factory=dict)
+    compile_params: dict[str, Any] = field(default_factory=dict)
+    one_hot: bool = False
+    reading_params: dict[str, Any] = field(default_factory=dict)
+    dtype_policy: str | None = None
+    target_shape: tuple | None = None
+    turning: dict | None = None
+
+    def key(self) -> tuple:
+        """Return a hashable key, equal where one graph serves both.
+
+        Of what users gave, it holds what their objects are now: they may change.
+        """
+        return tuple(
+            ((group, name), freeze(value))
+            for group, parts in self._parts().items()
+            for name, value in sorted(parts.items())
+        )
+
+    def target(self) -> tuple[tuple, str]:
+        """Return shape and dtype of one target."""
+        if self.target_shape is not None:
+            return self.target_shape, "uint8"
+        return ((self.n_outputs,), "float32") if self.one_hot else ((), "int32")
+
+    def _parts(self) -> dict[str, dict[str, Any]]:
+        params = dict(self.network_params)
+        if isinstance(self.network, str):
+            # Weights of the network, not constants of the graph.
+            for name in ("dropout", "input_noise", "l2"):
+                params[name] = params.get(name, 0) > 0
+        optimizer = self.optimizer
+        if isinstance(optimizer, keras.optimizers.Optimizer) and (
+            configuration_is_whole(optimizer)
+        ):
+            config = configuration(optimizer)
+            del config["name"]  # numbered by Keras
+            del config["learning_rate"]
+            if not isinstance(optimizer._learning_rate, keras.Variable):  # as below
+                config["learning_rate"] = optimizer._learning_rate  # not its name alone
+            optimizer = (type(optimizer), config)
+        optimizer_params = dict(self.optimizer_params)
+        schedule = optimizer_params.pop("learning_rate", None)
+        if isinstance(schedule, float):
+            schedule = None  # a variable of the optimizer
+        return {
+            "network": {
+                "": self.network,
+                **params,
+                **self.reading_params,
+                "turning": self.turning,
+            },
+            "optimizer": {"": optimizer, **optimizer_params},
+            "compile": {**self.compile_params, "lr_schedule": schedule},
+            "fixed": {
+                "the Keras backend": keras.backend.backend(),
+                "Keras' epsilon": keras.config.epsilon(),
+                "the dtype policy": (
+                    self.dtype_policy or keras.config.dtype_policy().name
+                ),
+                "the shape of X": self.input_shape,
+                "the dtype of X": self.input_dtype,
+                "the number of classes": self.n_outputs,
+                "the kind of target": (self.one_hot, self.target_shape),
+            },
+        }
+
+
+def changed_parts(key: tuple, before: tuple) -> list[str]:
+    """Return the names of the parts in which the keys of two specifications differ."""
+    new, old = dict(key), dict(before)
+    none = freeze(None)
+    return [
+        name or group
+        for group, name in {**new, **old}
+        if new.get((group, name), none) != old.get((group, name), none)
+    ]
