@@ -1,14 +1,28 @@
 """Sums and maxima over all paths of a chain, without a loop over its steps.
 
-A chain is its log-potentials, one (n_labels, n_labels) matrix a step. What all paths
-sum to is the product of these matrices, with logsumexp (or max) in the place of
-addition and addition in that of multiplication. The product is associative: neighbours
-are multiplied pair by pair, then these products, until one is left (Blelloch, 1990;
-Hassan, Särkkä and García-Fernández, 2021). So a chain takes ``log2(n_steps)``
-operations on whole tensors, and a sum over thousands of steps is rounded a dozen times.
+A chain has one matrix of log-potentials (n_labels, n_labels) for each step. The sum
+over all paths is the product of these matrices, where logsumexp replaces addition and
+addition replaces multiplication. With max instead of logsumexp the same product gives
+the best path.
 
-Here the steps come first and the batch last, (n_steps, n_labels, n_labels, n): with the
-labels last it would take three times as long on the CPU.
+The product is associative, so its factors can be grouped freely: neighbours are
+multiplied in pairs, then their products in pairs, until one matrix is left (a parallel
+scan; Blelloch, 1990; Hassan et al., 2021). A chain therefore takes ``log2(n_steps)``
+operations on whole tensors. A sum over thousands of steps is rounded about a dozen
+times, and not once at every step.
+
+In this module the steps come first and the batch comes last: (n_steps, n_labels,
+n_labels, n). With the labels last, the CPU needs three times as long. Every function
+takes the parameter `reduce`: ``keras.ops.logsumexp`` sums over paths and
+``keras.ops.max`` finds the best one.
+
+References
+----------
+Blelloch, G. E. (1990). Prefix sums and their applications. Technical report
+CMU-CS-90-190, Carnegie Mellon University.
+
+Hassan, S. S., Särkkä, S. and García-Fernández, Á. F. (2021). Temporal parallelization
+of inference in hidden Markov models. IEEE Transactions on Signal Processing 69.
 """
 
 from typing import Any
@@ -17,84 +31,135 @@ from sklstm._keras import keras
 
 import numpy as np
 
-# Log-potential of what cannot be: far below any score, and sums of it stay finite.
-NEVER = -1e9
-# Levels of pairs where the number of steps is not known when the graph is made: enough
-# for 65,536 steps. Those that are not needed cost little.
+# The log-potential of an impossible transition. It is far below any score, and sums of
+# it stay finite.
+IMPOSSIBLE = -1e9
+# A graph that is traced without a known number of steps gets this number of levels,
+# which is enough for 65,536 steps. Levels that a chain does not need cost little.
 _MOST_LEVELS = 16
 
 
 def identity(n_labels: int, dtype: Any) -> Any:
-    """Return the log-potentials of a step at which every label stays, at no cost."""
+    """Return the log-potentials of a step that keeps every label, at no cost."""
     stays = np.eye(n_labels, dtype="bool")
-    return keras.ops.cast(np.where(stays, 0.0, NEVER), dtype)
+    return keras.ops.cast(np.where(stays, 0.0, IMPOSSIBLE), dtype)
 
 
-def multiply(x: Any, add: Any, scaled: bool = False) -> tuple[Any, list]:
-    """Multiply a chain's matrices over the steps.
+def product(x: Any, reduce: Any, normalize: bool = False) -> tuple[Any, list]:
+    """Multiply the matrices of all steps.
 
-    Returns the product (n_labels, n_labels, n) and the levels on the way to it: the
-    left and the right of every pair, and how many steps they were. `scaled` takes the
-    largest entry of every product off it, so that what follows is not rounded for the
-    sake of what all labels have in common.
+    Parameters
+    ----------
+    x : tensor of shape (n_steps, n_labels, n_labels, n)
+        Log-potentials.
+    reduce : callable
+        ``keras.ops.logsumexp`` or ``keras.ops.max``.
+    normalize : bool
+        Subtract its largest entry from every product. The scores are then right up to
+        a constant, and large scores that all labels share cost no precision.
+
+    Returns
+    -------
+    product : tensor of shape (n_labels, n_labels, n)
+        Entry [i, j] reduces over all paths that come from label i and end in label j.
+    levels : list of tuple
+        The left factors, the right factors and the number of steps of every level of
+        pairs. `forward_scores` and `backward_scores` walk back through them.
     """
     ops = keras.ops
     n_labels, n = x.shape[1], ops.shape(x)[3]
-    filling = identity(n_labels, x.dtype)[None, :, :, None]
+    padding = identity(n_labels, x.dtype)[None, :, :, None]
     n_levels = _MOST_LEVELS if x.shape[0] is None else (x.shape[0] - 1).bit_length()
     levels = []
     for _ in range(n_levels):
         n_steps = ops.shape(x)[0]
         odd = n_steps % 2
         x = ops.concatenate(
-            [x, ops.broadcast_to(filling, (odd, n_labels, n_labels, n))]
+            [x, ops.broadcast_to(padding, (odd, n_labels, n_labels, n))]
         )
         pairs = ops.reshape(x, ((n_steps + odd) // 2, 2, n_labels, n_labels, n))
         left, right = ops.unstack(pairs, 2, axis=1)
         levels.append((left, right, n_steps))
-        x = add(left[:, :, :, None] + right[:, None], axis=2)
-        if scaled:
+        x = reduce(left[:, :, :, None] + right[:, None], axis=2)
+        if normalize:
             x = x - ops.max(x, axis=(1, 2), keepdims=True)
-    # Fails where the steps were more than the levels can hold.
+    # The reshape fails if the chain has more steps than the levels can hold.
     return ops.reshape(x, (n_labels, n_labels, n)), levels
 
 
-def before(levels: list, x: Any, add: Any) -> Any:
-    """Return (n_steps, n_labels, n): what the paths before each step sum to.
+def forward_scores(levels: list, x: Any, reduce: Any) -> Any:
+    """Reduce over the paths that lead to each step.
 
-    The label is that of the step before.
+    Parameters
+    ----------
+    levels : list of tuple
+        The levels that `product` returned.
+    x : tensor of shape (n_steps, n_labels, n_labels, n)
+        Log-potentials.
+    reduce : callable
+        As in `product`.
+
+    Returns
+    -------
+    tensor of shape (n_steps, n_labels, n)
+        Entry [t, i] reduces over all paths through the steps before t that end in
+        label i at step t - 1.
     """
     ops = keras.ops
-    # Before the first step, whose rows are all the same, let there be the first label.
+    # All rows of the first step are equal, so any label may come before it. It is the
+    # first one here.
     nothing = identity(x.shape[1], x.dtype)[:1, :, None]
     scores = ops.broadcast_to(nothing, (1, x.shape[1], ops.shape(x)[3]))
     for left, _, n_steps in reversed(levels):
-        past_left = add(scores[:, :, None] + left, axis=1)
+        past_left = reduce(scores[:, :, None] + left, axis=1)
         scores = _interleave(scores, past_left)[:n_steps]
     return scores
 
 
-def after(levels: list, end: Any, add: Any) -> Any:
-    """Return (n_steps, n_labels, n): what the paths after each step sum to.
+def backward_scores(levels: list, end: Any, reduce: Any) -> Any:
+    """Reduce over the paths that follow each step.
 
-    `end` (n_labels, n) is the score of each label at the last step.
+    Parameters
+    ----------
+    levels : list of tuple
+        The levels that `product` returned.
+    end : tensor of shape (n_labels, n)
+        Score of each label at the last step.
+    reduce : callable
+        As in `product`.
+
+    Returns
+    -------
+    tensor of shape (n_steps, n_labels, n)
+        Entry [t, j] reduces over all paths through the steps after t that come from
+        label j at step t.
     """
     scores = end[None]
     for _, right, n_steps in reversed(levels):
-        from_right = add(right + scores[:, None], axis=2)
+        from_right = reduce(right + scores[:, None], axis=2)
         scores = _interleave(from_right, scores)[:n_steps]
     return scores
 
 
-def through(x: Any, add: Any) -> Any:
-    """Return (n_steps, n_labels, n): what the paths through each label sum to.
+def label_scores(x: Any, reduce: Any) -> Any:
+    """Reduce over the paths through each label at each step (forward-backward).
 
-    Right but for a constant of every chain and step.
+    Parameters
+    ----------
+    x : tensor of shape (n_steps, n_labels, n_labels, n)
+        Log-potentials.
+    reduce : callable
+        As in `product`.
+
+    Returns
+    -------
+    tensor of shape (n_steps, n_labels, n)
+        Scores, up to a constant for every chain and step.
     """
-    _, levels = multiply(x, add, scaled=True)
-    scores = before(levels, x, add)
-    arriving = add(scores[:, :, None] + x, axis=1)
-    return arriving + after(levels, keras.ops.zeros_like(scores[0]), add)
+    _, levels = product(x, reduce, normalize=True)
+    scores = forward_scores(levels, x, reduce)
+    arriving = reduce(scores[:, :, None] + x, axis=1)
+    return arriving + backward_scores(levels, keras.ops.zeros_like(scores[0]), reduce)
 
 
 def _interleave(a: Any, b: Any) -> Any:

@@ -10,32 +10,63 @@ from sklstm.networks.crf._checks import check_mask, one_or_nan
 
 @keras.saving.register_keras_serializable("sklstm")
 class LinearChainCRF(keras.layers.Layer):
-    """Conditional random field over the steps: from label scores to log-potentials.
+    """Linear-chain conditional random field (CRF) over the steps of a sequence.
 
-    Takes (n, n_steps, n_labels), any real numbers (a `keras.layers.Dense` without
-    activation gives them). Gives (n, n_steps, n_labels, n_labels): entry [.., t, i, j]
-    is the score of label j at step t after label i at step t - 1, that is, j's score at
-    t plus that of the transition from i to j. At the first step all rows are the same,
-    j's score plus that of starting with j; at the last, that of ending with j is added.
-    The probability of a path, one label a step, is the softmax over all paths of the
-    sum of its entries (Lafferty et al., 2001). `log_likelihood`, `marginals`,
-    `viterbi` and `max_marginals` compute from these potentials, and `CRFLoss` trains.
+    A softmax at each step chooses the label of that step alone. A CRF chooses the
+    labels of all steps together, because it also scores which label follows which. It
+    gives a score to every path, that is, to every sequence of labels
+    ``y[0], ..., y[n_steps - 1]``::
 
-    The scores of transitions, starts and ends are learned and start at zero: before
-    training, the steps are independent of each other. Everything is in float32,
-    whatever the dtype policy.
+        score(y) = start[y[0]] + emissions[0, y[0]]
+                   + transitions[y[0], y[1]] + emissions[1, y[1]]
+                   + ...
+                   + end[y[n_steps - 1]]
 
-    Chains of different lengths are filled up at the right and masked. At steps that the
-    mask leaves out the label stays what it was, at no cost; the functions need no mask
-    to know them. A chain without any step is left uniform over the labels. A mask that
-    leaves out a step before one that counts is an error; inside a graph, where none can
-    be raised, the potentials of that chain are NaN. Where a TensorFlow graph is made
-    without knowing n_steps, it may be at most 65,536.
+    The probability of a path is the softmax of its score over all
+    ``n_labels ** n_steps`` paths. The layer before the CRF computes the emissions, one
+    score for each step and label; a `keras.layers.Dense` layer without activation is
+    the usual choice. The CRF learns the start scores, the transition scores and the end
+    scores. They start at zero, so an untrained CRF treats the steps as independent.
+
+    The layer takes emissions of shape (n, n_steps, n_labels), with two labels or more.
+    It returns log-potentials of shape (n, n_steps, n_labels, n_labels). Entry
+    [..., t, i, j] is what step t adds to the score of a path that has label i at step
+    t - 1 and label j at step t. The score of a path is the sum of its entries. At the
+    first step, which has no step before it, all rows i are equal.
+
+    Train the network with `CRFLoss`. The functions `viterbi`, `marginals`,
+    `max_marginals`, `log_likelihood`, `log_partition` and `path_score` take the
+    log-potentials.
 
     Parameters
     ----------
     **kwargs
-        Passed on to `keras.layers.Layer`.
+        Keyword arguments of `keras.layers.Layer`. The layer computes in float32
+        whatever the dtype policy.
+
+    Raises
+    ------
+    ValueError
+        If the emissions have another rank or fewer than two labels, or if the mask
+        leaves out a step before a step that counts. A mask whose values are not known,
+        inside a graph, turns the log-potentials of such a chain into NaN instead.
+
+    See Also
+    --------
+    CRFLoss : The loss that trains the network.
+    viterbi : The most probable path.
+    marginals : The probability of each label at each step.
+
+    Notes
+    -----
+    Chains of different lengths are padded at the end and masked, for example by
+    `keras.layers.Masking`. A masked step repeats the label of the step before it and
+    adds nothing to the score, so the functions above need no mask. If all steps of a
+    chain are masked, its labels are equally probable.
+
+    The functions take ``log2(n_steps)`` operations on whole tensors instead of a loop
+    over the steps. If TensorFlow traces a graph without a known number of steps, a
+    chain can have at most 65,536 steps.
 
     References
     ----------
@@ -44,17 +75,27 @@ class LinearChainCRF(keras.layers.Layer):
 
     Examples
     --------
-    >>> from sklstm._keras import keras
+    The emissions of the middle step favour label 0. If both labels tend to stay, the
+    best path keeps label 1 nevertheless.
+
+    >>> import keras
     >>> from sklstm.networks import CRFLoss, LinearChainCRF, viterbi
+    >>> emissions = keras.ops.array([[[0.0, 2.0], [1.0, 0.5], [0.0, 2.0]]])
+    >>> crf = LinearChainCRF()
+    >>> viterbi(crf(emissions))[0].numpy()
+    array([[1, 0, 1]], dtype=int32)
+    >>> _ = crf.transitions.assign([[1.0, 0.0], [0.0, 1.0]])
+    >>> viterbi(crf(emissions))[0].numpy()
+    array([[1, 1, 1]], dtype=int32)
+
+    In a network, an LSTM computes the emissions.
+
     >>> inputs = keras.Input((28, 28))
     >>> x = keras.layers.LSTM(8, return_sequences=True)(inputs)
     >>> model = keras.Model(inputs, LinearChainCRF()(keras.layers.Dense(2)(x)))
     >>> model.compile("adam", CRFLoss())
     >>> model.output_shape
     (None, 28, 2, 2)
-    >>> labels, score = viterbi(model(keras.ops.ones((1, 28, 28))))
-    >>> tuple(labels.shape)
-    (1, 28)
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -77,26 +118,26 @@ class LinearChainCRF(keras.layers.Layer):
 
     def call(self, emissions: Any, mask: Any = None) -> Any:
         ops = keras.ops
-        filled = 1.0
+        valid = 1.0
         if mask is None:
             mask = ops.ones(ops.shape(emissions)[:2], "bool")
         else:
             mask = ops.cast(mask, "bool")
-            filled = one_or_nan(check_mask(mask), "float32")
-            filled = filled[:, None, None, None]
-        going_on = ops.concatenate([mask[:, 1:], ops.zeros_like(mask[:, :1])], axis=1)
-        last = ops.logical_and(mask, ops.logical_not(going_on))
+            valid = one_or_nan(check_mask(mask), "float32")[:, None, None, None]
+        continues = ops.concatenate([mask[:, 1:], ops.zeros_like(mask[:, :1])], axis=1)
+        last = ops.logical_and(mask, ops.logical_not(continues))
         first = (ops.arange(ops.shape(emissions)[1]) == 0)[:, None, None]
         start, transitions, end = map(
             ops.convert_to_tensor, (self.start, self.transitions, self.end)
         )
         scores = emissions + ops.where(last[..., None], end, 0.0)
         scores = scores[:, :, None] + ops.where(first, start, transitions)
-        staying = ops.where(first, 0.0, _chain.identity(emissions.shape[-1], "float32"))
-        return ops.where(mask[..., None, None], scores, staying) * filled
+        masked = ops.where(first, 0.0, _chain.identity(emissions.shape[-1], "float32"))
+        return ops.where(mask[..., None, None], scores, masked) * valid
 
     def compute_mask(self, emissions: Any, mask: Any = None) -> None:
-        # It ends here: it is in the potentials, and Keras would weight the loss by it.
+        # The mask ends here. The potentials contain it, and Keras would apply a mask
+        # of the output to the loss a second time.
         return None
 
     def compute_output_shape(self, emissions_shape: tuple) -> tuple:

@@ -4,33 +4,39 @@ from typing import Any
 
 from sklstm._keras import keras
 
-from sklstm.networks.crf._checks import check_labels, is_real_step
+from sklstm.networks.crf._checks import check_labels, unmasked_steps
 from sklstm.networks.crf._inference import unchecked_log_likelihood
 
 
 @keras.saving.register_keras_serializable("sklstm")
 class CRFLoss(keras.losses.Loss):
-    """Negative log-likelihood of a chain's labels, divided by its number of steps.
+    """Negative log-likelihood of the true labels of a chain, per step.
 
-    So it can be compared with a mean cross-entropy, which it equals where all scores of
-    transitions, starts and ends are zero. One number a chain: sample weights are (n,).
-
-    Labels are 0 to ``n_labels - 1``. Any other is an error; inside a graph, where none
-    can be raised, the loss of its chain is NaN.
+    The loss of a chain is minus the log-probability of its true path, divided by its
+    number of unmasked steps. It is comparable with a mean cross-entropy: both are equal
+    if all start, transition and end scores of the `LinearChainCRF` are zero. There is
+    one loss for each chain, so sample weights have the shape (n,).
 
     Parameters
     ----------
     name : str
         Name of the loss.
     **kwargs
-        Passed on to `keras.losses.Loss`.
+        Keyword arguments of `keras.losses.Loss`. The dtype is float32 by default.
+
+    See Also
+    --------
+    LinearChainCRF : The layer that gives the log-potentials.
 
     Examples
     --------
-    >>> from sklstm._keras import keras
+    All four paths of two steps and two labels have the score 0, so each has the
+    probability 1/4. The loss per step is log(2).
+
+    >>> import keras
     >>> from sklstm.networks import CRFLoss
-    >>> potentials = keras.ops.zeros((1, 3, 2, 2))  # two labels, all paths alike
-    >>> round(float(CRFLoss()(keras.ops.array([[0, 1, 1]]), potentials)), 3)
+    >>> potentials = keras.ops.zeros((1, 2, 2, 2))
+    >>> round(float(CRFLoss()(keras.ops.array([[0, 1]]), potentials)), 3)
     0.693
     """
 
@@ -42,28 +48,30 @@ class CRFLoss(keras.losses.Loss):
 
         Parameters
         ----------
-        y_true : tensor of int, shape (n, n_steps)
-            Labels, 0 to ``n_labels - 1``; whole numbers of a float dtype and bool are
-            taken as well. Labels at masked steps do not count.
+        y_true : tensor of shape (n, n_steps)
+            Labels, whole numbers from 0 to ``n_labels - 1``, of an integer, float or
+            bool dtype. Labels at masked steps may have any value.
         y_pred : tensor of shape (n, n_steps, n_labels, n_labels)
-            Log-potentials that `LinearChainCRF` gives.
+            Log-potentials from `LinearChainCRF`.
 
         Returns
         -------
         tensor of shape (n,)
-            In nats a step.
+            Loss in nats per step. Inside a graph, on other backends than TensorFlow, it
+            is NaN for a chain with invalid labels.
 
         Raises
         ------
         ValueError
-            If the labels have another shape, or values that are no labels.
+            If the labels have a wrong shape or invalid values. Inside a graph of
+            TensorFlow, invalid values raise `tensorflow.errors.InvalidArgumentError`.
         """
-        labels, right = check_labels(y_true, y_pred)
-        return chain_losses(y_pred, labels) * right
+        labels, one_or_nan = check_labels(y_true, y_pred)
+        return chain_losses(y_pred, labels) * one_or_nan
 
 
 def chain_losses(potentials: Any, labels: Any) -> Any:
-    """Return what `CRFLoss` gives for labels, int32, that are known to be right."""
+    """Return the loss of every chain, for labels (int32) that need no check."""
     ops = keras.ops
-    n_steps = ops.sum(ops.cast(is_real_step(potentials), potentials.dtype), axis=1)
+    n_steps = ops.sum(ops.cast(unmasked_steps(potentials), potentials.dtype), axis=1)
     return -unchecked_log_likelihood(potentials, labels) / n_steps

@@ -91,6 +91,9 @@ class PositionEncoding(keras.layers.Layer):
         Passed on to `keras.layers.Layer`.
     """
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
     def build(self, input_shape: tuple) -> None:
         self.gain = self.add_weight(
             shape=(), initializer=keras.initializers.Constant(0.1), name="gain"
