@@ -1,4 +1,4 @@
-"""Figures for ordered grades."""
+"""Metrics for ordered grades."""
 
 from __future__ import annotations
 
@@ -20,30 +20,37 @@ __all__ = ["quadratic_kappa_scorer", "quadratic_weighted_kappa"]
 def quadratic_weighted_kappa(
     y_true: Any, y_pred: Any, *, sample_weight: Any = None
 ) -> float:
-    """Measure the agreement of grades: Cohen's kappa, distances squared as weights.
+    """Compute the quadratically weighted kappa of two sets of grades.
 
-    One minus the mean squared distance of the grades over what it would be, were the
-    two independent [1]_: 1 where they agree, 0 at chance, negative below. It is
-    scikit-learn's ``cohen_kappa_score(..., weights="quadratic")``, but the distance is
-    that of the grades themselves. There it is that of their places among the labels
-    that occur: in a fold without grade 2, a 3 would be next to a 1.
+    Cohen's kappa with quadratic weights [1]_ divides the mean squared distance between
+    true and predicted grades by its expectation for independent grades, and subtracts
+    the ratio from 1. The kappa is 1 for perfect agreement, 0 for agreement by chance
+    and negative for less than that. scikit-learn's ``cohen_kappa_score(...,
+    weights="quadratic")`` measures distances between the positions of the grades among
+    the labels that occur: in a fold without grade 2, it takes 1 and 3 as neighbors.
+    This function measures distances between the grades themselves.
 
     Parameters
     ----------
-    y_true, y_pred : array-like of shape (n,)
-        Grades, as numbers.
-    sample_weight : array-like of shape (n,), default=None
-        Weight of each sample.
+    y_true, y_pred : array-like of shape (n_samples,)
+        True and predicted grades, as numbers.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Sample weights. If None, all samples have the same weight.
 
     Returns
     -------
     float
-        At most 1. NaN, with a warning, where all grades, true and predicted, are one.
+        The kappa, at most 1. It is NaN if all true and predicted grades are the same.
 
     Raises
     ------
     ValueError
-        If the grades are no numbers, or differ in number.
+        If the grades are not numbers, or if the arrays differ in length.
+
+    Warns
+    -----
+    UndefinedMetricWarning
+        If all true and predicted grades are the same.
 
     References
     ----------
@@ -66,7 +73,8 @@ def quadratic_weighted_kappa(
     middle = np.average(true, weights=weights)
     true, predicted = true - middle, predicted - middle
     observed = np.average((true - predicted) ** 2, weights=weights)
-    # Of independent a and b, the mean of (a - b)^2, where that of a is 0.
+    # The expectation of (a - b)^2 for independent a and b is that of a^2 + b^2 if a has
+    # the mean 0.
     second = np.average(true**2 + predicted**2, weights=weights)
     if second == 0:
         warnings.warn(

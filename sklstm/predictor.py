@@ -1,8 +1,8 @@
-"""What predicts from an exported file: NumPy and one runtime, no Keras.
+"""Prediction with an exported file.
 
-An installation of ``pip install --no-deps sklstm`` with NumPy and onnxruntime (or
-ai-edge-litert) is enough for this module: it imports nothing else, scikit-learn
-included.
+This module imports only NumPy and one runtime. It works after ``pip install --no-deps
+sklstm`` with NumPy and onnxruntime (or ai-edge-litert), without Keras and scikit-learn.
+For this reason it is not part of sklstm.exporting, which imports scikit-learn.
 """
 
 from __future__ import annotations
@@ -22,43 +22,44 @@ import numpy as np
 
 __all__ = ["ExportedPredictor", "load_exported"]
 
-# The name of what `sklstm.export` leaves in its files.
+# The names under which `sklstm.export` stores metadata in its files.
 METADATA = "sklstm"
 METADATA_FILE = "sklstm.json"
-# Samples at a time in each thread: of more, the gates do not stay in the cache.
+# A thread predicts for so many samples or values at a time. With more of them, the
+# gates of the LSTM do not fit into the processor's cache.
 _MOST_SAMPLES = 8
 _MOST_VALUES = 2**18
 
 
 def load_exported(path: Any, n_threads: int | None = None) -> ExportedPredictor:
-    """Load a classifier that `sklstm.export` has written, to predict with it.
+    """Load a classifier that `sklstm.export` has written.
 
-    Loads neither Keras nor TensorFlow nor scikit-learn.
+    Neither this function nor the predictor imports Keras, TensorFlow or scikit-learn.
 
     Parameters
     ----------
     path : str or os.PathLike
-        File of ``format="onnx"`` or ``"litert"``.
+        File of ``format="onnx"`` or ``format="litert"``.
     n_threads : int, default=None
-        Threads that predict side by side. None for as many as this process may use
-        processors.
+        Number of threads that predict. If None, use one for each processor that is
+        available to this process.
 
     Returns
     -------
     ExportedPredictor
-        With ``predict``, ``predict_proba`` and ``classes_``.
+        The predictor, with ``predict``, ``predict_proba`` and ``classes_``.
 
     Raises
     ------
     TypeError
-        If `path` is no name of a file: the runtimes read named files.
+        If `path` is not the name of a file. The runtimes read only named files.
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ImportError
         If the runtime of the format is not installed.
     ValueError
-        If the file is not one that `sklstm.export` has written, or is a SavedModel,
-        which TensorFlow runs itself.
+        If `n_threads` is not a positive integer, if `sklstm.export` did not write the
+        file, or if `path` is a SavedModel, which only TensorFlow runs.
 
     See Also
     --------
@@ -104,7 +105,7 @@ def load_exported(path: Any, n_threads: int | None = None) -> ExportedPredictor:
 
 
 def as_path(path: Any, who: str) -> Path:
-    """Return a path, or say that `who` does so with named files only."""
+    """Return a path, or raise for what is not one; `who` names the function."""
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise TypeError(
             f"path={path!r} must be the name of a file, str or path-like: {who} named "
@@ -115,25 +116,27 @@ def as_path(path: Any, who: str) -> Path:
 
 
 def available_processors() -> int:
-    """Return how many processors this process may use."""
+    """Return the number of processors that are available to this process."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 class ExportedPredictor(ABC):
-    """A classifier without Keras, made by `load_exported`.
+    """Classifier that predicts with an exported file.
+
+    Use `load_exported` to create it.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels, sorted, of the kind that `fit` was given.
+        Sorted class labels, with the dtype that they had in `fit`.
     format : {"onnx", "litert"}
         Format of the file.
 
     See Also
     --------
-    load_exported : Makes one; its example shows the methods.
+    load_exported : Load an exported file. Its example shows the methods.
     """
 
     format: str
@@ -157,18 +160,23 @@ class ExportedPredictor(ABC):
         self._n_threads = n_threads
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the probability of every class.
+        """Predict the probability of each class.
 
         Parameters
         ----------
-        X : array-like
-            Images or sequences as the exported estimator takes them, of real numbers
-            or bool; flat ones, (n, n_features), too.
+        X : array-like of shape (n_samples, ...)
+            Images or sequences, as the exported estimator takes them, or flat samples
+            of shape (n_samples, n_features). The values are real numbers or bool.
 
         Returns
         -------
-        ndarray of shape (n, n_classes), float32
-            In the order of `classes_`; every row sums to one.
+        ndarray of shape (n_samples, n_classes), float32
+            Probabilities, in the order of `classes_`. Each row sums to one.
+
+        Raises
+        ------
+        ValueError
+            If `X` has another shape or dtype, or contains NaN or infinity.
         """
         x = self._check(X)
         size = _MOST_VALUES // math.prod(x.shape[1:])
@@ -180,26 +188,31 @@ class ExportedPredictor(ABC):
             return np.concatenate(list(pool.map(self._run, parts)))
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable class.
+        """Predict the most probable class.
 
         Parameters
         ----------
-        X : array-like
-            As in `predict_proba`.
+        X : array-like of shape (n_samples, ...)
+            Samples, as in `predict_proba`.
 
         Returns
         -------
-        ndarray of shape (n,)
-            Labels.
+        ndarray of shape (n_samples,)
+            Class labels.
+
+        Raises
+        ------
+        ValueError
+            If `X` has another shape or dtype, or contains NaN or infinity.
         """
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
     @abstractmethod
     def _run(self, x: np.ndarray) -> np.ndarray:
-        """Return the probabilities of a few checked samples; called from threads."""
+        """Return the probabilities of checked samples. Threads call this method."""
 
     def _check(self, X: Any) -> np.ndarray:
-        """Return samples in the shape of the file's input, float32."""
+        """Return the samples as float32, in the shape that the file takes."""
         x = np.asarray(X)
         if x.dtype.kind not in "buif":
             raise ValueError(
@@ -248,12 +261,13 @@ class _ONNXPredictor(ExportedPredictor):
     def __init__(self, path: Path, n_threads: int) -> None:
         runtime = _runtime("onnxruntime", "onnxruntime", path)
         options = runtime.SessionOptions()
-        # Threads within one step of an LSTM wait for each other longer than they
-        # compute: the samples are shared among threads instead.
+        # Threads that share one step of an LSTM wait for each other longer than they
+        # compute. Here each thread predicts for samples of its own instead.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Weights held as bytes become floats once, and not at every call.
+        # With this option, weights stored as bytes are converted to floats once and not
+        # at every call.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             self._session = runtime.InferenceSession(
@@ -279,7 +293,8 @@ class _LiteRTPredictor(ExportedPredictor):
 
     def __init__(self, path: Path, n_threads: int) -> None:
         runtime = _runtime("ai_edge_litert.interpreter", "ai-edge-litert", path)
-        super().__init__(path, _litert_metadata(path), 1)  # an interpreter has one user
+        # An interpreter cannot serve two threads, so it uses the threads itself.
+        super().__init__(path, _litert_metadata(path), 1)
         self._interpreter = runtime.Interpreter(str(path), num_threads=n_threads)
         self._interpreter.allocate_tensors()
         self._lock = threading.Lock()
@@ -289,8 +304,8 @@ class _LiteRTPredictor(ExportedPredictor):
     def _run(self, x: np.ndarray) -> np.ndarray:
         outputs = []
         for sample in x:
-            # The operator keeps its state from one call to the next, and would go on
-            # from the end of the image before.
+            # The LSTM operator keeps its state between calls. Without a reset it would
+            # continue from the last step of the sample before.
             with self._lock:
                 self._interpreter.reset_all_variables()
                 self._interpreter.set_tensor(self._input, sample[None])
@@ -300,7 +315,7 @@ class _LiteRTPredictor(ExportedPredictor):
 
 
 def _litert_metadata(path: Path) -> str | None:
-    # A zip archive after the model itself, as TensorFlow Lite has it.
+    # TensorFlow Lite appends metadata to the model as a zip archive.
     if not zipfile.is_zipfile(path):
         return None
     with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""Looking at what was fitted: Display classes, drawn with matplotlib."""
+"""Display classes, which draw fitted objects with matplotlib."""
 
 from sklstm.inspection._search_display import SearchDisplay
 

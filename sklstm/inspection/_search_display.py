@@ -14,32 +14,38 @@ if TYPE_CHECKING:
 
 
 class SearchDisplay:
-    """The history of a search, and which parameters mattered.
+    """Plot of a search: its history and the importance of the parameters.
 
-    Made by `from_estimator`.
+    Use `from_estimator` to create it. The importance of a parameter is the share of the
+    variance of the scores that it explains, by functional ANOVA [1]_.
 
     Parameters
     ----------
     numbers : ndarray of shape (n_trials,)
         Numbers of the trials.
     scores : ndarray of shape (n_trials,)
-        Mean test score, NaN where a trial was pruned or failed.
-    states : ndarray of str, shape (n_trials,)
-        "COMPLETE", "PRUNED" or "FAIL".
+        Mean test scores. They are NaN for trials that were pruned or failed.
+    states : ndarray of str of shape (n_trials,)
+        States of the trials: "COMPLETE", "PRUNED" or "FAIL".
     importances : dict of str to float
-        Share of the scores' variance that each parameter explains; empty with fewer
-        than four completed trials, or where all scored the same.
+        Importance of each parameter. It is empty if fewer than four trials were
+        completed, or if all of them have the same score.
 
     Attributes
     ----------
     ax_ : ndarray of shape (2,) of matplotlib.axes.Axes
-        History and importances.
+        Axes of the history and of the importances.
     figure_ : matplotlib.figure.Figure
-        The figure that holds them.
+        Figure that contains the axes.
 
     See Also
     --------
     sklstm.OptunaSearchCV : The search.
+
+    References
+    ----------
+    .. [1] F. Hutter, H. Hoos and K. Leyton-Brown, "An Efficient Approach for Assessing
+       Hyperparameter Importance", International Conference on Machine Learning, 2014.
 
     Examples
     --------
@@ -76,22 +82,29 @@ class SearchDisplay:
     def from_estimator(
         cls, search: Any, *, metric: str | None = None, ax: Any = None
     ) -> SearchDisplay:
-        """Draw a fitted search.
+        """Create the display from a fitted search and plot it.
 
         Parameters
         ----------
         search : OptunaSearchCV
-            Fitted.
+            The fitted search.
         metric : str, default=None
-            One of several metrics, of which scores and importances are drawn. None for
-            the one that `refit` names.
+            Name of the metric to plot, if the search has several. If None, use the one
+            that `refit` names.
         ax : array-like of two matplotlib.axes.Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to plot on. If None, create a figure.
 
         Returns
         -------
         SearchDisplay
-            Drawn.
+            The display.
+
+        Raises
+        ------
+        TypeError
+            If `search` is not an `OptunaSearchCV`.
+        ValueError
+            If the search has no such metric, or if `ax` does not hold two axes.
         """
         if not isinstance(search, OptunaSearchCV):
             raise TypeError(
@@ -113,7 +126,7 @@ class SearchDisplay:
             importances = optuna.importance.get_param_importances(
                 search.study_,
                 evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
-                # The study knows only the metric that the search maximized.
+                # The study stores only the metric that the search maximized.
                 target=lambda trial: float(score_of.get(trial.number, np.nan)),
             )
         display = cls(
@@ -125,17 +138,22 @@ class SearchDisplay:
         return display.plot(ax=ax)
 
     def plot(self, ax: Any = None) -> SearchDisplay:
-        """Draw.
+        """Plot the history and the importances.
 
         Parameters
         ----------
         ax : array-like of two matplotlib.axes.Axes, default=None
-            Where; None makes a figure.
+            Axes to plot on. If None, create a figure.
 
         Returns
         -------
         SearchDisplay
-            This object.
+            The display.
+
+        Raises
+        ------
+        ValueError
+            If `ax` does not hold two axes.
         """
         # matplotlib is optional.
         import matplotlib.pyplot as plt
@@ -168,7 +186,7 @@ class SearchDisplay:
         for state, mark, label in (("PRUNED", "|", "pruned"), ("FAIL", "x", "failed")):
             chosen = self.numbers[self.states == state]
             if len(chosen):
-                # They have no score: marks along the lower edge.
+                # These trials have no score, so their marks line the lower edge.
                 bottom = np.full(len(chosen), 0.03)
                 across = ax.get_xaxis_transform()
                 ax.plot(

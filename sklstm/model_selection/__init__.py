@@ -1,4 +1,4 @@
-"""Searching hyperparameters with Optuna, as scikit-learn searches."""
+"""Hyperparameter search with Optuna, in the form of a scikit-learn search."""
 
 from sklstm.model_selection._optuna_search import OptunaSearchCV
 from sklstm.model_selection._space import suggest_space

@@ -1,4 +1,4 @@
-"""Whether a process of this machine is still there, found out without a signal."""
+"""Finding out whether a process of this machine is running, without a signal."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import os
 from typing import Any
 
 _ON_WINDOWS = os.name == "nt"
-# Of the Windows API.
+# Constants of the Windows API.
 _PROCESS_QUERY_LIMITED_INFORMATION = 0x1000
 _ERROR_ACCESS_DENIED = 5
 _STILL_ACTIVE = 259
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether a process of that number is running.
+    """Tell whether a process with this number is running.
 
     Parameters
     ----------
     pid : int
-        Number of the process.
+        Number of the process, which may belong to another user.
 
     Returns
     -------
     bool
-        True also if the process belongs to another user.
+        Whether it is running.
     """
     if _ON_WINDOWS:
-        # There, os.kill(pid, 0) is no question: it sends Ctrl+C to the process.
+        # On Windows, os.kill(pid, 0) would send Ctrl+C to the process.
         return _is_alive_on_windows(pid)
     try:
         os.kill(pid, 0)
@@ -39,7 +39,7 @@ def is_alive(pid: int) -> bool:
 
 
 def _is_alive_on_windows(pid: int) -> bool:
-    windows: Any = ctypes  # which has these names on Windows only
+    windows: Any = ctypes  # it has these names on Windows only
     kernel = windows.WinDLL("kernel32", use_last_error=True)
     kernel.OpenProcess.restype = ctypes.c_void_p
     kernel.OpenProcess.argtypes = (ctypes.c_uint32, ctypes.c_int, ctypes.c_uint32)
@@ -50,7 +50,7 @@ def _is_alive_on_windows(pid: int) -> bool:
         return windows.get_last_error() == _ERROR_ACCESS_DENIED
     try:
         code = ctypes.c_uint32()
-        # A process that has ended is there for as long as anybody holds a handle.
+        # A process that has ended still exists while anybody holds a handle to it.
         if not kernel.GetExitCodeProcess(handle, ctypes.byref(code)):
             return True
         return code.value == _STILL_ACTIVE

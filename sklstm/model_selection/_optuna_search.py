@@ -46,102 +46,115 @@ from sklstm.model_selection._trial import TrialJob, final_step, trains_by_epochs
 
 
 class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
-    """Search hyperparameters by cross-validation, Optuna choosing what to try next.
+    """Search hyperparameters by cross-validation with Optuna.
 
-    Used as `sklearn.model_selection.RandomizedSearchCV`, for any estimator, with
-    `n_trials` in place of `n_iter`. With an `LSTMImageClassifier`, alone or at the end
-    of a Pipeline, trials that fall behind are pruned in the middle of a fit.
+    The search works like `sklearn.model_selection.RandomizedSearchCV`, for any
+    estimator, with `n_trials` in place of `n_iter`. Optuna chooses the parameters of
+    each trial by the scores of the trials before it. It also stops trials early that
+    score worse than the others: between two folds with any estimator, and during
+    training with `LSTMImageClassifier` and `LSTMDefectDetector`, alone or as the last
+    step of a Pipeline.
 
     Parameters
     ----------
     estimator : estimator
-        What is searched. It is cloned, not changed.
+        Estimator whose parameters are searched. It is cloned and never changed.
     param_distributions : dict or callable
-        Parameter names to Optuna distributions, frozen scipy.stats distributions or
-        lists of values, drawn with repeats; `suggest_space` makes one. Or a function
-        ``trial -> params``
-        for spaces in which one choice depends on another.
+        Search space. A dict maps parameter names to Optuna distributions, frozen
+        scipy.stats distributions, or lists of values, which are drawn with
+        replacement; `suggest_space` returns such a dict. A function ``trial -> params``
+        defines a space in which one choice depends on another.
     n_trials : int, default=20
-        Trials to finish: completed, pruned or failed.
+        Number of finished trials: completed, pruned or failed.
     timeout : float, default=None
-        Seconds after which no trial is begun.
+        Time in seconds after which no further trial begins. If None, there is no limit.
     sampler : optuna.samplers.BaseSampler, default=None
-        None for a `TPESampler` seeded with `random_state`.
+        Chooses the parameters of each trial. If None, use a `TPESampler` seeded with
+        `random_state`.
     pruner : optuna.pruners.BasePruner, default=None
         Decides whether to stop a trial early. In each fold, the search scores the
-        network on the fold's test part after each tenth of the training, and the
-        pruner compares the score with those of earlier trials at the same point of the
-        same fold: its steps are the tenths that are completed, 1 to 10, whatever the
-        number of epochs. With fewer than ten epochs it is asked after each, at the
-        steps that are completed then. After each fold it compares the mean of the
-        folds so far, at steps counted from 0. None for a `MedianPruner` after 5 trials
-        and 2 steps; `optuna.pruners.NopPruner` for none.
+        network on the test part up to ten times, evenly spread over training, and the
+        pruner compares each score with those of earlier trials at the same point of the
+        same fold. Its steps are the tenths of the planned epochs that are completed, 1
+        to 10; with fewer than ten epochs, the search scores after each of them. After
+        each fold, the pruner compares the mean score over the folds so far, at steps
+        counted from 0. If None, use a `MedianPruner` that waits for five trials and,
+        within a fold, for two steps. Use `optuna.pruners.NopPruner` to prune nothing.
     storage : str or optuna.storages.BaseStorage, default=None
-        Where Optuna keeps the trials; None for memory.
+        Storage for the trials, such as ``"sqlite:///study.db"``. If None, Optuna keeps
+        them in memory.
     study_name : str, default=None
-        With a storage, a study of that name is continued, by a search of the same
-        estimator on the same data; the space may have changed, but for the values of
-        lists. None begins a new study with every fit; in a storage it is kept, and
-        never continued.
+        Name of the study. If the storage has a study of this name, the search continues
+        it. The estimator, the data, the folds and the scoring must be the same; the
+        space may differ, except that a list must keep its values and a range its kind.
+        If None, each call of `fit` creates a new study, which no search continues.
     scoring : str, callable, list, tuple or dict, default=None
-        As in `GridSearchCV`. Of several metrics, the study and the pruner look at the
-        one that `refit` names, else at the first.
+        Metrics, as in `sklearn.model_selection.GridSearchCV`. With several metrics, the
+        study and the pruner use the one that `refit` names, or else the first.
     n_jobs : int, default=None
-        Trials at a time. Threads, unless `joblib.parallel_config` names a backend.
+        Number of trials that run at the same time. They run in threads, unless
+        `joblib.parallel_config` selects another backend.
     refit : bool, str or callable, default=True
-        As in `GridSearchCV`.
+        Whether, and by which metric, to fit the best estimator on all data. As in
+        `sklearn.model_selection.GridSearchCV`.
     refit_epochs : {"median_best"}, default=None
-        "median_best" trains `best_estimator_` on all data, without early stopping, for
-        the median of the best epochs over the folds of the best trial. None leaves the
-        parameters as found.
+        If "median_best", train `best_estimator_` on all data without early stopping,
+        for the median of the best epochs of the folds in the best trial. If None, fit
+        it with the parameters of the best trial.
     cv : int, splitter or iterable, default=None
-        As in `GridSearchCV`. The splits are drawn once for all trials.
+        Cross-validation, as in `sklearn.model_selection.GridSearchCV`. All trials use
+        the same folds.
     error_score : "raise" or float, default=nan
-        Score of a fold whose fit or scoring failed.
+        Score of a fold that fails in fitting or scoring. If "raise", the error ends the
+        search.
     return_train_score : bool, default=False
-        Score the training parts too.
+        If True, also score the training parts.
     random_state : int, RandomState or None, default=None
-        Seeds the sampler. With one job, the whole search can be repeated.
+        Seed of the default sampler. With ``n_jobs=1``, a seed makes the whole search
+        reproducible.
     verbose : int, default=0
-        1 shows a progress bar.
+        If positive, show a progress bar.
     callbacks : list of callable, default=None
-        ``callback(study, trial)`` after every finished trial, as Optuna's; one that
-        returns True ends the search.
+        Functions ``callback(study, trial)`` that are called after each finished trial.
+        If one returns True, the search ends.
 
     Attributes
     ----------
     cv_results_ : dict of ndarray
-        As in `GridSearchCV`, one row per finished trial in the order of their numbers;
-        folds that were not run score NaN and took 0 s. Besides: ``trial_number``,
-        ``trial_state`` ("COMPLETE", "PRUNED", "FAIL"), ``n_epochs`` over all folds, and
-        ``failure``.
+        Results as in `sklearn.model_selection.GridSearchCV`, with one row for each
+        finished trial, ordered by number. A fold that was not run has the score NaN and
+        took 0 s. Four columns are added: ``trial_number``, ``trial_state``
+        ("COMPLETE", "PRUNED" or "FAIL"), ``n_epochs``, the sum over all folds, and
+        ``failure``, the message of the error.
     best_estimator_, best_score_, best_params_, best_index_ : object
-        As in `GridSearchCV`. A pruned trial is never the best.
+        As in `sklearn.model_selection.GridSearchCV`. The best trial is always a
+        completed one.
     study_ : optuna.Study
-        For Optuna's own plots.
+        The study, for example for Optuna's plots.
     n_splits_ : int
-        Folds.
+        Number of folds.
     scorer_ : callable or dict
-        As in `GridSearchCV`.
+        The scorer, or a dict of scorers if there are several metrics.
     multimetric_ : bool
         Whether there are several metrics.
     refit_time_ : float
-        Seconds the last fit took.
+        Time in seconds that fitting the best estimator on all data took.
     classes_, n_features_in_, feature_names_in_ : ndarray or int
-        Of the best estimator.
+        As in the best estimator.
 
     See Also
     --------
-    suggest_space : A space for an estimator of this package.
+    suggest_space : Suggest a search space for an estimator of this package.
+    sklstm.inspection.SearchDisplay : Draw the history of a search.
 
     Notes
     -----
-    The folds of a trial run one after another, so that a trial that is pruned in the
-    first never begins the second; `n_jobs` runs trials side by side.
+    Within a trial the folds run one after another, so a trial that is pruned in its
+    first fold does not begin the second. `n_jobs` runs several trials at the same time.
 
-    A study that is continued goes on where it was left, also after its process was
-    killed: what was running then is begun again. Several processes and machines can
-    work on one study at a time; each trial is done once.
+    A search that continues a study also repeats the trials that were running when an
+    earlier process was killed. Several processes and machines can work on one study;
+    each trial runs once.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What is searched over: distributions, or a function of the trial."""
+"""Search spaces: checking them, drawing from them and suggesting them."""
 
 from __future__ import annotations
 
@@ -23,19 +23,24 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 def suggest(space: Space, trial: Any) -> dict[str, Any]:
-    """Ask a trial for one set of parameters.
+    """Draw one set of parameters from a search space.
 
     Parameters
     ----------
     space : dict or callable
-        As `OptunaSearchCV` takes it, checked.
+        The search space, as `OptunaSearchCV` takes it.
     trial : optuna.trial.Trial or optuna.trial.FixedTrial
-        Who is asked. A fixed one gives what a finished trial was given.
+        The trial that draws. A fixed trial returns the parameters of a finished trial.
 
     Returns
     -------
     dict
         Parameter names to values.
+
+    Raises
+    ------
+    TypeError
+        If the space is a function that does not return a dict.
     """
     if callable(space):
         params = space(trial)
@@ -49,7 +54,7 @@ def suggest(space: Space, trial: Any) -> dict[str, Any]:
 
 
 def check_space(space: Any) -> None:
-    """Raise if a search space holds what cannot be searched over."""
+    """Raise if a search space holds something that cannot be searched."""
     if callable(space):
         return
     if not isinstance(space, dict) or not space:
@@ -90,22 +95,24 @@ def _suggest_one(trial: Any, name: str, choice: Any) -> Any:
 
 
 def _choices(choice: Any) -> tuple[list, list]:
-    """Return the values of a list, and what the study knows each by."""
+    """Return the values of a list, and the labels that the study stores for them."""
     values = list(getattr(choice, "choices", choice))
     if all(isinstance(value, np.generic) for value in values):
         values = [value.item() for value in values]
     if all(isinstance(value, _PLAIN) for value in values):
         return values, values
-    # Optuna stores plain values only: of anything else, the place in the list.
-    # Without addresses, so that another process reads the same.
+    # Optuna stores only plain values. For other values it stores their place in the
+    # list and their type. Their repr may hold an address, which differs between
+    # processes.
     kinds = [getattr(v, "__name__", type(v).__name__) for v in values]
     return values, [f"{i}: {kind}" for i, kind in enumerate(kinds)]
 
 
 def check_choices(space: Space, study: Any) -> None:
-    """Raise if a study knows a list of the space by other values.
+    """Raise if a study has searched a list of other values or a range of another kind.
 
-    Ranges may change from one run to the next; of lists, Optuna keeps the first.
+    The bounds of a range may change within a study. A list may not, because Optuna
+    keeps the values of the first trial.
     """
     if callable(space):
         return
@@ -138,9 +145,9 @@ def check_choices(space: Space, study: Any) -> None:
 
 
 def _range(choice: Any) -> tuple[type, bool] | None:
-    """Return the kind of Optuna's distribution, and whether it is logarithmic.
+    """Return the type of Optuna's distribution, and whether it is logarithmic.
 
-    None for lists, and for distributions of which quantiles are asked for.
+    Return None for lists, and for distributions that are drawn by their quantiles.
     """
     if isinstance(choice, FloatDistribution | IntDistribution):
         return type(choice), choice.log
@@ -153,7 +160,7 @@ def _range(choice: Any) -> tuple[type, bool] | None:
 
 
 def plain_params(params: dict[str, Any]) -> dict[str, Any] | None:
-    """Return parameters as a study can keep them, None if one is no plain value."""
+    """Return parameters as a study stores them, or None if it cannot store one."""
     plain = {
         name: value.item() if isinstance(value, np.generic) else value
         for name, value in params.items()
@@ -162,10 +169,11 @@ def plain_params(params: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _suggest_scipy(trial: Any, name: str, frozen: Any) -> Any:
-    """Ask for a value of a frozen scipy.stats distribution.
+    """Draw a value from a frozen scipy.stats distribution.
 
-    Uniform ones become Optuna's, which samplers know how to model; of any other, the
-    quantile is asked for, so that what scipy finds likely is tried more often.
+    Uniform distributions become distributions of Optuna, which its samplers can model.
+    For all others, Optuna draws the quantile, and scipy turns it into a value, so that
+    likely values are tried more often.
     """
     kind = frozen.dist.name
     if kind in ("uniform", "loguniform", "reciprocal", "randint"):
@@ -180,30 +188,38 @@ def _suggest_scipy(trial: Any, name: str, frozen: Any) -> Any:
 def suggest_space(
     estimator: Any, level: str = "basic", image_shape: tuple[int, ...] | None = None
 ) -> dict[str, Any]:
-    """Return a search space for an estimator, by the types of its steps.
+    """Suggest a search space for an estimator, according to its steps.
 
     Parameters
     ----------
     estimator : estimator or Pipeline
-        With an `LSTMImageClassifier` in it, alone or as a step; a `RowSequencer` or
-        `PatchSequencer` before it, or inside it, is searched too.
+        An `LSTMImageClassifier`, or a Pipeline with one. The space includes parameters
+        of a `RowSequencer` or `PatchSequencer` that comes before it or inside it.
     level : {"basic", "architecture"}, default="basic"
-        "basic": sequence length, dropout and learning rate. "architecture": also the
+        Size of the space. "basic" searches the sequence length of rows or the stride of
+        patches, the dropout rate and the learning rate. "architecture" adds the
         structure of the network (its kind, layers, units, directions, attention,
-        pooling, embedding), the axis of a scan by rows and the order of patches.
-    image_shape : tuple, default=None
-        Height and width of the images, to which the sequence length is scaled. None
-        for what the sequencer's own `image_shape` says, else 28 by 28.
+        pooling and embedding), the axis of a scan by rows and the order of patches.
+    image_shape : tuple of int, default=None
+        Height and width of the images in pixels. The range of the sequence length
+        follows from it. If None, use the `image_shape` of the sequencer, or else
+        (28, 28).
 
     Returns
     -------
-    dict
-        Parameter names to Optuna distributions, for `OptunaSearchCV`; change it freely.
+    dict of str to optuna.distributions.BaseDistribution
+        The search space, for the parameter `param_distributions` of `OptunaSearchCV`.
+        You can change it before the search.
 
     Raises
     ------
     ValueError
-        If `level` is not known, or nothing of this package is in the estimator.
+        If `level` is unknown, or if no step is a sequencer or an
+        `LSTMImageClassifier`.
+
+    See Also
+    --------
+    sklstm.OptunaSearchCV : The search.
 
     Examples
     --------
@@ -264,7 +280,7 @@ def _space_of(step: Any, architecture: bool, image_shape: tuple | None) -> dict:
 
 
 def _structure_of(network: Any) -> dict:
-    """Return what else of a network's structure can be searched."""
+    """Return the part of the space that depends on the kind of network."""
     space: dict[str, Any] = {}
     if network != "conv_lstm":
         space["units"] = CategoricalDistribution((32, 64, 128))
