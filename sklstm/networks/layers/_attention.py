@@ -1,4 +1,4 @@
-"""Attention over the steps of a sequence, in `keras.ops` and Keras' own layers."""
+"""Attention over the steps of a sequence."""
 
 import math
 from collections.abc import Iterable
@@ -10,20 +10,35 @@ from sklstm._keras import keras
 
 @keras.saving.register_keras_serializable("sklstm")
 class AttentionPooling(keras.layers.Layer):
-    """Weighted mean over the steps, the weights learned from the steps themselves.
+    """Weighted mean over the steps, with weights that depend on the steps.
 
-    Takes (n, n_steps, n_features), gives (n, n_features). The weight of a step is the
-    softmax over the steps of ``v . tanh(W h + b)`` (Bahdanau et al., 2015;
-    Yang et al., 2016).
+    The layer takes (n, n_steps, n_features) and returns (n, n_features). The weight of
+    a step h is the softmax over the steps of ``v . tanh(W h + b)``, where W, b and v
+    are learned (Bahdanau et al., 2015; Yang et al., 2016).
 
     Parameters
     ----------
     units : int or None
-        Rows of ``W``; None for ``n_features``.
+        Number of rows of W. If None, it is n_features.
     kernel_regularizer : keras.regularizers.Regularizer or None
-        Penalty on ``W``.
+        Penalty on W.
     **kwargs
-        Passed on to `keras.layers.Layer`.
+        Keyword arguments of `keras.layers.Layer`.
+
+    References
+    ----------
+    Bahdanau, D., Cho, K. and Bengio, Y. (2015). Neural machine translation by jointly
+    learning to align and translate. ICLR.
+
+    Yang, Z., Yang, D., Dyer, C., He, X., Smola, A. and Hovy, E. (2016). Hierarchical
+    attention networks for document classification. NAACL.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm.networks import AttentionPooling
+    >>> tuple(AttentionPooling()(keras.ops.ones((2, 28, 16))).shape)
+    (2, 16)
     """
 
     def __init__(
@@ -48,12 +63,12 @@ class AttentionPooling(keras.layers.Layer):
         )
 
     def step_weights(self, inputs: Any) -> Any:
-        """Return the weight of every step.
+        """Return the weight of every step in the mean.
 
         Parameters
         ----------
         inputs : tensor of shape (n, n_steps, n_features)
-            The steps.
+            Steps.
 
         Returns
         -------
@@ -79,16 +94,30 @@ class AttentionPooling(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("sklstm")
 class PositionEncoding(keras.layers.Layer):
-    """Add to every step what tells its position: sines and cosines of it.
+    """Add sines and cosines of its position to every step.
 
-    Takes and gives (n, n_steps, n_features). The waves are those of Vaswani et al.
-    (2017), times one learned number that starts at 0.1: after an LSTM the steps
-    know much of their position already.
+    The layer takes and returns (n, n_steps, n_features). It uses the encoding of
+    Vaswani et al. (2017), multiplied by one learned gain. The gain starts at 0.1,
+    because after an LSTM the steps contain much of their position already.
 
     Parameters
     ----------
     **kwargs
-        Passed on to `keras.layers.Layer`.
+        Keyword arguments of `keras.layers.Layer`.
+
+    References
+    ----------
+    Vaswani, A., Shazeer, N., Parmar, N., Uszkoreit, J., Jones, L., Gomez, A. N.,
+    Kaiser, L. and Polosukhin, I. (2017). Attention is all you need. NeurIPS.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm.networks import PositionEncoding
+    >>> PositionEncoding()(keras.ops.zeros((1, 3, 2))).numpy().round(2)
+    array([[[ 0.  ,  0.1 ],
+            [ 0.08,  0.05],
+            [ 0.09, -0.04]]], dtype=float32)
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -115,14 +144,13 @@ class PositionEncoding(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict) -> "PositionEncoding":
-        # Earlier versions wrote the gain's initial value. The file's weights hold the
-        # gain itself.
+        # Earlier versions also wrote the initial value of the gain.
         config = {name: value for name, value in config.items() if name != "gain"}
         return super().from_config(config)
 
 
 class _StepAttention(keras.layers.Layer):
-    """Base: steps that look at steps, added to what they were, normalized."""
+    """Base class: attention between steps, a residual connection, a normalization."""
 
     def build(self, input_shape: tuple) -> None:
         n_features = input_shape[-1]
@@ -147,19 +175,38 @@ class _StepAttention(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("sklstm")
 class SelfAttention(_StepAttention):
-    """Every step looks at every step (Vaswani et al., 2017).
+    """Multi-head attention of every step to every step (Vaswani et al., 2017).
 
-    Takes and gives (n, n_steps, n_features): ``norm(x + attention(x + positions))``.
+    The layer takes and returns (n, n_steps, n_features). It computes ``norm(x +
+    attention(x + positions))``, with `PositionEncoding` and a layer normalization.
     Memory and time grow with the square of n_steps.
 
     Parameters
     ----------
     n_heads : int
-        Ways of looking side by side, which share the features.
+        Number of attention heads. It must divide n_features; each head has
+        ``n_features // n_heads`` features.
     kernel_regularizer : keras.regularizers.Regularizer or None
         Penalty on the kernels.
     **kwargs
-        Passed on to `keras.layers.Layer`.
+        Keyword arguments of `keras.layers.Layer`.
+
+    Raises
+    ------
+    ValueError
+        If `n_heads` is less than 1 or does not divide n_features.
+
+    References
+    ----------
+    Vaswani, A., Shazeer, N., Parmar, N., Uszkoreit, J., Jones, L., Gomez, A. N.,
+    Kaiser, L. and Polosukhin, I. (2017). Attention is all you need. NeurIPS.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm.networks import SelfAttention
+    >>> tuple(SelfAttention(n_heads=4)(keras.ops.ones((2, 28, 16))).shape)
+    (2, 28, 16)
     """
 
     def __init__(
@@ -183,17 +230,18 @@ class SelfAttention(_StepAttention):
     def call(self, inputs: Any) -> Any:
         ops = keras.ops
         weights, values = self._weights(self.positions(inputs))
-        seen = ops.transpose(ops.matmul(weights, values), (0, 2, 1, 3))
-        seen = ops.reshape(seen, (-1, ops.shape(inputs)[1], inputs.shape[-1]))
+        attended = ops.transpose(ops.matmul(weights, values), (0, 2, 1, 3))
+        attended = ops.reshape(attended, (-1, ops.shape(inputs)[1], inputs.shape[-1]))
         kernel, bias = self._kernel(self.attention.output_dense)
         kernel = ops.reshape(kernel, (inputs.shape[-1], inputs.shape[-1]))
-        return self.norm(inputs + ops.matmul(seen, kernel) + bias)
+        return self.norm(inputs + ops.matmul(attended, kernel) + bias)
 
     def _weights(self, x: Any) -> tuple:
-        """Return how much each step looks at each, and values, by heads.
+        """Return attention weights (n, n_heads, n_steps, n_steps), and values.
 
-        One product makes queries, keys and values: on two cores that, and transposing
-        heads by hand, takes half the time of the einsums of Keras' layer.
+        The weights use Keras' layer for the variables only. One product for queries,
+        keys and values, and explicit transpositions of the heads, take half the time of
+        the einsums of Keras' layer on two cores.
         """
         ops = keras.ops
         n_features = x.shape[-1]
@@ -211,7 +259,7 @@ class SelfAttention(_StepAttention):
             ops.transpose(ops.reshape(part, shape), (0, 2, 1, 3)) for part in parts
         )
         scores = ops.matmul(queries * size**-0.5, ops.transpose(keys, (0, 1, 3, 2)))
-        if x.shape[1] == 1:  # Keras warns of a softmax over one number
+        if x.shape[1] == 1:  # Keras warns about a softmax over one number
             return ops.ones_like(scores), values
         return ops.softmax(scores), values
 
@@ -222,19 +270,20 @@ class SelfAttention(_StepAttention):
         )
 
     def step_weights(self, inputs: Any, queries: Any) -> Any:
-        """Return how much each step is looked at.
+        """Return the attention that each step receives.
 
         Parameters
         ----------
         inputs : tensor of shape (n, n_steps, n_features)
-            As in `call`.
+            Input of the layer.
         queries : tensor of shape (n, n_steps)
-            How much each looking step counts; every row sums to one.
+            Weight of each step that attends to others. Every row sums to one.
 
         Returns
         -------
         tensor of shape (n, n_steps)
-            Mean over the heads; every row sums to one.
+            Attention weights, summed over the queries with their weights and averaged
+            over the heads. Every row sums to one.
         """
         x = self.positions(inputs)
         weights, _ = self._weights(x)
@@ -250,14 +299,17 @@ class SelfAttention(_StepAttention):
 
 @keras.saving.register_keras_serializable("sklstm")
 class MultiScaleAttention(_StepAttention):
-    """Every step looks at the steps around it, in windows of several sizes.
+    """Attention of every step to the steps around it, in windows of several sizes.
 
-    Takes and gives (n, n_steps, n_features). For each size the sequence is cut into
-    windows of so many steps, the last one filled up and the filling masked; within a
-    window every step looks at every step. The sizes share one projection; a softmax
-    over one learned number for each says how much of each size there is. Time grows
-    with n_steps times the largest window, so that sequences of thousands of steps can
-    be read.
+    The layer takes and returns (n, n_steps, n_features). For each size, it cuts the
+    sequence into windows of that many steps and pads and masks the last one. Every step
+    attends to every step of its window. The sizes share one projection to queries, keys
+    and values. Their results are averaged with learned shares that sum to one. As in
+    `SelfAttention`, the steps get a position encoding, and the result is added to the
+    input and normalized.
+
+    The time grows with n_steps times the largest window, so the layer can read
+    sequences of thousands of steps.
 
     Parameters
     ----------
@@ -266,7 +318,19 @@ class MultiScaleAttention(_StepAttention):
     kernel_regularizer : keras.regularizers.Regularizer or None
         Penalty on the kernels.
     **kwargs
-        Passed on to `keras.layers.Layer`.
+        Keyword arguments of `keras.layers.Layer`.
+
+    Raises
+    ------
+    ValueError
+        If `windows` is empty or holds anything but positive integers.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm.networks import MultiScaleAttention
+    >>> tuple(MultiScaleAttention((4, 16))(keras.ops.ones((2, 28, 16))).shape)
+    (2, 28, 16)
     """
 
     n_heads = 1
@@ -310,44 +374,46 @@ class MultiScaleAttention(_StepAttention):
         mixed = 0.0
         for i, window in enumerate(self.windows):
             weights = self._weights(query, key, n_steps, window)
-            seen = ops.matmul(weights, _cut(value, n_steps, window))
-            seen = ops.reshape(seen, (ops.shape(inputs)[0], -1, inputs.shape[-1]))
-            mixed = mixed + shares[i] * seen[:, :n_steps]
+            attended = ops.matmul(weights, _windows(value, n_steps, window))
+            shape = (ops.shape(inputs)[0], -1, inputs.shape[-1])
+            attended = ops.reshape(attended, shape)
+            mixed = mixed + shares[i] * attended[:, :n_steps]
         return self.norm(inputs + self.output_projection(mixed))
 
     def _shares(self, dtype: Any) -> Any:
         mix = keras.ops.cast(self.mix, dtype)
-        # Keras warns of a softmax over one number.
+        # Keras warns about a softmax over one number.
         return keras.ops.softmax(mix) if len(self.windows) > 1 else mix * 0 + 1
 
     def _project(self, inputs: Any) -> list:
         return keras.ops.split(self.projection(self.positions(inputs)), 3, axis=-1)
 
     def _weights(self, query: Any, key: Any, n_steps: Any, window: int) -> Any:
-        """Return (n, n_windows, window, window): rows look, columns are looked at."""
+        """Return attention weights (n, n_windows, window, window), queries first."""
         ops = keras.ops
         scores = ops.matmul(
-            _cut(query, n_steps, window),
-            ops.swapaxes(_cut(key, n_steps, window), -1, -2),
+            _windows(query, n_steps, window),
+            ops.swapaxes(_windows(key, n_steps, window), -1, -2),
         ) / math.sqrt(query.shape[-1])
-        present = _cut(ops.ones((1, n_steps, 1), scores.dtype), n_steps, window)
+        present = _windows(ops.ones((1, n_steps, 1), scores.dtype), n_steps, window)
         masked = (1 - ops.swapaxes(present, -1, -2)) * -1e4
         return ops.softmax(scores + masked, axis=-1)
 
     def step_weights(self, inputs: Any, queries: Any) -> Any:
-        """Return how much each step is looked at.
+        """Return the attention that each step receives.
 
         Parameters
         ----------
         inputs : tensor of shape (n, n_steps, n_features)
-            As in `call`.
+            Input of the layer.
         queries : tensor of shape (n, n_steps)
-            How much each looking step counts; every row sums to one.
+            Weight of each step that attends to others. Every row sums to one.
 
         Returns
         -------
         tensor of shape (n, n_steps)
-            Mean over the sizes, by their shares; every row sums to one.
+            Attention weights, summed over the queries with their weights and averaged
+            over the window sizes by their shares. Every row sums to one.
         """
         ops = keras.ops
         query, key, _ = self._project(inputs)
@@ -356,10 +422,10 @@ class MultiScaleAttention(_StepAttention):
         total = 0.0
         for i, window in enumerate(self.windows):
             weights = self._weights(query, key, n_steps, window)
-            rows = _cut(queries[..., None], n_steps, window)
-            looked_at = ops.sum(rows * weights, axis=2)
-            looked_at = ops.reshape(looked_at, (ops.shape(inputs)[0], -1))
-            total = total + shares[i] * looked_at[:, :n_steps]
+            rows = _windows(queries[..., None], n_steps, window)
+            received = ops.sum(rows * weights, axis=2)
+            received = ops.reshape(received, (ops.shape(inputs)[0], -1))
+            total = total + shares[i] * received[:, :n_steps]
         return total
 
     def get_config(self) -> dict:
@@ -370,12 +436,12 @@ class MultiScaleAttention(_StepAttention):
         }
 
 
-def _cut(x: Any, n_steps: Any, window: int) -> Any:
-    """Cut (n, n_steps, k) into (n, n_windows, window, k), filled up with zeros."""
+def _windows(x: Any, n_steps: Any, window: int) -> Any:
+    """Cut (n, n_steps, k) into (n, n_windows, window, k), padded with zeros."""
     ops = keras.ops
-    # The sign of a remainder differs between runtimes: of positive numbers it does not.
+    # Not ``-n_steps % window``: runtimes differ in the sign of a negative remainder.
     missing = (window - n_steps % window) % window
     n = ops.shape(x)[0]
-    filling = ops.zeros((n, missing, x.shape[-1]), x.dtype)
-    x = ops.concatenate([x, filling], axis=1)
+    padding = ops.zeros((n, missing, x.shape[-1]), x.dtype)
+    x = ops.concatenate([x, padding], axis=1)
     return ops.reshape(x, (n, (n_steps + missing) // window, window, x.shape[-1]))

@@ -1,4 +1,4 @@
-"""Images changed at random, in training only: Keras' layers from a short form."""
+"""Augmentation: random changes of images, in training only."""
 
 from numbers import Real
 from typing import Any
@@ -25,7 +25,7 @@ _FLIPS = {
     "vertical": ("vertical",),
     "both": ("horizontal", "vertical"),
 }
-# name: (largest value, what it is)
+# The largest value of each amount, and its unit in error messages.
 _AMOUNTS = {
     "rotation": (180, "degrees"),
     "translation": (1, "a fraction of height and width"),
@@ -34,21 +34,24 @@ _AMOUNTS = {
     "noise": (np.inf, "standard deviations of the image's pixels"),
     "erasing": (1, "a probability"),
 }
-_EVERYTHING = (-3e38, 3e38)  # these layers clip to a range; ours is any
+# Some layers of Keras clip images to a range. Images may have any range here.
+_ANY_VALUE = (-3e38, 3e38)
 
 
 def check_augmentation(augmentation: Any) -> None:
-    """Raise if `augmentation` is nothing that `make_augmentation` understands.
+    """Raise an error if `make_augmentation` would not accept this value.
 
     Parameters
     ----------
-    augmentation : Any
-        As the estimator was given it.
+    augmentation : object
+        Parameter `augmentation` of an estimator.
 
     Raises
     ------
-    TypeError, ValueError
-        Saying what would be right.
+    TypeError
+        If the value has a wrong type.
+    ValueError
+        If a name or an amount is not valid, or if a layer mixes images.
     """
     if isinstance(augmentation, keras.layers.Layer):
         for layer in (augmentation, *getattr(augmentation, "layers", ())):
@@ -101,24 +104,36 @@ def check_augmentation(augmentation: Any) -> None:
 
 
 def make_augmentation(augmentation: Any) -> "Augmentation | None":
-    """Return the layer that changes images at random while training.
+    """Return the layer that augments images in training.
 
     Parameters
     ----------
     augmentation : None, {"light", "medium"}, dict or keras.layers.Layer
-        Keys of a dict: "rotation", at most so many degrees either way; "translation",
-        at most such a fraction of height and width; "zoom", at most such a fraction
-        larger or smaller; "flip", "horizontal", "vertical" or "both"; "contrast", the
-        distance to the image's mean grows or shrinks by at most such a fraction;
-        "noise", Gaussian, in standard deviations of the image's own pixels;
-        "erasing", the probability that a rectangle becomes 0; "fill", what comes in
-        from beyond the border: "nearest" (the default), "reflect" or "constant" (0).
-        A layer is copied.
+        Changes to make. A layer is copied. A dict can have these keys:
+
+        - "rotation": largest angle in either direction, in degrees.
+        - "translation": largest shift, as a fraction of height and width.
+        - "zoom": largest change of the size, as a fraction.
+        - "flip": "horizontal", "vertical" or "both".
+        - "contrast": largest change of the distance of pixels to the mean of their
+          image, as a fraction.
+        - "noise": standard deviation of Gaussian noise, in units of the standard
+          deviation of the image.
+        - "erasing": probability that a rectangle is set to 0.
+        - "fill": how to fill pixels from beyond the border, "nearest" (default),
+          "reflect" or "constant" (0).
 
     Returns
     -------
     Augmentation or None
-        None if nothing is to be changed.
+        The layer, or None if there is nothing to change.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `check_augmentation`.
+    ValueError
+        If a layer cannot be copied from its configuration.
     """
     if augmentation is None:
         return None
@@ -139,15 +154,16 @@ def make_augmentation(augmentation: Any) -> "Augmentation | None":
 
 
 def _config(augmentation: keras.layers.Layer) -> dict[str, Any]:
-    """Return a layer's configuration, for images whose channels are last.
+    """Return the configuration of a layer, changed to images with channels last.
 
-    Layers of Keras that were made while Keras was set to "channels_first" expect
-    channels there. A chain that holds other layers may have moved the channels itself.
+    A layer that was made while Keras was set to "channels_first" expects the channels
+    there. If a chain also holds layers without a data format, nothing is changed: these
+    may have moved the channels themselves.
     """
     config = augmentation.get_config()
     chain = getattr(augmentation, "layers", None) or [augmentation]
-    moves_none = all(hasattr(layer, "data_format") for layer in chain)
-    return _with_channels_last(config) if moves_none else config
+    all_have_formats = all(hasattr(layer, "data_format") for layer in chain)
+    return _with_channels_last(config) if all_have_formats else config
 
 
 def _with_channels_last(config: Any) -> Any:
@@ -173,7 +189,7 @@ def _from_dict(amounts: dict[str, Any]) -> list[keras.layers.Layer]:
         if name in _AMOUNTS and value > 0
     }
     layers: list[keras.layers.Layer] = []
-    # One layer for both directions would draw once for both.
+    # A single layer for both directions would make one random choice for both.
     for direction in _FLIPS.get(amounts.get("flip", ""), ()):
         layers.append(kinds.RandomFlip(direction, **kind))
     if "rotation" in amount:
@@ -185,13 +201,15 @@ def _from_dict(amounts: dict[str, Any]) -> list[keras.layers.Layer]:
         shift = amount["translation"]
         layers.append(kinds.RandomTranslation(shift, shift, **border))
     if "contrast" in amount:
-        both_ways = (amount["contrast"],) * 2  # alone, it would only grow
-        layers.append(kinds.RandomContrast(both_ways, value_range=_EVERYTHING, **kind))
+        # A single number would only increase the contrast.
+        factors = (amount["contrast"],) * 2
+        layers.append(kinds.RandomContrast(factors, value_range=_ANY_VALUE, **kind))
     if "erasing" in amount:
-        probability = (amount["erasing"],) * 2  # alone, it is an upper bound
+        # A single number would be an upper bound of the probability.
+        probability = (amount["erasing"],) * 2
         layers.append(
             kinds.RandomErasing(
-                probability, fill_value=0.0, value_range=_EVERYTHING, **kind
+                probability, fill_value=0.0, value_range=_ANY_VALUE, **kind
             )
         )
     if "noise" in amount:
@@ -201,21 +219,37 @@ def _from_dict(amounts: dict[str, Any]) -> list[keras.layers.Layer]:
 
 @keras.saving.register_keras_serializable("sklstm")
 class Augmentation(keras.layers.Layer):
-    """Change images or volumes by other layers, in training only.
+    """Apply random changes to images or volumes, in training only.
 
-    Takes and gives (n, height, width, channels) or (n, depth, height, width,
-    channels). Every image is changed in its own way; its channels, and the slices of a
-    volume, alike. The layers' seeds are variables, which `initialize.reseed` sets.
-    Called without ``training``, as a prediction is, it changes nothing, though Keras'
-    own layers then would. Under a mixed policy pixels keep single precision: they are
-    large before they are standardized.
+    The layer takes and returns images (n, height, width, channels) or volumes (n,
+    depth, height, width, channels), as float32. Every image gets changes of its own.
+    All channels of an image and all slices of a volume get the same ones.
+
+    The seeds of the layers are variables, which `initialize.reseed` sets. Without
+    ``training=True`` the layer changes nothing; some of Keras' own layers would. The
+    pixels stay in float32 under a mixed policy, because they can be large before they
+    are standardized.
 
     Parameters
     ----------
     changes : list of keras.layers.Layer
-        In the order in which they are applied to (n, height, width, channels).
+        Layers to apply to (n, height, width, channels), in this order. They must have
+        no weights and must keep the shape.
     **kwargs
-        Passed on to `keras.layers.Layer`.
+        Keyword arguments of `keras.layers.Layer`.
+
+    Raises
+    ------
+    ValueError
+        If a layer has weights or changes the shape of the images.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm.networks import Augmentation
+    >>> flip = Augmentation([keras.layers.RandomFlip("horizontal", seed=0)])
+    >>> tuple(flip(keras.ops.ones((2, 8, 8, 1)), training=True).shape)
+    (2, 8, 8, 1)
     """
 
     def __init__(self, changes: list, **kwargs: Any) -> None:
@@ -248,7 +282,7 @@ class Augmentation(keras.layers.Layer):
     def call(self, images: Any, training: bool = False) -> Any:
         ops = keras.ops
         x = ops.cast(images, "float32")
-        if not training:  # some layers do not ask
+        if not training:  # some layers of Keras do not look at `training`
             return x
         shape = tuple(x.shape[1:])
         if len(shape) == 4:
@@ -282,14 +316,22 @@ def _slices_as_channels(shape: tuple) -> tuple:
 
 @keras.saving.register_keras_serializable("sklstm")
 class RandomNoise(keras.layers.Layer):
-    """Gaussian noise in proportion to each image's own standard deviation.
+    """Gaussian noise in proportion to the standard deviation of each image.
 
     Parameters
     ----------
     stddev : float
-        Standard deviation of what is added in training, in those of the image.
+        Standard deviation of the noise added in training, in units of the standard
+        deviation of the image.
     **kwargs
-        Passed on to `keras.layers.Layer`.
+        Keyword arguments of `keras.layers.Layer`.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm.networks import RandomNoise
+    >>> RandomNoise(0.1)(keras.ops.ones((1, 1, 2, 1))).numpy().ravel()
+    array([1., 1.], dtype=float32)
     """
 
     def __init__(self, stddev: float, **kwargs: Any) -> None:
@@ -304,7 +346,7 @@ class RandomNoise(keras.layers.Layer):
         noise = keras.random.normal(
             keras.ops.shape(images), dtype="float32", seed=self.seed_generator
         )
-        # In half precision the squares of pixels would be infinite.
+        # The squares of pixels can overflow in half precision.
         x = keras.ops.cast(images, "float32")
         spread = keras.ops.std(x, axis=axes, keepdims=True) * self.stddev
         return keras.ops.cast(x + spread * noise, images.dtype)

@@ -1,4 +1,7 @@
-"""An LSTM's steps by TensorFlow's BlockLSTM operator. Imports TensorFlow."""
+"""All steps of an LSTM in TensorFlow's BlockLSTM operator.
+
+This module imports TensorFlow. The other modules of `networks` do without it.
+"""
 
 from typing import Any
 
@@ -6,10 +9,10 @@ import tensorflow as tf
 
 
 def _block_lstm(x: Any, weights: Any, bias: Any) -> Any:
-    """Run the operator; `x` is (n_steps, n, n_features).
+    """Run the operator on (n_steps, n, n_features).
 
-    The first version of it: in TensorFlow 2.21 the second one's gradient mistakes the
-    order of the gates.
+    This is the first version of the operator. In TensorFlow 2.21 the gradient of the
+    second version confuses the order of the gates.
     """
     shape = tf.shape(x)
     units = bias.shape[0] // 4
@@ -32,7 +35,7 @@ def _block_lstm(x: Any, weights: Any, bias: Any) -> Any:
 
 
 def _swap_gates(weights: Any) -> Any:
-    """Turn Keras' order of gates (i, f, c, o) into the operator's, or back."""
+    """Swap Keras' order of gates (i, f, c, o) and the operator's (i, c, f, o)."""
     first, second, third, fourth = tf.split(weights, 4, axis=-1)
     return tf.concat([first, third, second, fourth], axis=-1)
 
@@ -40,9 +43,10 @@ def _swap_gates(weights: Any) -> Any:
 def with_own_gradient(
     x: Any, kernel: Any, recurrent: Any, bias: Any, every_step: bool
 ) -> Any:
-    """Scan (n, n_steps, n_features), differentiated by the operator's own gradient.
+    """Run an LSTM over (n, n_steps, n_features), with the operator's own gradient.
 
-    The batch must not be empty: of nothing, that gradient is the memory as it was.
+    The batch must not be empty, because the operator then leaves its gradient
+    uninitialized.
     """
     weights = _swap_gates(tf.concat([kernel, recurrent], 0))
     h = _block_lstm(tf.transpose(x, [1, 0, 2]), weights, _swap_gates(bias)).h
@@ -52,7 +56,11 @@ def with_own_gradient(
 def with_collected_gradient(
     x: Any, kernel: Any, recurrent: Any, bias: Any, every_step: bool
 ) -> Any:
-    """Scan the same, the weights' gradient one product over all steps."""
+    """Run the same LSTM, with a gradient that needs one product for the weights.
+
+    A loop over the steps computes the gradients of the gates. One product of all steps
+    with them gives the gradient of the weights.
+    """
 
     @tf.custom_gradient
     def scan(x: Any, kernel: Any, recurrent: Any, bias: Any) -> tuple:
@@ -73,7 +81,7 @@ def with_collected_gradient(
                 if every_step:
                     dh = dh + upstream[t]
                 dcs, dgates, *_ = tf.raw_ops.LSTMBlockCellGrad(
-                    x=x[0],  # of x, w and h_prev it reads the shapes
+                    x=x[0],  # the operator reads only the shapes of x, w and h_prev
                     cs_prev=before[t],
                     h_prev=nothing,
                     w=weights,

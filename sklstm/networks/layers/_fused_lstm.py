@@ -1,4 +1,4 @@
-"""Keras' LSTM, its steps computed by one TensorFlow operator instead of a loop."""
+"""Keras' LSTM with all steps in one TensorFlow operator instead of a loop."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,13 +7,13 @@ from typing import Any
 
 from sklstm._keras import keras
 
-# Bounds found with benchmarks/lstm_layers.py on two cores.
-# Above this many weights the operator's own gradient, which adds to the gradient of
-# the whole kernel at every step, loses to a loop that collects the gates' gradients
-# and multiplies once.
+# Both bounds were measured with benchmarks/lstm_layers.py on two cores.
+# The operator's own gradient adds to the gradient of the whole kernel at every step.
+# With more weights than this it is slower than a loop that collects the gradients of
+# the gates and multiplies once.
 _FEW_WEIGHTS = 40_000
-# Above this many multiplications a step, TensorFlow shares one step's product among
-# its threads, and they wait for each other longer than they compute.
+# With more multiplications in a step than this, TensorFlow splits the product of one
+# step among its threads, and they wait for each other longer than they compute.
 _FEW_PRODUCTS = 1_520_000
 
 _BATCH_SIZE: ContextVar[int | None] = ContextVar("sklstm_batch_size", default=None)
@@ -21,17 +21,17 @@ _BATCH_SIZE: ContextVar[int | None] = ContextVar("sklstm_batch_size", default=No
 
 @contextmanager
 def batches_of(batch_size: int) -> Iterator[None]:
-    """Tell the layers that are traced in the block how large batches will be.
+    """Context manager: tell layers traced in its block the size of the batches.
 
-    A layer that knows it traces one way to compute its steps. A layer that does not
-    traces both, and a condition of the graph on the size: the graph takes longer to
-    trace, and TensorFlow logs "Type inference failed" about the gradient of the
+    If a layer knows the size, it traces the faster of its two ways to compute the
+    steps. Otherwise it traces both and a condition on the size. Tracing then takes
+    longer, and TensorFlow logs "Type inference failed" for the gradient of the
     condition.
 
     Parameters
     ----------
     batch_size : int
-        The size of all batches; the last one of an epoch may be smaller.
+        Size of the batches. The last one of an epoch may be smaller.
     """
     token = _BATCH_SIZE.set(batch_size)
     try:
@@ -42,25 +42,35 @@ def batches_of(batch_size: int) -> Iterator[None]:
 
 @keras.saving.register_keras_serializable("sklstm")
 class FusedLSTM(keras.layers.LSTM):
-    """`keras.layers.LSTM` with less work between the matrix products on the CPU.
+    """`keras.layers.LSTM` that runs faster on the CPU.
 
-    Same weights, same results to rounding. The steps run in TensorFlow's ``BlockLSTM``
-    operator wherever that computes the same: on the TensorFlow backend without a GPU
-    (which has cuDNN), in float32, tanh and sigmoid, with a bias, without mask, initial
-    state, returned state or dropout of its own. Everywhere else Keras' own code runs.
+    The layer has the weights of `keras.layers.LSTM` and gives the same results up to
+    rounding. It computes all steps in TensorFlow's ``BlockLSTM`` operator where that
+    gives the same results and is faster: on the TensorFlow backend without a GPU (on a
+    GPU, Keras uses cuDNN), in float32, with tanh, sigmoid and a bias, and without a
+    mask, an initial state, a returned state or dropout of its own. In all other cases
+    it runs Keras' code.
 
     Parameters
     ----------
     *args
-        As for `keras.layers.LSTM`.
+        Positional arguments of `keras.layers.LSTM`.
     halves : bool
-        Compute the two halves of every batch side by side. A layer that has the
-        processor to itself gains by it; the two of a `keras.layers.Bidirectional` are
-        side by side already, and beyond 40,000 weights they are Keras' own.
+        If True, compute the two halves of every batch in parallel. This is faster for a
+        layer that has all cores to itself. The two layers of a
+        `keras.layers.Bidirectional` run in parallel already: leave it False for them.
+        With more than 40,000 weights, a layer without `halves` runs Keras' code.
     fused : bool
-        False always runs Keras' own code.
+        If False, always run Keras' code.
     **kwargs
-        As for `keras.layers.LSTM`.
+        Keyword arguments of `keras.layers.LSTM`.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm.networks import FusedLSTM
+    >>> tuple(FusedLSTM(8, return_sequences=True)(keras.ops.ones((2, 28, 28))).shape)
+    (2, 28, 8)
     """
 
     def __init__(
@@ -70,7 +80,7 @@ class FusedLSTM(keras.layers.LSTM):
         self.halves = halves
         self.fused = fused
         if keras.backend.backend() == "tensorflow":
-            self.supports_jit = False  # XLA has no kernel for the operator
+            self.supports_jit = False  # XLA does not implement the operator
 
     def call(
         self,
@@ -83,7 +93,7 @@ class FusedLSTM(keras.layers.LSTM):
             return super().call(
                 sequences, initial_state=initial_state, mask=mask, training=training
             )
-        import tensorflow as tf
+        import tensorflow as tf  # the other backends work without it
 
         def fused() -> Any:
             x = tf.reverse(sequences, [1]) if self.go_backwards else sequences
@@ -104,12 +114,14 @@ class FusedLSTM(keras.layers.LSTM):
         return outputs
 
     def fuses(self, batch_size: Any) -> Any:
-        """Tell whether the operator is the faster way, where weights are few.
+        """Tell whether the operator is faster than Keras' code for such batches.
+
+        The size of the batches decides for layers with at most 40,000 weights only.
 
         Parameters
         ----------
         batch_size : int or scalar tensor
-            Samples in a batch.
+            Number of samples in a batch.
 
         Returns
         -------
@@ -136,7 +148,7 @@ class FusedLSTM(keras.layers.LSTM):
         )
 
     def _scan(self, x: Any) -> Any:
-        """Return (n, n_steps, units), or (n, units) if only the last is asked for."""
+        """Return (n, n_steps, units), or (n, units) without `return_sequences`."""
         import tensorflow as tf
 
         from sklstm.networks.layers import _block_lstm
@@ -155,8 +167,9 @@ class FusedLSTM(keras.layers.LSTM):
     def _in_halves(self, x: Any) -> Any:
         import tensorflow as tf
 
-        # Of an odd number both halves compute the middle one, and none is empty: of
-        # nothing, the operator leaves its gradient as the memory was.
+        # If the number of samples is odd, both halves compute the middle one. So no
+        # half is empty: for an empty batch the operator leaves its gradient
+        # uninitialized.
         n = tf.shape(x)[0]
         first, second = self._scan(x[: (n + 1) // 2]), self._scan(x[n // 2 :])
         return tf.concat([first, second[n % 2 :]], 0)

@@ -1,7 +1,7 @@
-"""Layers and regularizers, in `keras.ops` alone so that every backend runs them.
+"""Dropout, noise and the L2 penalty, with strengths that are weights of the network.
 
-Values that a search varies (dropout rate, L2 strength, the scaling of the input) are
-weights here and not constants of the graph: one traced graph serves them all.
+A search varies these strengths. Because they are weights and not constants of the
+graph, one traced graph serves all their values.
 """
 
 from typing import Any
@@ -11,15 +11,32 @@ from sklstm._keras import keras
 
 @keras.saving.register_keras_serializable("sklstm")
 class HyperDropout(keras.layers.Layer):
-    """Dropout whose rate is a weight, so that another rate needs no new graph.
+    """Dropout whose rate is a weight, so that a new rate needs no new graph.
+
+    In training, the layer sets a random part of its inputs to zero and divides the
+    others by ``1 - rate`` (Srivastava et al., 2014).
 
     Parameters
     ----------
     rate : float
-        Fraction of the inputs set to zero in training, in [0, 1); the others are
-        divided by ``1 - rate`` (Srivastava et al., 2014).
+        Fraction of the inputs to set to zero, in [0, 1). Assign to the weight `rate` of
+        the layer to change it.
     **kwargs
-        Passed on to `keras.layers.Layer`.
+        Keyword arguments of `keras.layers.Layer`.
+
+    References
+    ----------
+    Srivastava, N., Hinton, G., Krizhevsky, A., Sutskever, I. and Salakhutdinov, R.
+    (2014). Dropout: a simple way to prevent neural networks from overfitting. JMLR 15.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm.networks import HyperDropout
+    >>> layer = HyperDropout(0.5)
+    >>> layer(keras.ops.ones((1, 3))).numpy()  # no dropout outside of training
+    array([[1., 1., 1.]], dtype=float32)
+    >>> _ = layer.rate.assign(0.2)
     """
 
     def __init__(self, rate: float, **kwargs: Any) -> None:
@@ -57,14 +74,32 @@ class HyperDropout(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("sklstm")
 class HyperNoise(keras.layers.Layer):
-    """Gaussian noise, in training, whose standard deviation is a weight.
+    """Gaussian noise whose standard deviation is a weight.
+
+    In training, the layer adds noise to its input, which acts as a regularizer (Bishop,
+    1995).
 
     Parameters
     ----------
     stddev : float
-        Standard deviation of what is added, in the input's units (Bishop, 1995).
+        Standard deviation of the noise, in the units of the input. Assign to the weight
+        `stddev` of the layer to change it.
     **kwargs
-        Passed on to `keras.layers.Layer`.
+        Keyword arguments of `keras.layers.Layer`.
+
+    References
+    ----------
+    Bishop, C. M. (1995). Training with noise is equivalent to Tikhonov regularization.
+    Neural Computation 7.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm.networks import HyperNoise
+    >>> layer = HyperNoise(0.5)
+    >>> layer(keras.ops.ones((1, 3))).numpy()  # no noise outside of training
+    array([[1., 1., 1.]], dtype=float32)
+    >>> _ = layer.stddev.assign(0.1)
     """
 
     def __init__(self, stddev: float, **kwargs: Any) -> None:
@@ -99,12 +134,12 @@ class HyperNoise(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("sklstm")
 class L2(keras.regularizers.Regularizer):
-    """Sum of squares times a strength, which may be a variable.
+    """Penalty on the sum of squares, with a strength that may be a variable.
 
     Parameters
     ----------
     l2 : float or keras.Variable
-        The strength.
+        Strength of the penalty.
     """
 
     def __init__(self, l2: Any) -> None:
@@ -119,20 +154,29 @@ class L2(keras.regularizers.Regularizer):
 
 @keras.saving.register_keras_serializable("sklstm")
 class PenaltyStrength(keras.layers.Layer):
-    """Pass the input on and own the strength of the network's L2 penalty.
+    """Identity layer that holds the strength of the network's L2 penalty.
 
     Parameters
     ----------
     l2 : float
-        Strength of the penalty on every kernel.
+        Strength of the penalty on every kernel. Assign to the weight `l2` of the layer
+        to change it.
     **kwargs
-        Passed on to `keras.layers.Layer`.
+        Keyword arguments of `keras.layers.Layer`.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm.networks import PenaltyStrength
+    >>> penalty = PenaltyStrength(0.01)
+    >>> dense = keras.layers.Dense(2, kernel_regularizer=penalty.regularizer())
+    >>> _ = penalty.l2.assign(0.1)  # changes the penalty of `dense`
     """
 
     def __init__(self, l2: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        # Made here and not in build: other layers' regularizers refer to it before
-        # this layer is first called.
+        # Not in `build`: the regularizers of other layers refer to this weight before
+        # the layer is built.
         self.l2 = self.add_weight(
             shape=(),
             initializer=keras.initializers.Constant(l2),
@@ -141,12 +185,12 @@ class PenaltyStrength(keras.layers.Layer):
         )
 
     def regularizer(self) -> L2:
-        """Return a regularizer that follows this layer's strength.
+        """Return a regularizer that uses the strength of this layer.
 
         Returns
         -------
         L2
-            For the other layers' kernels.
+            Regularizer for the kernels of other layers.
         """
         return L2(self.l2)
 

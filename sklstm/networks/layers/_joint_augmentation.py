@@ -9,67 +9,95 @@ import numpy as np
 from sklstm.networks.initialize import reseed
 from sklstm.networks.layers._augmentation import SHORT_FORMS, make_augmentation
 
-# What moves pixels moves a mask as well.
-_MOVES = ("rotation", "translation", "zoom", "flip", "fill")
+# Changes that move pixels. They must move the mask with the image.
+_GEOMETRIC = ("rotation", "translation", "zoom", "flip", "fill")
 
 
 def split_augmentation(augmentation: Any) -> tuple[dict | None, dict | None]:
-    """Take apart what moves pixels and what changes their values.
+    """Split augmentation into changes of the positions and of the values of pixels.
 
     Parameters
     ----------
     augmentation : None, str or dict
-        As in `make_augmentation`; no layer.
+        Augmentation as `make_augmentation` takes it, but no layer.
 
     Returns
     -------
-    moves, changes : dict or None
-        None where there is nothing of the kind.
+    geometric : dict or None
+        Changes of positions, such as a rotation. None if there are none.
+    photometric : dict or None
+        Changes of values, such as noise. None if there are none.
+
+    Examples
+    --------
+    >>> from sklstm.networks import split_augmentation
+    >>> split_augmentation({"rotation": 15, "noise": 0.1})
+    ({'rotation': 15}, {'noise': 0.1})
     """
     if isinstance(augmentation, str):
         augmentation = SHORT_FORMS[augmentation]
-    # An amount of 0 is none; how to fill is none either, where nothing moves.
+    # An amount of 0 changes nothing.
     amounts = {name: value for name, value in (augmentation or {}).items() if value}
-    moves = {name: value for name, value in amounts.items() if name in _MOVES}
-    changes = {name: value for name, value in amounts.items() if name not in _MOVES}
-    return (moves if set(moves) - {"fill"} else None), changes or None
+    geometric = {k: v for k, v in amounts.items() if k in _GEOMETRIC}
+    photometric = {k: v for k, v in amounts.items() if k not in _GEOMETRIC}
+    # A way to fill pixels changes nothing if nothing moves.
+    moves = bool(set(geometric) - {"fill"})
+    return (geometric if moves else None), photometric or None
 
 
 class JointAugmentation:
-    """Move the pixels of images and of their masks alike, in training.
+    """Apply the same random geometric changes to images and to their masks.
 
     Parameters
     ----------
-    moves : dict
-        See `split_augmentation`.
-    input_shape : tuple
-        ``(height, width, channels)`` of the images.
+    geometric : dict
+        Changes of positions; see `split_augmentation`.
+    input_shape : tuple of int
+        Shape (height, width, channels) of the images.
+
+    Examples
+    --------
+    >>> import keras
+    >>> import numpy as np
+    >>> from sklstm.networks import JointAugmentation
+    >>> augment = JointAugmentation({"rotation": 15}, (8, 8, 1))
+    >>> augment.start(np.random.SeedSequence(0))
+    >>> images, masks = augment(np.ones((2, 8, 8, 1)), np.zeros((2, 8, 8)))
+    >>> tuple(images.shape), tuple(masks.shape)
+    ((2, 8, 8, 1), (2, 8, 8))
     """
 
-    def __init__(self, moves: dict[str, Any], input_shape: tuple[int, ...]) -> None:
-        layer = make_augmentation(moves)
+    def __init__(self, geometric: dict[str, Any], input_shape: tuple[int, ...]) -> None:
+        layer = make_augmentation(geometric)
         assert layer is not None
         self.layer = layer
+        # The mask is one more channel of the image.
         layer.build((None, *input_shape[:2], input_shape[2] + 1))
 
     def start(self, seed: np.random.SeedSequence) -> None:
-        """Start the generators of the layers anew."""
-        reseed(self.layer, np.random.default_rng(seed))
-
-    def __call__(self, images: Any, masks: Any) -> tuple[Any, Any]:
-        """Return moved images and masks, float32.
+        """Set the seeds of the random layers.
 
         Parameters
         ----------
-        images : tensor of shape (n, height, width, channels)
-            Any real dtype.
-        masks : tensor of shape (n, height, width)
-            Any real dtype.
+        seed : numpy.random.SeedSequence
+            Seed that determines all changes.
+        """
+        reseed(self.layer, np.random.default_rng(seed))
+
+    def __call__(self, images: Any, masks: Any) -> tuple[Any, Any]:
+        """Return changed images and masks.
+
+        Parameters
+        ----------
+        images : array or tensor of shape (n, height, width, channels)
+            Images, of any real dtype.
+        masks : array or tensor of shape (n, height, width)
+            Masks, of any real dtype.
 
         Returns
         -------
-        images, masks : tensor
-            Of the same shapes.
+        images, masks : tensor of float32
+            Changed images and masks, of the same shapes.
         """
         ops = keras.ops
         parts = [ops.cast(images, "float32"), ops.cast(masks, "float32")[..., None]]

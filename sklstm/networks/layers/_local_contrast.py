@@ -1,4 +1,4 @@
-"""What stands out from its surroundings: channels that do not depend on the light."""
+"""Local contrast: channels that hardly depend on the illumination."""
 
 import math
 from typing import Any
@@ -7,26 +7,37 @@ from sklstm._keras import keras
 
 import numpy as np
 
-# Added to standard deviations, in those of the training data: what is even stays even.
+# Added to the local standard deviation, in units of the training data's. It keeps
+# uniform areas uniform, where the standard deviation is nearly zero.
 FLOOR = 0.1
 
 
 @keras.saving.register_keras_serializable("sklstm")
 class LocalContrast(keras.layers.Layer):
-    """Divide what differs from the mean by the standard deviation, near and far.
+    """Normalize pixels by the mean and standard deviation around them.
 
-    Takes (n, height, width, channels), gives (n, height, width, channels *
-    (1 + len(parts))): every pixel against its whole image, then against surroundings
-    of a part of the image's shorter side. Nothing is learned, and nothing of other
-    images enters, so that a shadow over the photograph, or a brighter lamp, changes
-    little.
+    The layer takes standardized images (n, height, width, channels). It returns (n,
+    height, width, channels * (1 + len(parts))). The first channels compare every pixel
+    with the whole image: the pixel minus the mean, divided by the standard deviation.
+    The others compare it with square surroundings in the same way.
+
+    The layer has no weights and treats each image on its own. A shadow or a brighter
+    lamp therefore changes its output little.
 
     Parameters
     ----------
     parts : sequence of int
-        Surroundings: 4 is a square of a fourth of the shorter side.
+        Sizes of the surroundings, as parts of the shorter side of the image: 4 stands
+        for a square with a fourth of that side.
     **kwargs
-        Passed on to `keras.layers.Layer`.
+        Keyword arguments of `keras.layers.Layer`.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm.networks import LocalContrast
+    >>> tuple(LocalContrast((4, 16))(keras.ops.ones((1, 64, 64, 1))).shape)
+    (1, 64, 64, 3)
     """
 
     def __init__(self, parts: Any = (4, 16), **kwargs: Any) -> None:
@@ -45,7 +56,7 @@ class LocalContrast(keras.layers.Layer):
         ops = keras.ops
         x = ops.cast(inputs, "float32")
         mean = ops.mean(x, axis=(1, 2), keepdims=True)
-        x = x - mean  # small numbers: squares below lose nothing
+        x = x - mean  # keeps the squares below small, and so precise
         square = ops.mean(x * x, axis=(1, 2), keepdims=True)
         found = [x / (ops.sqrt(square) + FLOOR)]
         for matrices in self._means:
@@ -62,25 +73,27 @@ class LocalContrast(keras.layers.Layer):
 
 
 def _mean_matrices(length: int, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return what takes means over windows of `side`, and what passes between them.
+    """Return two matrices that approximate a moving mean along an axis.
 
-    Windows are a fourth of their side apart and cut at the borders; (m, length) makes
-    their means, (length, m) passes linearly between their centres. Two thin products
-    instead of a wide one.
+    The first one, (m, length), averages over m windows of `side` pixels. Their centres
+    are a fourth of `side` apart, and the borders cut them. The second one, (length, m),
+    interpolates linearly between the centres. Two thin products are faster than a
+    product with one (length, length) matrix.
     """
     m = math.ceil(length / max(1, side / 4)) + 1
     centres = np.linspace(0, length - 1, m)
     places = np.arange(length)
     down = (np.abs(places - centres[:, None]) <= side / 2).astype(np.float32)
     down /= down.sum(axis=1, keepdims=True)
-    step = max(centres[1] - centres[0], 1e-6)  # a single pixel has all centres
+    # On an axis of one pixel all centres are equal.
+    step = max(centres[1] - centres[0], 1e-6)
     up = np.maximum(0, 1 - np.abs(places[:, None] - centres) / step)
     up /= up.sum(axis=1, keepdims=True)
     return down, up.astype(np.float32)
 
 
 def _local_mean(x: Any, matrices: tuple) -> Any:
-    """Return the means around all pixels of (n, height, width, channels)."""
+    """Return the local mean at all pixels of (n, height, width, channels)."""
     ops = keras.ops
     down, up, across = matrices
     _, height, width, channels = x.shape

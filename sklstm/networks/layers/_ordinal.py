@@ -1,4 +1,4 @@
-"""The end of a network whose classes are ordered: one score, cut by thresholds."""
+"""The output layer of a network for ordered classes."""
 
 from typing import Any
 
@@ -7,32 +7,53 @@ from sklstm._keras import keras
 
 @keras.saving.register_keras_serializable("sklstm")
 class CumulativeLink(keras.layers.Layer):
-    """Probabilities of ordered classes: a logistic cumulative-link model.
+    """Logistic cumulative-link model: probabilities of ordered classes.
 
-    Takes (n, n_features), gives (n, n_classes), float32. Every sample gets one score s,
-    linear in its features, and P(class > k) = 1 / (1 + exp(t_k - s)) with thresholds
-    t_0 < t_1 < ... that all samples share (McCullagh, 1980): the higher the score, the
-    more probable is every higher class, so these probabilities are ordered whatever
-    the weights.
+    The layer takes features (n, n_features) and returns probabilities (n, n_classes),
+    float32. It computes one score s for each sample, a linear function of the features.
+    All samples share thresholds t[0] < t[1] < ... that divide the scores into classes
+    (McCullagh, 1980)::
 
-    The first of the weights named "thresholds" is t_0, the others are the distances
-    between neighbours before a softplus. They start where a score of 0 makes all
-    classes equally probable.
+        P(class > k) = 1 / (1 + exp(t[k] - s))
+
+    A higher score makes every higher class more probable. This holds for any weights.
+
+    The weight `thresholds` holds t[0], then the distances between neighbouring
+    thresholds before a softplus. `sklstm.networks.initialize.initialize` sets them to
+    values for which all classes are equally probable at a score of 0.
 
     Parameters
     ----------
     n_classes : int
-        At least 2.
+        Number of classes, at least 2.
     kernel_regularizer : keras.regularizers.Regularizer or None
-        Of the weights that make the score.
+        Penalty on the weights of the score.
     **kwargs
-        Passed on to `keras.layers.Layer`.
+        Keyword arguments of `keras.layers.Layer`. The dtype is float32 by default.
+
+    Raises
+    ------
+    ValueError
+        If `n_classes` is less than 2.
+
+    References
+    ----------
+    McCullagh, P. (1980). Regression models for ordinal data. Journal of the Royal
+    Statistical Society B 42.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm.networks import CumulativeLink
+    >>> probabilities = CumulativeLink(n_classes=5)(keras.ops.ones((3, 16)))
+    >>> tuple(probabilities.shape)
+    (3, 5)
     """
 
     def __init__(
         self, n_classes: int, kernel_regularizer: Any = None, **kwargs: Any
     ) -> None:
-        # Single precision whatever the policy: differences of probabilities are small.
+        # Half precision cannot represent small differences between probabilities.
         super().__init__(**{"dtype": "float32", **kwargs})
         if n_classes < 2:
             raise ValueError(f"n_classes={n_classes!r} must be at least 2.")
@@ -58,16 +79,17 @@ class CumulativeLink(keras.layers.Layer):
             [ops.zeros((1,), "float32"), ops.cumsum(gaps)]
         )
         above = score - thresholds
-        # P(k) = P(> k - 1) - P(> k) is a difference of nearly equal numbers far out, so
-        # its logarithm is taken factor by factor: of P(> k - 1), of P(<= k), and of
-        # 1 - exp(-gap).
+        # P(k) = P(> k - 1) - P(> k) is a difference of nearly equal numbers if the
+        # score is far from the thresholds. It equals the product of P(> k - 1),
+        # P(<= k) and 1 - exp(-gap), and the logarithms of these factors are exact.
         none = ops.zeros_like(score)
         log_above = ops.concatenate([none, ops.log_sigmoid(above)], axis=1)
         log_below = ops.concatenate([ops.log_sigmoid(-above), none], axis=1)
         between = ops.log(-ops.expm1(-gaps))
         edge = ops.zeros((1,), "float32")
         log_between = ops.concatenate([edge, between, edge])
-        # They sum to one already. From a softmax, Keras takes the loss by logarithms.
+        # The probabilities sum to one already. Keras computes the cross-entropy of a
+        # softmax from its logits, which is exact for small probabilities, too.
         return keras.activations.softmax(log_above + log_below + log_between)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:

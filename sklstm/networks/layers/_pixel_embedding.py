@@ -7,23 +7,35 @@ from sklstm._keras import keras
 
 @keras.saving.register_keras_serializable("sklstm")
 class PixelEmbedding(keras.layers.Layer):
-    """Give each of 256 grey levels a vector of its own, learned.
+    """Replace each pixel by a learned vector of its grey level.
 
-    Takes (n, n_steps, n_features), gives (n, n_steps, n_features * units): the vectors
-    of a step's pixels side by side. The levels divide the range from `low` to `high`,
-    two weights that `set` fills, evenly; what lies beyond belongs to the nearest. Of
-    bytes that reach from 0 to 255 each is a level.
+    The layer takes (n, n_steps, n_features). It returns (n, n_steps, n_features *
+    units): the vectors of all pixels of a step, joined.
 
-    Neighbouring levels start with neighbouring vectors (the level itself, then its
-    slow waves; see `initialize`): started at random, a network would have to learn
-    from few images that 17 is next to 18.
+    There are 256 grey levels, evenly spaced from `low` to `high`. Both are weights that
+    training does not change; `set` sets them. A pixel takes the nearest level, so with
+    a range from 0 to 255 each byte has its own level.
+
+    `sklstm.networks.initialize.initialize` starts neighbouring levels with similar
+    vectors. Random vectors would have to learn from the data, which may be few images,
+    that level 17 is next to level 18.
 
     Parameters
     ----------
     units : int
-        Length of a level's vector.
+        Length of the vector of a level.
     **kwargs
-        Passed on to `keras.layers.Layer`.
+        Keyword arguments of `keras.layers.Layer`.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm.networks import PixelEmbedding
+    >>> layer = PixelEmbedding(units=4)
+    >>> layer.build((None, 28, 28))
+    >>> layer.set(low=0, high=255)
+    >>> tuple(layer(keras.ops.ones((1, 28, 28))).shape)
+    (1, 28, 112)
     """
 
     n_levels = 256
@@ -43,12 +55,13 @@ class PixelEmbedding(keras.layers.Layer):
         )
 
     def set(self, low: float, high: float) -> None:
-        """Set the range that the levels divide, in the input's units.
+        """Set the range of the grey levels, in the units of the input.
 
         Parameters
         ----------
         low, high : float
-            The lowest and the highest level.
+            Values of the lowest and the highest level. If `high` is not above `low`, it
+            becomes ``low + 1``.
         """
         self.low.assign(low)
         self.high.assign(high if high > low else low + 1.0)
@@ -56,12 +69,13 @@ class PixelEmbedding(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         ops = keras.ops
         x = ops.cast(inputs, "float32")
-        place = (x - ops.cast(self.low, "float32")) / ops.cast(
+        position = (x - ops.cast(self.low, "float32")) / ops.cast(
             self.high - self.low, "float32"
         )
-        place = ops.clip(place, 0, 1) * (self.n_levels - 1)
-        level = ops.cast(ops.round(place), "int32")
-        # Times one: the gradient of a product is dense, that of a bare lookup is not.
+        position = ops.clip(position, 0, 1) * (self.n_levels - 1)
+        level = ops.cast(ops.round(position), "int32")
+        # The product makes the gradient dense. A lookup in the variable itself would
+        # have a sparse gradient.
         vectors = ops.take(self.levels * 1.0, level, axis=0)
         shape = ops.shape(inputs)
         x = ops.reshape(vectors, (shape[0], shape[1], inputs.shape[-1] * self.units))

@@ -7,15 +7,23 @@ from sklstm._keras import keras
 
 @keras.saving.register_keras_serializable("sklstm")
 class Probabilities(keras.layers.Layer):
-    """Cast probabilities that were computed in half precision to float32.
+    """Cast probabilities from half precision to float32.
 
-    Rows that sum to one up to the rounding of half precision are divided by their sum.
-    All others stay what they are: they are no probabilities, and shall be seen so.
+    In half precision, the probabilities of a sample do not sum to one exactly. The
+    layer divides rows whose sum is within 0.05 of one by their sum. It does not change
+    other rows: these are no probabilities, and a user must be able to see that.
 
     Parameters
     ----------
     **kwargs
-        Passed on to `keras.layers.Layer`.
+        Keyword arguments of `keras.layers.Layer`. The dtype is always float32.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm.networks import Probabilities
+    >>> Probabilities()(keras.ops.array([[0.52, 0.52]], "float16")).numpy()
+    array([[0.5, 0.5]], dtype=float32)
     """
 
     def __init__(self, **kwargs: Any) -> None:

@@ -11,30 +11,51 @@ import numpy as np
 
 from sklstm._index_map import aligned_unit
 
-# Values of an index map that a file may bring, 256 MiB: a million patches of 64 pixels.
+# Largest index map that is unpacked from a file: 256 MiB, or a million patches of 64
+# pixels.
 LARGEST_MAP = 2**26
 
 
 @keras.saving.register_keras_serializable("sklstm")
 class Scan(keras.layers.Layer):
-    """Read images as sequences, by an index map.
+    """Read images as sequences, inside the network.
 
-    Takes (n, height, width, channels) or (n, depth, height, width, channels), gives
-    (n, n_steps, n_pixels_per_step * channels): to the bit what `transform` of the
-    sequencer gives that made the map, and of the dtype of the images, also under a
-    mixed policy.
+    The layer takes images (n, height, width, channels) or volumes (n, depth, height,
+    width, channels). It returns sequences (n, n_steps, n_pixels_per_step * channels).
+    The values and the dtype are exactly those that `transform` of the sequencer
+    returns, even if Keras uses a mixed policy.
 
     Parameters
     ----------
     index_map : ndarray of int, shape (n_steps, n_pixels_per_step)
-        Positions in the flattened image, -1 for padding, which reads as 0. Or what
-        `get_config` makes of it.
+        Positions of the pixels of every step in the flattened image, for example the
+        `index_map_` of a fitted sequencer. -1 stands for padding, which is 0 in the
+        sequence. A dict from `get_config` is accepted, too.
     **kwargs
-        Passed on to `keras.layers.Layer`.
+        Keyword arguments of `keras.layers.Layer`.
+
+    Raises
+    ------
+    ValueError
+        If a dict from `get_config` does not match its shape or is too large.
+
+    See Also
+    --------
+    sklstm.PatchSequencer : The same scan as a transformer before the network.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm import PatchSequencer
+    >>> from sklstm.networks import Scan
+    >>> index_map = PatchSequencer(4, 4).get_index_map((8, 8))
+    >>> tuple(Scan(index_map)(keras.ops.ones((1, 8, 8, 3))).shape)
+    (1, 4, 48)
     """
 
     def __init__(self, index_map: Any, **kwargs: Any) -> None:
-        # Under a mixed policy: half precision would round pixels before they are small.
+        # Without autocast, because a mixed policy would round pixels to half precision
+        # before they are standardized.
         super().__init__(**{"autocast": False, **kwargs})
         if isinstance(index_map, dict):
             index_map = unpack_map(index_map)
@@ -76,13 +97,22 @@ class Scan(keras.layers.Layer):
 
 
 def pack_map(index_map: np.ndarray) -> dict:
-    # A scan is regular: its differences shrink to about a thousandth.
+    """Compress an index map for the configuration of a layer."""
+    # The positions of a scan are regular, so their differences compress to about a
+    # thousandth of their size.
     differences = np.diff(index_map.ravel(), prepend=0).astype("<i4")
     packed = base64.b64encode(zlib.compress(differences.tobytes(), 9)).decode()
     return {"shape": list(index_map.shape), "differences": packed}
 
 
 def unpack_map(packed: dict) -> np.ndarray:
+    """Return the index map that `pack_map` compressed.
+
+    Raises
+    ------
+    ValueError
+        If the data do not match the shape, or the map is larger than `LARGEST_MAP`.
+    """
     shape = tuple(packed["shape"])
     if not all(isinstance(n, int) and n >= 0 for n in shape) or (
         math.prod(shape) > LARGEST_MAP
@@ -92,7 +122,7 @@ def unpack_map(packed: dict) -> np.ndarray:
             "values are not unpacked."
         )
     size = 4 * math.prod(shape)
-    # Never more than the shape says: a file may lie about what unpacks from it.
+    # A forged file may hold more data than its shape says, so the size is limited.
     unpacking = zlib.decompressobj()
     raw = unpacking.decompress(base64.b64decode(packed["differences"]), size + 1)
     if len(raw) != size:

@@ -7,38 +7,49 @@ from sklstm._keras import keras
 
 @keras.saving.register_keras_serializable("sklstm")
 class Standardize(keras.layers.Layer):
-    """Cast to float and subtract one mean, divide by one standard deviation.
+    """Subtract one mean from all pixels and divide by one standard deviation.
 
-    The two numbers are weights that training does not move; `set` fills them. One
-    pair serves all pixels: a border that is black in every training image would have
-    no spread of its own to divide by.
+    The mean and the scale are weights that training does not change; `set` sets them.
+    All pixels share them. With a mean and a scale for each pixel, a border that is
+    black in every training image would have a scale of zero.
 
     Parameters
     ----------
     **kwargs
-        Passed on to `keras.layers.Layer`.
+        Keyword arguments of `keras.layers.Layer`.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm.networks import Standardize
+    >>> layer = Standardize()
+    >>> layer.build((None, 2))
+    >>> layer.set(mean=100.0, scale=50.0)
+    >>> layer(keras.ops.array([[0, 255]], "uint8")).numpy()
+    array([[-2. ,  3.1]], dtype=float32)
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        # Under a mixed policy: half precision would round pixels before they are small.
+        # Without autocast, because a mixed policy would round pixels to half precision
+        # before they are scaled.
         super().__init__(**{"autocast": False, **kwargs})
 
     def build(self, input_shape: tuple) -> None:
-        # Keras rounds weights to half precision, too, unless told not to: a loaded
-        # model would read a mean of 3,500 as another.
+        # Without autocast, because a mixed policy would round the mean of a loaded
+        # model, 3,500 for example, to half precision.
         own: dict[str, Any] = {"shape": (), "trainable": False, "autocast": False}
         self.mean = self.add_weight(initializer="zeros", name="mean", **own)
         self.scale = self.add_weight(initializer="ones", name="scale", **own)
 
     def set(self, mean: float, scale: float) -> None:
-        """Set the two numbers, in the input's units.
+        """Set the mean and the scale, in the units of the input.
 
         Parameters
         ----------
         mean : float
-            Subtracted from the input.
+            Number to subtract from the input.
         scale : float
-            What the rest is divided by, above zero.
+            Number to divide the difference by, above zero.
         """
         self.mean.assign(mean)
         self.scale.assign(scale)
