@@ -9,17 +9,13 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from sklstm._compat import (
-    CallbackSupportMixin,
-    Interval,
-    StrOptions,
-)
+from sklstm._compat import CallbackSupportMixin, StrOptions
+from sklstm.estimators._constraints import constraints_of
 from sklstm.images import count_samples, unchanged_on_error
 from sklstm.training._copies import keep_whole_in_copies
 
@@ -43,23 +39,8 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         "metrics",
         "callbacks",
     )
-    # Of the parameters that mean the same in all of them.
-    _shared_constraints: dict = {
-        "units": [Interval(Integral, 1, None, closed="left")],
-        "n_layers": [Interval(Integral, 1, None, closed="left")],
-        "bidirectional": ["boolean"],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "l2": [Interval(Real, 0, None, closed="left")],
-        "batch_norm": ["boolean"],
-        "optimizer": "no_validation",
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "lr_schedule": "no_validation",
-        "clipvalue": [Interval(Real, 0, None, closed="neither"), None],
-        "gradient_accumulation_steps": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "early_stopping": ["boolean"],
-        "patience": [Interval(Integral, 1, None, closed="left")],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    # Of the parameters that are no hyperparameters, and that all of them have.
+    _parameter_constraints: dict = {
         "callbacks": "no_validation",
         "dtype_policy": [
             StrOptions({"float32", "mixed_float16", "mixed_bfloat16"}),
@@ -71,6 +52,12 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
     }
     _fitted_network: FittedNetwork
     history_: dict[str, list[float]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        inherited = super(cls, cls)._parameter_constraints
+        own = cls.__dict__.get("_parameter_constraints", {})
+        cls._parameter_constraints = {**inherited, **constraints_of(cls), **own}
 
     def _set_routed(self, routed: dict[str, Any]) -> None:
         for name in routed:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklstm._compat import Interval, StrOptions, with_callbacks
+from sklstm._compat import with_callbacks
 from sklstm.estimators._base import KerasEstimator
 from sklstm.estimators._labels import (
     check_classes,
@@ -220,21 +219,6 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
     """
 
     _parameter_constraints: dict = {
-        **KerasEstimator._shared_constraints,
-        "network": [str, callable],
-        "sequencer": "no_validation",
-        "augmentation": "no_validation",
-        "embedding": [StrOptions({"dense", "pixel"}), None],
-        "attention": [
-            StrOptions({"self", "multihead", "multiscale", "additive"}),
-            None,
-        ],
-        "pooling": [StrOptions({"last", "mean", "max", "attention"}), None],
-        "input_noise": [Interval(Real, 0, None, closed="left"), None],
-        "ordinal": ["boolean"],
-        "epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "class_weight": [dict, StrOptions({"balanced"}), None],
-        "loss": "no_validation",
         "metrics": "no_validation",
         "warm_start": ["boolean"],
     }

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from sklstm._compat import FRAMES_OF_FIT, Interval, StrOptions, with_callbacks
+from sklstm._compat import FRAMES_OF_FIT, with_callbacks
 from sklstm.estimators._base import KerasEstimator
 from sklstm.estimators._labels import check_groups, stratified_split
 from sklstm.estimators._masks import (
@@ -183,25 +183,7 @@ class LSTMDefectDetector(KerasEstimator):
     (10,)
     """
 
-    _parameter_constraints: dict = {
-        **KerasEstimator._shared_constraints,
-        "size": "no_validation",
-        "sequencer": "no_validation",
-        "stem": ["boolean"],
-        "contrast": [tuple, list, None],
-        "crf": ["boolean"],
-        "attention": [StrOptions({"multihead", "self"}), None],
-        "augmentation": "no_validation",
-        "coverage": [Interval(Real, 0, 1, closed="right")],
-        "positive_weight": [
-            Interval(Real, 0, None, closed="neither"),
-            StrOptions({"balanced"}),
-        ],
-        "focal_gamma": [Interval(Real, 0, None, closed="left")],
-        "sampling": [StrOptions({"balanced"}), None],
-        "input_noise": [Interval(Real, 0, None, closed="left")],
-        "epochs": [Interval(Integral, 1, None, closed="left")],
-    }
+    _parameter_constraints: dict = {"size": "no_validation"}
     _routes = ("network", "optimizer", "callbacks")
     network = "window_lstm"
 

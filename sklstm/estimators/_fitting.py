@@ -26,8 +26,9 @@ from sklstm.training._data import Data
 from sklstm.training._fitted_network import FittedNetwork
 from sklstm.training._hyperparameters import (
     FROM_DATA,
-    READING,
-    SHARED_PARAMS,
+    NETWORK_PARAMS,
+    READ_FROM,
+    VARIABLES,
     own_params,
 )
 from sklstm.training._loop import TrainingPlan, TrainingResult, deterministic_ops, train
@@ -92,7 +93,10 @@ def start_network(
         compiled.standardize(x)
         if callable(estimator.network):
             _check_probabilities(compiled.predict(x[:1])[0])
-    compiled.configure(estimator.dropout, input_noise_of(estimator), estimator.l2)
+    compiled.configure(
+        {name: getattr(estimator, name) for name in VARIABLES}
+        | {"input_noise": input_noise_of(estimator)}
+    )
     if estimator.callbacks is not None:
         compiled.show_to_callbacks()
 
@@ -102,7 +106,7 @@ def _continued(estimator: Any, spec: NetworkSpec) -> CompiledNetwork:
     compiled = estimator._fitted_network.compiled
     changed = changed_parts(spec.key(), compiled.key)
     if [name for name in changed if name != "the dtype of X"]:
-        names = ", ".join(READING.get(name, name) for name in changed)
+        names = ", ".join(READ_FROM.get(name, name) for name in changed)
         raise ValueError(
             f"{names} changed since the last fit, and a network "
             "that trains on cannot follow: set it back, or fit with "
@@ -124,7 +128,7 @@ def _network_params(estimator: Any) -> dict[str, Any]:
             f"network={name!r} was loaded without its function, which training "
             f"needs: pass trusted={{{name!r}: function}} to sklstm.load."
         )
-    own = (name for name in SHARED_PARAMS if hasattr(estimator, name))
+    own = (name for name in NETWORK_PARAMS if hasattr(estimator, name))
     params = {name: getattr(estimator, name) for name in own}
     params["input_noise"] = input_noise_of(estimator)
     known = parameters_of(get_network(estimator.network).build)
@@ -142,8 +146,8 @@ def _network_params(estimator: Any) -> dict[str, Any]:
         name = routed.removeprefix("network__")
         if name in FROM_DATA:
             raise ValueError(f"{routed} is given: it follows from X and y.")
-        if name in READING and isinstance(estimator.network, str):
-            raise ValueError(f"{routed} is given: set {READING[name]} instead.")
+        if name in READ_FROM and isinstance(estimator.network, str):
+            raise ValueError(f"{routed} is given: set {READ_FROM[name]} instead.")
         params[name] = value
     return params
 

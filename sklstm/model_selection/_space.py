@@ -16,6 +16,7 @@ from optuna.trial import Trial
 
 from sklstm.estimators import LSTMImageClassifier
 from sklstm.preprocessing import PatchSequencer, RowSequencer
+from sklstm.training._hyperparameters import TABLE, Range, search_range
 
 Space = dict[str, Any] | Callable[[Trial], dict[str, Any]]
 
@@ -270,28 +271,18 @@ def _space_of(step: Any, architecture: bool, image_shape: tuple | None) -> dict:
         if step.sequencer is not None:
             inner = _space_of(step.sequencer, architecture, image_shape)
             space.update({f"sequencer__{name}": inner[name] for name in inner})
-        space["dropout"] = FloatDistribution(0.0, 0.6)
-        space["learning_rate"] = FloatDistribution(5e-4, 2e-2, log=True)
-        if architecture:
-            space["n_layers"] = IntDistribution(1, 2)
-            space["bidirectional"] = CategoricalDistribution((True, False))
-            space.update(_structure_of(step.network))
+        level = "architecture" if architecture else "basic"
+        for row in TABLE:
+            over = search_range(row, level, step.network)
+            if over is not None:
+                space[row.name] = _distribution(over)
     return space
 
 
-def _structure_of(network: Any) -> dict:
-    """Return the part of the space that depends on the kind of network."""
-    space: dict[str, Any] = {}
-    if network != "conv_lstm":
-        space["units"] = CategoricalDistribution((32, 64, 128))
-    if network in ("lstm", "lstm_transformer"):
-        space["network"] = CategoricalDistribution(("lstm", "lstm_transformer"))
-        space["attention"] = CategoricalDistribution(
-            (None, "self", "multihead", "multiscale", "additive")
-        )
-        space["embedding"] = CategoricalDistribution((None, "dense", "pixel"))
-        space["pooling"] = CategoricalDistribution(("last", "mean", "attention"))
-    elif network in ("cnn_lstm", "cnn"):
-        space["network"] = CategoricalDistribution(("cnn_lstm", "cnn"))
-        space["pooling"] = CategoricalDistribution(("last", "mean", "max"))
-    return space
+def _distribution(over: Range | tuple) -> Any:
+    """Return Optuna's distribution of what the table of hyperparameters suggests."""
+    if isinstance(over, tuple):
+        return CategoricalDistribution(over)
+    if isinstance(over.low, int):
+        return IntDistribution(over.low, over.high, log=over.log)
+    return FloatDistribution(over.low, over.high, log=over.log)

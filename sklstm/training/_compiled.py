@@ -8,7 +8,7 @@ import random
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,11 +16,9 @@ from sklstm._keras import keras
 
 import numpy as np
 
+from sklstm import networks
 from sklstm.networks import (
-    HyperDropout,
-    HyperNoise,
     JointAugmentation,
-    PenaltyStrength,
     PixelEmbedding,
     SavedNetwork,
     SelfAttention,
@@ -30,6 +28,7 @@ from sklstm.networks import (
 )
 from sklstm.networks.initialize import initialize
 from sklstm.training._copies import rebuilt
+from sklstm.training._hyperparameters import VARIABLES
 from sklstm.training._optimizer import optimizer_class, scheduled
 from sklstm.training._own_network import check_outputs, completed
 from sklstm.training._scaling import measure
@@ -179,20 +178,22 @@ class CompiledNetwork:
                 keras.config.set_dtype_policy(policy)
                 random.setstate(before)
 
-    def configure(self, dropout: float, input_noise: float, l2: float) -> None:
-        """Set what a search varies and the graph does not hold fixed.
+    def configure(self, values: Mapping[str, float]) -> None:
+        """Set the hyperparameters that variables of the graph hold.
 
-        A user's own network has been given these values when it was built.
+        A user's own network is given these values when it is built.
+
+        Parameters
+        ----------
+        values : mapping of str to float
+            A value for each of `VARIABLES`.
         """
         if not isinstance(self.spec.network, str):
             return
         for layer in _all_layers(self.model):
-            if isinstance(layer, HyperDropout):
-                layer.rate.assign(dropout)
-            elif isinstance(layer, HyperNoise):
-                layer.stddev.assign(input_noise)
-            elif isinstance(layer, PenaltyStrength):
-                layer.l2.assign(l2)
+            for name, (kind, variable) in VARIABLES.items():
+                if isinstance(layer, getattr(networks, kind)):
+                    getattr(layer, variable).assign(values[name])
 
     def standardize(self, x: np.ndarray) -> None:
         """Fit the network's own scaling of its input to training data.

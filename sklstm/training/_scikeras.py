@@ -10,7 +10,7 @@ from typing import Any
 
 from sklstm._keras import import_quietly, keras
 
-from sklstm.training._hyperparameters import SHARED_PARAMS, own_params
+from sklstm.training._hyperparameters import NETWORK_PARAMS, own_params
 from sklstm.training._metrics import leaves, make_metrics
 from sklstm.training._own_network import parameters_of
 
@@ -92,7 +92,7 @@ def _check_network_params(build: Callable, network_params: dict[str, Any]) -> No
     for name in network_params:
         if name not in known:
             takes = own_params(known)
-            shared = [p for p in known if p in SHARED_PARAMS]
+            shared = [p for p in known if p in NETWORK_PARAMS]
             also = f"; {', '.join(shared)} are set without network__" if shared else ""
             raise TypeError(
                 f"network__{name} is not a parameter of the network {kind} "

@@ -8,6 +8,7 @@ from sklstm._keras import keras
 
 from sklstm.training._copies import configuration
 from sklstm.training._graph_key import configuration_is_whole, freeze
+from sklstm.training._hyperparameters import VARIABLES
 
 
 @dataclass
@@ -74,8 +75,7 @@ class NetworkSpec:
     def _parts(self) -> dict[str, dict[str, Any]]:
         params = dict(self.network_params)
         if isinstance(self.network, str):
-            # Weights of the network, not constants of the graph.
-            for name in ("dropout", "input_noise", "l2"):
+            for name in VARIABLES:  # one graph serves all values above zero
                 params[name] = params.get(name, 0) > 0
         optimizer = self.optimizer
         if isinstance(optimizer, keras.optimizers.Optimizer) and (
