@@ -1,4 +1,7 @@
-"""Fitted classifiers to files of other runtimes. Loads no Keras itself."""
+"""Exporting fitted classifiers to ONNX, LiteRT and SavedModel.
+
+This package imports no Keras by itself; the conversion runs in another process.
+"""
 
 from sklstm.exporting._export import export
 from sklstm.exporting._report import ExportReport

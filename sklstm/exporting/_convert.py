@@ -1,20 +1,23 @@
-"""The process that converts: a plan to a file, and what is in it."""
+"""Converting the plan of an export to a file.
+
+`export` runs this module in a process of its own, which may import Keras and crash.
+"""
 
 from __future__ import annotations
 
 import json
 import pickle
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sklstm.exporting._graph import build_model, count_lstms
 from sklstm.exporting._measure import measure
-from sklstm.exporting._plan import ExportPlan
+from sklstm.exporting._plan import Conversion
 
-# What a layer's steps are in one piece.
+# The operator that runs all steps of an LSTM layer.
 FUSED = {
     ("onnx", None): "LSTM",
     ("onnx", "int8"): "DynamicQuantizeLSTM",
@@ -24,65 +27,35 @@ FUSED = {
 }
 
 
-@dataclass
-class Conversion:
-    """What to convert, and to what.
-
-    Parameters
-    ----------
-    plan : ExportPlan
-        The graph.
-    format : {"onnx", "litert", "saved_model"}
-        What to write.
-    quantize : {"int8"} or None
-        How to hold the weights.
-    calibration : ndarray or None
-        Samples by which ranges are found.
-    metadata : str
-        To be kept in the file.
-    samples : ndarray
-        To try the result on.
-    """
-
-    plan: ExportPlan
-    format: str
-    quantize: str | None
-    calibration: np.ndarray | None
-    metadata: str
-    samples: np.ndarray
-
-
 def convert(
-    job: Conversion, path: Path
+    conversion: Conversion, path: Path
 ) -> tuple[dict[str, int], dict[str, int] | None]:
     """Write the file.
 
     Parameters
     ----------
-    job : Conversion
-        What to convert.
+    conversion : Conversion
+        The plan and the format.
     path : Path
-        Where to.
+        Path of the file, or of the folder for a SavedModel.
 
     Returns
     -------
     operators : dict of str to int
-        How many of each operator it has.
+        Number of operators of each kind in the file.
     in_float : dict of str to int or None
-        Those that "int8" left in float, see `ExportReport`.
+        Operators that ``quantize="int8"`` left in float, as in `ExportReport`.
 
     Raises
     ------
     RuntimeError
-        If an LSTM was left as a loop.
+        If the converter left an LSTM as a loop.
     """
-    from sklstm.exporting._graph import build_model, count_lstms
-
-    model = build_model(job.plan)
-    writer: Any = import_module(f"sklstm.exporting._{job.format}")
-    operators, in_float = writer.write(job, model, path)
-    wanted = count_lstms(model, joined=job.format == "onnx")
-    name = FUSED[job.format, job.quantize]
+    model = build_model(conversion.plan)
+    writer: Any = import_module(f"sklstm.exporting._{conversion.format}")
+    operators, in_float = writer.write(conversion, model, path)
+    wanted = count_lstms(model, joined=conversion.format == "onnx")
+    name = FUSED[conversion.format, conversion.quantize]
     found = operators.get(name, 0)
     if found < wanted:
         raise RuntimeError(
@@ -93,11 +66,11 @@ def convert(
 
 
 def main(folder: str) -> None:
-    """Convert the job in a folder, try the result, and leave there what came of it."""
-    job = pickle.loads(Path(folder, "job").read_bytes())
+    """Convert the plan in a folder, try the result, and write both to the folder."""
+    conversion = pickle.loads(Path(folder, "conversion").read_bytes())
     result = Path(folder, "result")
-    operators, in_float = convert(job, result)
-    probabilities, latency = measure(result, job.samples)
+    operators, in_float = convert(conversion, result)
+    probabilities, latency = measure(result, conversion.samples)
     np.save(Path(folder, "probabilities.npy"), probabilities)
     facts = {"operators": operators, "in_float": in_float, "latency_ms": latency}
     Path(folder, "facts").write_text(json.dumps(facts))

@@ -1,4 +1,4 @@
-"""`sklstm.export`: a fitted classifier to a file that needs no Keras."""
+"""Exporting a fitted classifier to a file that runs without Keras."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ import numpy as np
 from sklearn.utils.validation import column_or_1d
 
 from sklstm._version import __version__
-from sklstm.exporting._convert import Conversion
-from sklstm.exporting._plan import ExportPlan, make_plan
+from sklstm.exporting._plan import Conversion, ExportPlan, make_plan
 from sklstm.exporting._process import run
 from sklstm.exporting._report import ExportReport
 from sklstm.predictor import as_path
@@ -28,9 +27,9 @@ _NEEDS = {
 }
 _NAMES = {"onnx": "ONNX", "litert": "LiteRT", "saved_model": "a SavedModel"}
 _SUFFIXES = {".onnx": "onnx", ".tflite": "litert"}
-# Samples drawn where none are given.
+# Number of random samples on which a file is tried if the user gives none.
 _N_DRAWN = 32
-# What rounding never comes to, and a broken file soon does.
+# Rounding differences stay below these limits, and those of a broken file do not.
 _LARGEST_DIFFERENCE = 1e-4
 _LARGEST_DIFFERENCE_OF_HALVES = 5e-2
 _MEAN_DIFFERENCE_OF_BYTES = 0.25
@@ -46,63 +45,70 @@ def export(
     X: Any = None,
     y: Any = None,
 ) -> ExportReport:
-    """Write a fitted classifier to a file that runs without Keras.
+    """Export a fitted classifier to a file that runs without Keras.
 
-    The file takes raw pixels in float32 and gives the probabilities of the classes:
-    scaling, scan and network are inside, the labels in its metadata. It is converted
-    and tried in processes of their own, which may crash without this one, and takes
-    its place at `path` only when it gives what the estimator gives.
+    The exported model takes raw pixels in float32 and returns the probabilities of the
+    classes. It contains the scaling, the scan and the network, and stores the class
+    labels in its metadata. The conversion and a test of its result run in a process of
+    their own. The file is written only if its predictions agree with those of the
+    estimator.
 
     Parameters
     ----------
     estimator : LSTMImageClassifier, Pipeline or search
-        Fitted. A Pipeline may have sequencers, StandardScaler, MinMaxScaler and
-        MaxAbsScaler before the classifier. Of a search, its best estimator is taken.
+        The fitted estimator. A Pipeline may contain sequencers, StandardScaler,
+        MinMaxScaler and MaxAbsScaler before the classifier. For a search, export its
+        best estimator.
     path : str or os.PathLike
-        The file to write, in a folder that exists; an older one is replaced. Of
-        ``format="saved_model"`` a folder, which must not exist.
+        Path of the file. Its folder must exist, and an older file is replaced. With
+        ``format="saved_model"`` it is the path of a folder, which must not exist.
     format : {"onnx", "litert", "saved_model"}, default="onnx"
-        "onnx" for onnxruntime on servers, in browsers and on phones; any number of
-        samples at a time, and of steps where the network leaves them open. "litert"
-        (TensorFlow Lite) for phones and boards; one sample at a time. "saved_model"
-        for TensorFlow Serving.
+        Format of the file. "onnx" runs in onnxruntime on servers, in browsers and on
+        phones, and takes batches of any size; it takes sequences of any length if the
+        network does. "litert" (TensorFlow Lite) runs on phones and boards, one sample
+        at a time. "saved_model" runs in TensorFlow Serving.
     quantize : {"int8"} or None, default=None
-        "int8" holds the weights as bytes: about a quarter of the size. Not for
-        ``format="saved_model"``.
-    calibration : array-like, default=None
-        A hundred or so samples like those to come. With it, ``format="litert"`` and
-        ``quantize="int8"``, arithmetic is in bytes wherever LiteRT can, for boards that
-        have nothing else; ``report.in_float`` names what is not. Without it, only the
-        weights are bytes.
-    X : array-like, default=None
-        Samples to compare the file with the estimator on. None for those of
-        `calibration`, or else for 32 random ones of the training data's mean and
-        standard deviation, on which a network may decide as it never does on images.
-    y : array-like of shape (n,), default=None
-        Labels of `X`, to find the accuracy lost.
+        If "int8", store the weights as bytes, which reduces the size to about a
+        quarter. ``format="saved_model"`` does not support it.
+    calibration : array-like of shape (n_samples, ...), default=None
+        About a hundred samples that are typical of later input. With
+        ``format="litert"`` and ``quantize="int8"``, the model then computes with
+        integers wherever LiteRT can, for boards without floating-point arithmetic;
+        ``report.in_float`` lists the other operators. If None, only the weights are
+        bytes.
+    X : array-like of shape (n_samples, ...), default=None
+        Samples on which the file is compared with the estimator. If None, use
+        `calibration`, or else 32 random samples with the mean and the standard
+        deviation of the training data. A network may treat random samples differently
+        from images.
+    y : array-like of shape (n_samples,), default=None
+        Labels of `X`, for the loss of accuracy in the report.
 
     Returns
     -------
     ExportReport
-        Sizes, operators, largest difference, accuracy lost and latency.
+        Sizes, operators, largest difference of a probability, accuracy lost and
+        latency.
 
     Raises
     ------
     TypeError
-        If `path` is no name of a file. To have the bytes, read the file that is
-        written.
-    FileNotFoundError, IsADirectoryError, FileExistsError
-        If the folder of `path` does not exist, `path` is a folder, or it exists
-        already with ``format="saved_model"``.
+        If `path` is not the name of a file, or if the estimator does not end in an
+        `LSTMImageClassifier`.
+    FileNotFoundError
+        If the folder of `path` does not exist.
+    IsADirectoryError
+        If `path` is a folder.
+    FileExistsError
+        If `path` exists and ``format="saved_model"``.
     ImportError
-        If a package that the format needs is missing: ``pip install
-        "sklstm[export]"``.
+        If a package that the format needs is missing. ``pip install "sklstm[export]"``
+        installs them.
     ValueError
-        If a step of the Pipeline or a parameter cannot be exported; the message names
-        it.
+        If a step of the Pipeline or the value of a parameter cannot be exported.
     RuntimeError
-        If the conversion fails, or crashes in its process, or what it gives is not
-        what the estimator gives. Nothing is written then.
+        If the conversion fails or crashes, or if the predictions differ from those of
+        the estimator. No file is written in this case.
 
     See Also
     --------
@@ -136,7 +142,7 @@ def export(
     if X is None:
         X = plan.samples(_N_DRAWN) if calibration is None else calibration
     elif calibration is not None:
-        estimator.predict_proba(calibration)  # refuses what it does not take
+        estimator.predict_proba(calibration)  # raises for samples that it cannot take
     wanted = estimator.predict_proba(X)
     if y is not None:
         y = column_or_1d(y)
@@ -147,7 +153,7 @@ def export(
             )
     if calibration is not None:
         calibration = _as_input(calibration, plan)
-    job = Conversion(
+    conversion = Conversion(
         plan,
         format,
         quantize,
@@ -157,7 +163,7 @@ def export(
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _write_job(job, folder)
+        _send(conversion, folder)
         run("sklstm.exporting._convert", folder, f"The conversion to {_NAMES[format]}")
         facts = json.loads((folder / "facts").read_text())
         found = np.load(folder / "probabilities.npy")
@@ -242,19 +248,21 @@ def _metadata(plan: ExportPlan, format: str) -> str:
     )
 
 
-def _write_job(job: Conversion, folder: Path) -> None:
+def _send(conversion: Conversion, folder: Path) -> None:
     try:
-        # By value what cannot be imported there: a network function of a script.
-        (folder / "job").write_bytes(cloudpickle.dumps(job))
+        # The other process cannot import a network function of the main script, so
+        # cloudpickle sends its code.
+        (folder / "conversion").write_bytes(cloudpickle.dumps(conversion))
     except Exception as error:
+        network = conversion.plan.spec.network
         raise ValueError(
-            f"network={job.plan.spec.network!r} and its parameters cannot be sent to "
-            f"the process that converts: {error}"
+            f"network={network!r} and its parameters cannot be sent to the process "
+            f"that converts: {error}"
         ) from error
 
 
 def _as_input(X: Any, plan: ExportPlan) -> np.ndarray:
-    """Return samples, which the estimator has taken, as the graph takes them."""
+    """Return samples of the estimator in the shape that the graph takes."""
     x = np.asarray(X, np.float32)
     return x.reshape(len(x), *plan.fixed_input_shape)
 
@@ -265,13 +273,15 @@ def _refuse_broken(
     limit = _LARGEST_DIFFERENCE if plan.exact else _LARGEST_DIFFERENCE_OF_HALVES
     difference = differences.max()
     if quantize is not None:
-        # A sample between two classes may change sides, but not most of them.
+        # Quantization may change the class of a few samples that lie between two
+        # classes, so only the mean over the samples is limited.
         limit, difference = _MEAN_DIFFERENCE_OF_BYTES, differences.max(axis=1).mean()
-    if not difference <= limit:  # NaN, too
+    if not difference <= limit:  # this is true for NaN
+        of_what = "up to" if quantize is None else "an average of"
         raise RuntimeError(
-            f"The converted file gives probabilities that differ by {difference:.2g} "
-            f"from those of the estimator, and rounding explains {limit:g}: nothing is "
-            "written."
+            "The converted model's probabilities differ from the estimator's by "
+            f"{of_what} {difference:.2g}, more than the {limit:g} that rounding can "
+            "explain. No file was written."
         )
 
 
@@ -293,7 +303,7 @@ def _size(path: Path) -> int:
 
 
 def _move(result: Path, path: Path) -> None:
-    """Put a file or folder in its place, whole or not at all."""
+    """Move a file or folder to its path, either whole or not at all."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if result.is_dir():

@@ -1,4 +1,4 @@
-"""The plan of an export as one TensorFlow function, its LSTMs as one operator each."""
+"""The plan of an export as one TensorFlow function, with one operator per LSTM."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sklstm.training._compiled import CompiledNetwork
 
 
 def build_model(plan: ExportPlan) -> keras.Model:
-    """Build the network anew, on the CPU, its LSTMs Keras' own loop."""
+    """Build the network for the CPU, with Keras' own loop in its LSTM layers."""
     model = CompiledNetwork(plan.spec).model
     model.set_weights(plan.weights)
     for layer in model._flatten_layers():
@@ -28,10 +28,10 @@ def build_model(plan: ExportPlan) -> keras.Model:
 
 
 def count_lstms(model: keras.Model, joined: bool) -> int:
-    """Count the LSTM layers that runtimes have an operator for.
+    """Count the LSTM layers that a runtime computes with one operator.
 
-    With `joined`, the two directions of a `keras.layers.Bidirectional` are one, as they
-    are in ONNX.
+    With `joined`, count the two directions of a `keras.layers.Bidirectional` as one
+    layer, as ONNX does.
     """
     layers = model._flatten_layers()
     backward = {
@@ -64,18 +64,18 @@ def make_function(
     Parameters
     ----------
     plan : ExportPlan
-        What comes before the network.
+        The plan, with the steps before the network.
     model : keras.Model
         The network.
     batch : int or None
-        Samples of a call; None for any number.
+        Number of samples in a call; None for any number.
     open_steps : bool
-        Leave the number of steps open where the network does.
+        Whether the graph takes any number of steps if the network does.
 
     Returns
     -------
     tf.function
-        From "X" to "probabilities", traced when it is asked for.
+        The function from "X" to "probabilities". TensorFlow traces it on first use.
     """
     shape = plan.input_shape if open_steps else plan.fixed_input_shape
     spec = tf.TensorSpec((batch, *shape), tf.float32, name="X")
@@ -103,20 +103,25 @@ def _gather(x: Any, step: Gather) -> Any:
 def _as_network_takes_it(x: Any, plan: ExportPlan) -> Any:
     if None not in plan.input_shape:
         return tf.reshape(x, (-1, *plan.network_shape))
-    if len(x.shape) > 3:  # a step holds all channels of its pixels
+    if len(x.shape) > 3:  # each step contains all channels of its pixels
         x = tf.reshape(x, (-1, tf.shape(x)[1], plan.network_shape[-1]))
     return x
 
 
 @contextmanager
 def lstm_calls(scan: Callable[..., Any]) -> Iterator[None]:
-    """Let the LSTM layers that runtimes have an operator for be traced to it.
+    """Trace the LSTM layers that a runtime has an operator for to this operator.
 
     Parameters
     ----------
     scan : callable
-        ``scan(x, kernel, recurrent_kernel, bias, every_step)``, of a tensor and three
-        Keras variables.
+        Function ``scan(x, kernel, recurrent_kernel, bias, every_step)`` of a tensor and
+        three Keras variables that returns the output of the layer.
+
+    Yields
+    ------
+    None
+        Layers that are traced in the block call `scan`.
     """
     original = keras.layers.LSTM.call
 
@@ -138,9 +143,9 @@ def lstm_calls(scan: Callable[..., Any]) -> Iterator[None]:
 
 
 def save(function: Any, model: keras.Model, folder: Any) -> None:
-    """Write a SavedModel of the function, with the network's weights."""
+    """Write a SavedModel of the function with the weights of the network."""
     module = tf.Module()
-    # Not the model: it would bring functions of its own.
+    # The model itself would add functions of its own to the file.
     module.weights = [variable.value for variable in model.variables]
     module.serve = function
     concrete = function.get_concrete_function()

@@ -1,4 +1,4 @@
-"""LiteRT (TensorFlow Lite) by TensorFlow's converter."""
+"""Conversion to LiteRT (TensorFlow Lite), with TensorFlow's converter."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
-from sklstm.exporting._convert import Conversion
 from sklstm.exporting._graph import lstm_calls, make_function, save
+from sklstm.exporting._plan import Conversion
 from sklstm.predictor import METADATA_FILE
 
 _OPERATORS = {
@@ -28,34 +28,36 @@ _OPERATORS = {
 
 
 def write(
-    job: Conversion, model: keras.Model, path: Path
+    conversion: Conversion, model: keras.Model, path: Path
 ) -> tuple[dict[str, int], dict[str, int] | None]:
-    """Write a LiteRT file for one sample at a time.
+    """Write a LiteRT file that takes one sample at a time.
 
-    Return its operators, and those that "int8" left in float.
+    Return its operators, and those that ``quantize="int8"`` left in float.
     """
     with tempfile.TemporaryDirectory() as folder, lstm_calls(_composite_lstm):
-        # By way of a SavedModel: converted directly, functions are inlined, and with
-        # them goes what tells the converter that they are LSTMs.
-        # With an open batch the converter writes a file that does not run.
-        save(make_function(job.plan, model, 1, open_steps=False), model, folder)
+        # The conversion goes through a SavedModel. Converted directly, functions are
+        # inlined, and the converter no longer recognizes them as LSTMs. The batch has
+        # one sample: with an open batch the converter writes a file that does not run.
+        save(make_function(conversion.plan, model, 1, open_steps=False), model, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        if job.quantize is not None:
+        if conversion.quantize is not None:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if job.calibration is not None:
-            samples = job.calibration
+        if conversion.calibration is not None:
+            samples = conversion.calibration
             converter.representative_dataset = lambda: ([x[None]] for x in samples)
         content = converter.convert()
     parts = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-    if job.quantize is not None:
+    if conversion.quantize is not None:
         _refuse_floats(parts)
     path.write_bytes(content)
-    # After the model itself, where TensorFlow Lite keeps what belongs to it.
+    # TensorFlow Lite appends metadata to the model as a zip archive.
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(METADATA_FILE, job.metadata)
+        archive.writestr(METADATA_FILE, conversion.metadata)
     in_float = None
-    if job.quantize is not None:
-        left = _is_lstm_in_float if job.calibration is None else _computes_in_float
+    if conversion.quantize is not None:
+        left = (
+            _is_lstm_in_float if conversion.calibration is None else _computes_in_float
+        )
         in_float = _operators(parts, left)
     return _operators(parts), in_float
 
@@ -63,10 +65,10 @@ def write(
 def _composite_lstm(
     x: Any, kernel: Any, recurrent: Any, bias: Any, every_step: bool
 ) -> Any:
-    """Call a function that the converter takes for Keras' LSTM, and fuses.
+    """Call a function that the converter replaces by one LSTM operator.
 
-    It knows it by the attribute, by the order of what goes in and by the number of what
-    comes out, and wants the weights to be constants.
+    The converter recognizes Keras' LSTM by the attribute, by the order of the inputs
+    and by the number of outputs. The weights must be constants.
     """
     with tf.init_scope():
         values = [np.asarray(weight) for weight in (kernel, recurrent, bias)]
@@ -115,7 +117,7 @@ def _refuse_floats(model: Any) -> None:
 def _operators(
     model: Any, holds: Callable[[str, Any, Any], bool] = lambda name, graph, one: True
 ) -> dict[str, int]:
-    """Count the operators of which `holds` is true."""
+    """Count the operators for which `holds` returns True."""
     codes = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes]
     counted: collections.Counter = collections.Counter()
     for graph in model.subgraphs:

@@ -1,4 +1,4 @@
-"""What a converted file predicts, and how fast."""
+"""Predictions of a converted file, and the time that they take."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _RUNS = 30
 
 
 def measure(path: Path, samples: np.ndarray) -> tuple[np.ndarray, float]:
-    """Predict from a file or SavedModel.
+    """Predict with a file or a SavedModel, and measure the time.
 
     Parameters
     ----------
     path : Path
-        What was written.
-    samples : ndarray
-        As the graph takes them.
+        Path of the file or of the SavedModel.
+    samples : ndarray of shape (n_samples, ...)
+        Samples, as the graph takes them.
 
     Returns
     -------
-    probabilities : ndarray of shape (n, n_classes)
-        Of the samples.
+    probabilities : ndarray of shape (n_samples, n_classes)
+        Probabilities of the samples.
     latency : float
-        Milliseconds for one sample, the median.
+        Median time for one sample in milliseconds.
     """
     predict = _predictor(path)
     probabilities = predict(samples)
@@ -46,6 +46,7 @@ def measure(path: Path, samples: np.ndarray) -> tuple[np.ndarray, float]:
 def _predictor(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     if not path.is_dir():
         return load_exported(path).predict_proba
+    # Other files are measured without TensorFlow, as they run without it.
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(path))

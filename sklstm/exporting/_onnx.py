@@ -1,4 +1,4 @@
-"""ONNX by tf2onnx; weights as bytes by onnxruntime's quantization."""
+"""Conversion to ONNX with tf2onnx, and quantization with onnxruntime."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import onnx
 import tf2onnx
 
 from sklstm.exporting import _onnx_graph
-from sklstm.exporting._convert import Conversion
 from sklstm.exporting._graph import make_function
+from sklstm.exporting._plan import Conversion
 from sklstm.predictor import METADATA
 
 _OPSET = 18
 
 
 def write(
-    job: Conversion, model: keras.Model, path: Path
+    conversion: Conversion, model: keras.Model, path: Path
 ) -> tuple[dict[str, int], None]:
-    """Write an ONNX file; return its operators."""
-    function = make_function(job.plan, model, None, open_steps=True)
+    """Write an ONNX file and return its operators."""
+    function = make_function(conversion.plan, model, None, open_steps=True)
     proto, _ = tf2onnx.convert.from_function(
         function,
         function.input_signature,
@@ -33,19 +33,19 @@ def write(
     )
     _onnx_graph.simplify(proto.graph)
     onnx.checker.check_model(proto, full_check=True)
-    if job.quantize is not None:
+    if conversion.quantize is not None:
         proto = _quantized(proto)
-    _onnx_graph.name(proto.graph, job.plan.input_shape)
+    _onnx_graph.name(proto.graph, conversion.plan.input_shape)
     proto.producer_name, proto.doc_string = "sklstm", ""
     entry = proto.metadata_props.add()
-    entry.key, entry.value = METADATA, job.metadata
+    entry.key, entry.value = METADATA, conversion.metadata
     onnx.save(proto, path)
     nodes = _onnx_graph.all_nodes(proto.graph)
     return dict(collections.Counter(node.op_type for node in nodes)), None
 
 
 def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
-    """Convert 1 - erf(x), which is in Keras' GELU and unknown to tf2onnx."""
+    """Convert 1 - erf(x), which Keras' GELU uses and tf2onnx does not know."""
     dtype, shape = ctx.get_dtype(node.output[0]), ctx.get_shape(node.output[0])
     inputs, outputs = list(node.input), list(node.output)
     ctx.remove_node(name)
@@ -61,14 +61,15 @@ def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
 
 
 def _quantized(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with weights of a byte each."""
+    """Return the model with weights of one byte each."""
+    # Only a quantized export needs this package.
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "quantized.onnx")
-        # Other products stay in float: as integers, convolutions are ten times slower.
-        # Of the bytes seven bits are used: with eight, sums of two products overflow on
-        # processors without VNNI, which costs twenty times the precision.
+        # Only LSTMs are quantized, because convolutions are ten times slower with
+        # integers. The range is reduced to seven bits: with eight, sums of two products
+        # overflow on processors without VNNI, and the error is twenty times larger.
         quantize_dynamic(
             proto,
             path,

@@ -1,4 +1,4 @@
-"""Changes to an ONNX graph that leave its results as they are, or nearly."""
+"""Changes to an ONNX graph that keep its results, exactly or nearly."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import onnx
 from onnx import numpy_helper
 
 ONE = np.array(1, np.float32)
-# Smaller weights gain nothing by being bytes.
+# Storing smaller weights as bytes saves nothing.
 _FEWEST_WEIGHTS = 1024
-# What makes zeros of zeros, and of which input.
+# Operators whose output is zero if their inputs are.
 _KEEPS_ZEROS = ("Cast", "Concat", "Expand", "Identity", "Squeeze", "Unsqueeze")
 
 
 def all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """Go through a graph and the bodies of its loops."""
+    """Yield a graph and the bodies of its loops."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
@@ -26,13 +26,13 @@ def all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Go through the nodes of a graph and of the bodies of its loops."""
+    """Yield the nodes of a graph and of the bodies of its loops."""
     for one in all_graphs(graph):
         yield from one.node
 
 
 def simplify(graph: onnx.GraphProto) -> None:
-    """Drop what is no more than an LSTM's default, and what then has no use."""
+    """Remove inputs of LSTMs that equal their defaults, and nodes without a use."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
     makers = {output: node for node in graph.node for output in node.output}
 
@@ -42,7 +42,7 @@ def simplify(graph: onnx.GraphProto) -> None:
         node = makers.get(name)
         if node is None or node.op_type not in _KEEPS_ZEROS:
             return False
-        # The second input of all but Concat is a shape.
+        # Except for Concat, the second input is a shape.
         inputs = node.input if node.op_type == "Concat" else node.input[:1]
         return all(map(is_zero, inputs))
 
@@ -54,10 +54,10 @@ def simplify(graph: onnx.GraphProto) -> None:
             _halve_bias(graph, node, constants)
         elif (
             node.op_type == "Shape"
-            and not node.attribute  # of all axes
+            and not node.attribute  # the shape of all axes
             and node.input[0] in constants
         ):
-            # Weights must not be kept for their shape alone.
+            # Otherwise the file would contain the weights only for their shape.
             dims = np.array(constants[node.input[0]].dims, np.int64)
             graph.initializer.append(numpy_helper.from_array(dims, node.output[0]))
             graph.node.remove(node)
@@ -69,7 +69,7 @@ def _halve_bias(
     node: onnx.NodeProto,
     constants: dict[str, onnx.TensorProto],
 ) -> None:
-    """Keep no zeros for the second of an LSTM's two biases, of which Keras has one."""
+    """Store no zeros for the second bias of an LSTM, because Keras has only one."""
     tensor = constants.get(node.input[3])
     if tensor is None:
         return
@@ -77,7 +77,7 @@ def _halve_bias(
     half = bias.shape[1] // 2
     if bias[:, half:].any():
         return
-    # A bias of its own name for each, since layers may share one that is equal.
+    # Layers may share one constant if their biases are equal, so each gets its own.
     name = f"{node.output[0]}_bias"
     pads = np.array([0, 0, 0, half], np.int64)
     graph.initializer.append(numpy_helper.from_array(bias[:, :half], f"{name}_half"))
@@ -106,9 +106,9 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
 
 
 def hold_weights_as_bytes(graph: onnx.GraphProto) -> None:
-    """Keep large weights as int8 with a scale, made floats again where they are used.
+    """Store large weights as int8 with scales, and convert them to floats before use.
 
-    The scale is one of each output of a product or convolution.
+    Each output of a product or convolution has its own scale.
     """
     users = {
         name: (node, i)
@@ -147,9 +147,9 @@ def _output_axis(weights: np.ndarray, node: onnx.NodeProto, place: int) -> int:
 
 
 def name(graph: onnx.GraphProto, input_shape: tuple) -> None:
-    """Name the input "X" and its open axes; drop the names that TensorFlow gave.
+    """Name the input "X" and the open axes, and shorten all names of TensorFlow.
 
-    They take as much room as the weights of a small network.
+    The names of TensorFlow take as much space as the weights of a small network.
     """
     names = {"": "", graph.input[0].name: "X"}
     names.update({output.name: output.name for output in graph.output})

@@ -1,4 +1,8 @@
-"""What of a fitted estimator goes into one graph, in plain data."""
+"""What an exported file contains, as plain data.
+
+`make_plan` reads it from a fitted estimator. The process that converts builds the graph
+from it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Scale:
-    """One affine step, ``(x - shift) * factor``, then cut to `limits`."""
+    """A scaler of the Pipeline: ``(x - shift) * factor``, clipped to `limits`."""
 
     shift: np.ndarray
     factor: np.ndarray
@@ -30,7 +34,10 @@ class Scale:
 
 @dataclass
 class Gather:
-    """One scan: the pixels of images of `shape`, channels last, by an index map."""
+    """A scan: an index map into the pixels of images.
+
+    The images have the given shape, with the channels last.
+    """
 
     index_map: np.ndarray
     shape: tuple[int, ...]
@@ -38,28 +45,28 @@ class Gather:
 
 @dataclass
 class ExportPlan:
-    """Everything that a graph needs, from raw pixels to probabilities.
+    """Everything that the graph contains, from raw pixels to probabilities.
 
     Parameters
     ----------
     input_shape : tuple
-        Shape of one sample as the graph takes it; None for an open number of steps.
+        Shape of one sample as the graph takes it. None stands for any number of steps.
     image_shape : tuple of int
-        Shape of one sample as `fit` was given it.
+        Shape of one sample as `fit` got it.
     steps : list of Scale or Gather
-        What comes before the network.
+        Steps before the network.
     network_shape : tuple of int
         Shape of one sample as the network takes it.
     spec : NetworkSpec
-        How the network is built.
+        Specification of the network.
     weights : list of ndarray
-        Its weights, in Keras' order.
+        Weights of the network, in the order of Keras.
     classes : ndarray
-        Labels.
+        Class labels.
     center, spread : float
-        Mean and standard deviation of what the network was trained on.
+        Mean and standard deviation of the training data.
     exact : bool
-        The network computes in float32, as its export does.
+        Whether the network computes in float32, as the exported graph does.
     """
 
     input_shape: tuple[int | None, ...]
@@ -75,13 +82,13 @@ class ExportPlan:
 
     @property
     def fixed_input_shape(self) -> tuple[int, ...]:
-        """`input_shape`, of as many steps as there were in `fit`."""
+        """`input_shape`, with the number of steps that the samples had in `fit`."""
         if None in self.input_shape:
             return self.image_shape
         return self.input_shape  # type: ignore[return-value]
 
     def samples(self, n: int) -> np.ndarray:
-        """Draw samples such as the network was trained on, as far as that is known."""
+        """Draw normal samples with the mean and spread of the training data."""
         rng = np.random.default_rng(0)
         shape = (n, *self.image_shape)
         x = rng.normal(self.center, self.spread, shape)
@@ -91,18 +98,51 @@ class ExportPlan:
         return x.astype("float32")
 
 
+@dataclass
+class Conversion:
+    """A plan, and the file to convert it to.
+
+    Parameters
+    ----------
+    plan : ExportPlan
+        Content of the graph.
+    format : {"onnx", "litert", "saved_model"}
+        Format of the file.
+    quantize : {"int8"} or None
+        Type of the weights in the file; None for float32.
+    calibration : ndarray or None
+        Samples from which the converter finds the ranges of values.
+    metadata : str
+        JSON that is stored in the file.
+    samples : ndarray
+        Samples on which the result is tried.
+    """
+
+    plan: ExportPlan
+    format: str
+    quantize: str | None
+    calibration: np.ndarray | None
+    metadata: str
+    samples: np.ndarray
+
+
 def make_plan(estimator: Any) -> ExportPlan:
-    """Say what goes into the graph of a fitted classifier or Pipeline.
+    """Make the plan of an export from a fitted classifier or Pipeline.
 
     Parameters
     ----------
     estimator : LSTMImageClassifier, Pipeline or search
-        Fitted; of a search its best estimator is taken.
+        The fitted estimator. For a search, the plan is that of its best estimator.
+
+    Returns
+    -------
+    ExportPlan
+        The content of the graph.
 
     Raises
     ------
     TypeError
-        If it does not end in an LSTMImageClassifier.
+        If the estimator does not end in an `LSTMImageClassifier`.
     ValueError
         If one of its steps cannot be part of the graph.
     """
@@ -133,13 +173,13 @@ def make_plan(estimator: Any) -> ExportPlan:
     if isinstance(first, BaseSequencer | LSTMImageClassifier):
         image_shape = first.image_shape_
         flat = first._fitted_flat
-    else:  # a scaler, which takes nothing but tables
+    else:  # a scaler takes only tables
         image_shape = (first.n_features_in_,)
         flat = True
     input_shape = (math.prod(image_shape),) if flat else image_shape
     fitted = classifier._fitted_network
     network_shape = fitted.spec.input_shape
-    if network_shape[0] is None:  # reads steps, as many as there are
+    if network_shape[0] is None:  # the network takes any number of steps
         network_shape = (classifier.image_shape_[0], *network_shape[1:])
         if first is classifier and not flat:
             input_shape = (None, *image_shape[1:])
@@ -160,7 +200,7 @@ def make_plan(estimator: Any) -> ExportPlan:
 
 
 def _refuse_others(estimator: Any, before: list[tuple[str, Any]]) -> None:
-    """Raise if a step is none that the graph can hold."""
+    """Raise if the graph cannot contain one of the steps."""
     bad = [
         i
         for i, (_, step) in enumerate(before)
@@ -204,7 +244,7 @@ def _max_abs(step: MaxAbsScaler) -> Scale:
     return Scale(np.zeros(step.n_features_in_), 1 / step.scale_, limits)
 
 
-# Exact types: a subclass may do anything.
+# Only these types are exported, because a subclass may compute something else.
 _SCALERS: dict[type, Callable[[Any], Scale]] = {
     StandardScaler: _standard,
     MinMaxScaler: _min_max,
@@ -213,7 +253,8 @@ _SCALERS: dict[type, Callable[[Any], Scale]] = {
 
 
 def _training_data(model: Any) -> tuple[float, float]:
-    """Return the mean and the standard deviation that the network's input has."""
+    """Return the mean and the standard deviation of the network's training data."""
+    # This keeps Keras out of the transformers, which `register_skl2onnx` exports.
     from sklstm.networks import Standardize
 
     for layer in model.layers:
@@ -223,7 +264,7 @@ def _training_data(model: Any) -> tuple[float, float]:
 
 
 def make_bare(spec: NetworkSpec) -> NetworkSpec:
-    """Return what builds the same network without all that only training needs."""
+    """Return the specification without everything that only training needs."""
     reading = {k: v for k, v in spec.reading_params.items() if k != "augmentation"}
     return replace(
         spec,

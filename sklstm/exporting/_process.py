@@ -1,4 +1,4 @@
-"""Work that may crash a process, done in another one."""
+"""Running code that may crash in a process of its own."""
 
 from __future__ import annotations
 
@@ -9,39 +9,40 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Lines that say nothing about an error: what TensorFlow logs, and Python's frames.
+# Lines that do not explain an error: logs of TensorFlow and frames of a traceback.
 _CHATTER = re.compile(r"[WIE]\d{4} |WARNING|INFO|\d{4}-\d\d-\d\d |\s|$")
 
 
 def run(module: str, folder: Path, what: str) -> None:
     """Call ``main(folder)`` of a module in a Python process of its own.
 
-    It sees no GPU: graphs traced there hold operators that only cuDNN has. Keras runs
-    on TensorFlow in it, whatever this process has.
+    The process sees no GPU, because graphs that are traced on a GPU contain operators
+    that only cuDNN has. It uses TensorFlow as the backend of Keras, whatever this
+    process uses.
 
     Parameters
     ----------
     module : str
         Name of the module.
     folder : Path
-        Where it finds what it needs and leaves what it makes.
+        Folder with the input of the module, to which it writes its output.
     what : str
-        What it does, for the message: "The conversion to ONNX".
+        Subject of the error message, such as "The conversion to ONNX".
 
     Raises
     ------
     RuntimeError
-        If it fails or crashes, with the last line it wrote.
+        If the process fails or crashes. The message contains its last line of output.
     """
     environment = {
         **os.environ,
         "CUDA_VISIBLE_DEVICES": "-1",
         "KERAS_BACKEND": "tensorflow",
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        # The converters warn of themselves, which nobody sees here and which must not
-        # be an error where the caller makes errors of warnings.
+        # Nobody sees the warnings of the converters, and they must not become errors if
+        # the caller turns warnings into errors.
         "PYTHONWARNINGS": "ignore",
-        # A network of the user's may live wherever this process found it.
+        # The process must find the modules of the user's own network.
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }
     code = f"import sys; from {module} import main; main(sys.argv[1])"

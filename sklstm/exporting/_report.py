@@ -6,35 +6,41 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export came to, measured on the file that was written.
+    """Report of an export, measured on the file that was written.
 
     Parameters
     ----------
     path : Path
-        The file, or the folder of a SavedModel.
+        Path of the file, or of the folder for a SavedModel.
     format : {"onnx", "litert", "saved_model"}
-        Its format.
+        Format of the file.
     quantize : {"int8"} or None
-        How its weights are held.
+        Type of the stored weights; None for float32.
     size_before : int
-        Bytes of the network's weights in Keras.
+        Size of the network's weights in Keras, in bytes.
     size_after : int
-        Bytes of the file, or of all files of the folder.
+        Size of the file, or of all files in the folder, in bytes.
     operators : dict of str to int
-        How many of each operator the graph has.
+        Number of operators of each kind in the graph.
     in_float : dict of str to int or None
-        Of ``format="litert"`` with ``quantize="int8"``, the operators left in float:
-        with ``calibration`` those that compute in it, since LiteRT has none on bytes;
-        without, the LSTMs whose weights are not bytes. Otherwise None.
+        Operators that remain in float, for ``format="litert"`` with
+        ``quantize="int8"``. With `calibration`, these are the operators that compute
+        with floats because LiteRT has no version for integers. Without it, these are
+        the LSTMs whose weights are not bytes. None for other exports.
     largest_difference : float
-        Largest absolute difference of a probability from the estimator's.
+        Largest absolute difference between a probability of the file and of the
+        estimator.
     n_samples : int
-        Samples on which it was found.
+        Number of samples on which the difference was measured.
     accuracy_lost : float or None
-        Accuracy of the estimator less that of the file, on the samples and labels that
-        `export` was given.
+        Accuracy of the estimator minus that of the file, on the `X` and `y` of
+        `export`. None without `y`.
     latency_ms : float
-        Milliseconds for one sample: median, after the first few.
+        Median time for one sample in milliseconds, after a warm-up.
+
+    See Also
+    --------
+    sklstm.export : Export a fitted classifier.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A SavedModel, which TensorFlow loads without Keras."""
+"""Conversion to a SavedModel, which TensorFlow loads without Keras."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from sklstm._keras import keras
 
 import tensorflow as tf
 
-from sklstm.exporting._convert import Conversion
 from sklstm.exporting._graph import lstm_calls, make_function, save
+from sklstm.exporting._plan import Conversion
 from sklstm.networks.layers._block_lstm import with_own_gradient
 from sklstm.predictor import METADATA_FILE
 
-# What does no work of its own.
+# Operators that compute nothing are not counted.
 _QUIET = {"Const", "Identity", "NoOp", "Placeholder", "ReadVariableOp"}
 
 
 def write(
-    job: Conversion, model: keras.Model, path: Path
+    conversion: Conversion, model: keras.Model, path: Path
 ) -> tuple[dict[str, int], None]:
-    """Write the folder; return its operators."""
-    function = make_function(job.plan, model, None, open_steps=True)
+    """Write the folder and return its operators."""
+    function = make_function(conversion.plan, model, None, open_steps=True)
     with lstm_calls(_block_lstm):
         save(function, model, path)
-    extra = Path(path, "assets.extra")  # TensorFlow leaves it to others
+    # TensorFlow leaves this folder to other programs.
+    extra = Path(path, "assets.extra")
     extra.mkdir()
-    (extra / METADATA_FILE).write_text(job.metadata)
+    (extra / METADATA_FILE).write_text(conversion.metadata)
     graph = function.get_concrete_function().graph.as_graph_def()
     nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
     counted = collections.Counter(node.op for node in nodes)

@@ -1,4 +1,4 @@
-"""The sequencers for skl2onnx, which converts what scikit-learn itself has."""
+"""Converters of the sequencers for skl2onnx, which converts scikit-learn estimators."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import numpy as np
 
 from sklstm.preprocessing import PatchSequencer, RowSequencer, VolumeSequencer
 
-_OPSET = 13  # of Gather and Reshape, as they are used here
+_OPSET = 13  # the version of Gather and Reshape that is used here
 
 
 def register_skl2onnx() -> None:
-    """Teach skl2onnx the sequencers, for Pipelines that end in another estimator.
+    """Register the sequencers with skl2onnx.
 
-    `export` needs none of it. skl2onnx turns scikit-learn's own estimators into ONNX;
-    after this call it also knows RowSequencer, PatchSequencer and VolumeSequencer, each
-    a gather.
+    skl2onnx converts Pipelines of scikit-learn estimators to ONNX. After this call it
+    also converts `RowSequencer`, `PatchSequencer` and `VolumeSequencer`, each to one
+    gather operator. Use it for Pipelines that do not end in an `LSTMImageClassifier`;
+    `export` does not need it.
 
     Raises
     ------
@@ -36,6 +37,7 @@ def register_skl2onnx() -> None:
     ['Reshape', 'Gather', 'Reshape']
     """
     try:
+        # skl2onnx is optional.
         from skl2onnx import update_registered_converter
     except ImportError as error:
         raise ImportError(
@@ -77,6 +79,7 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
 
 
 def _constant(scope: Any, container: Any, values: Any) -> str:
+    # onnx is optional and installed where skl2onnx is.
     from onnx import TensorProto
 
     values = np.asarray(values, np.int64)

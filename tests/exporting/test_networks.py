@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from sklstm import PatchSequencer
-from sklstm.exporting._convert import Conversion, convert
+from sklstm.exporting._convert import convert
 from sklstm.exporting._measure import measure
-from sklstm.exporting._plan import ExportPlan, make_bare
+from sklstm.exporting._plan import Conversion, ExportPlan, make_bare
 from sklstm.networks import NETWORKS
 from sklstm.training._compiled import CompiledNetwork
 from sklstm.training._spec import NetworkSpec
@@ -123,7 +123,9 @@ def converted(
         "image_shape": shape,
     }
     calibration = x if calibrated else None
-    job = Conversion(plan, format, quantize, calibration, json.dumps(metadata), x)
-    _, in_float = convert(job, tmp_path / "file")
+    conversion = Conversion(
+        plan, format, quantize, calibration, json.dumps(metadata), samples=x
+    )
+    _, in_float = convert(conversion, tmp_path / "file")
     found, _ = measure(tmp_path / "file", x)
     return compiled.model.predict(x, verbose=0), found, in_float
