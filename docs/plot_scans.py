@@ -1,7 +1,8 @@
 """Draw docs/images/scans.png: the order in which each scan reads an image.
 
-Run ``python docs/plot_scans.py``. Nothing is drawn by hand: the arrows connect the
-middles of the steps of an index map, and the colour goes with the number of the step.
+Run ``python docs/plot_scans.py``. All drawings follow from the index maps of the
+sequencers. Lines connect the centres of consecutive steps, and the colour shows the
+position of a step in the sequence.
 """
 
 from pathlib import Path
@@ -23,7 +24,10 @@ PLATE = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": "none
 
 
 def draw_steps(ax, index_map, *, window, gap=0.0):
-    """One rectangle for each step; overlapping ones are drawn apart by `gap`."""
+    """Draw a rectangle for each step, every other one shifted by `gap`.
+
+    Yields the number of the step and the (y, x) of its first and its last pixel.
+    """
     n_steps = len(index_map)
     for step, pixels in enumerate(index_map):
         y, x = np.unravel_index(pixels, (SIDE, SIDE))
@@ -49,7 +53,7 @@ def label(ax, x, y, text, **options):
 
 
 def arrow(ax, start, end, color="0.15"):
-    """Draw an arrow from a point to another."""
+    """Draw an arrow from one point to another."""
     ax.annotate(
         "",
         xytext=start,
@@ -66,7 +70,7 @@ def arrow(ax, start, end, color="0.15"):
 
 
 def draw_lines(ax, sequencer, window, title):
-    """Rows, columns and windows of rows: the step's number and its direction."""
+    """Draw rows, columns or windows of rows, each with its number and direction."""
     index_map = sequencer.get_index_map((SIDE, SIDE))
     columns = window[0] == SIDE and window[1] < SIDE
     overlap = window[0] > 1 and not columns
@@ -90,11 +94,11 @@ def draw_lines(ax, sequencer, window, title):
 
 
 def draw_patches(ax, order, title):
-    """Dots in the middles of the patches, joined in the order of the sequence."""
+    """Draw the centres of the patches, joined in the order of the sequence."""
     sequencer = PatchSequencer(patch_size=2, stride=1, order=order)
     first = sequencer.get_index_map((SIDE + 1, SIDE + 1))[:, 0]
     y, x = np.unravel_index(first, (SIDE + 1, SIDE + 1))
-    # The grid of patches is SIDE by SIDE: drawn over the same square as the images.
+    # The SIDE x SIDE patches fill the same square as the images of the other drawings.
     centers = np.column_stack([x, y]) + 0.5
     colors = COLORS(0.9 * np.linspace(0, 1, len(centers)))
     for start, end, color in zip(centers[:-1], centers[1:], colors, strict=False):
@@ -106,7 +110,7 @@ def draw_patches(ax, order, title):
 
 
 def draw_overlap(ax):
-    """Two neighbouring patches and the one aligned to the border, drawn apart."""
+    """Draw two neighbouring patches and the one at the border, shifted apart."""
     index_map = PatchSequencer(patch_size=4, stride=3).get_index_map((SIDE, SIDE))
     grid = index_map.reshape(3, 3, -1)
     for number, (pixels, hatch) in enumerate(
@@ -133,7 +137,10 @@ def draw_overlap(ax):
 
 
 def draw_volume(ax, axis, title):
-    """The slices of a box, seen from the side; the nearest comes last."""
+    """Draw the slices of a volume, seen from the side.
+
+    The first slice is drawn last, because it is the nearest one.
+    """
     n, depth = 5, (0.62, -0.5)
     order = VolumeSequencer(axis=axis).get_index_map((n, n, n))
     assert len(order) == n
@@ -165,7 +172,7 @@ def draw_volume(ax, axis, title):
 
 
 def draw_cubes(ax):
-    """Dots in the middles of the cubes, joined in the order of the sequence."""
+    """Draw the centres of the cubes, joined in the order of the sequence."""
     sequencer = VolumeSequencer(axis=None, step_size=1, order="snake")
     z, y, x = np.unravel_index(sequencer.get_index_map((3, 3, 3))[:, 0], (3, 3, 3))
     centers = np.column_stack([0.7 + 2.6 * x + 0.8 * z, 2.2 + 2.4 * y - 0.7 * z])
@@ -179,7 +186,7 @@ def draw_cubes(ax):
 
 
 def finish(ax, title, frame=True):
-    """Frame the image and give every drawing the same room."""
+    """Frame the image, set the title, and give each drawing the same limits."""
     if frame:
         ax.add_patch(
             Rectangle((0, 0), SIDE, SIDE, fill=False, edgecolor="0.6", linewidth=1)
@@ -190,7 +197,7 @@ def finish(ax, title, frame=True):
 
 
 def main():
-    """Draw all and save them."""
+    """Draw all scans and save the figure."""
     figure, axes = plt.subplots(3, 4, figsize=(11, 8.4), layout="constrained")
     rows = RowSequencer
     lines = [
