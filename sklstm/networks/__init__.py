@@ -1,6 +1,8 @@
-"""Networks written in Keras layers: from plain parameters to a `keras.Model`.
+"""Networks: functions that build a `keras.Model` from plain parameters.
 
-A network is one file and one function. Importing this package loads Keras.
+Each network is one file with one function. `layers` holds the layers, `crf` the
+linear-chain conditional random field, and `windows` the network of the defect detector.
+Importing this package loads Keras.
 """
 
 from sklstm.networks._cnn import cnn

@@ -1,4 +1,4 @@
-"""Parts that the networks share: the penalty, the LSTM stack, pooling and the head."""
+"""Blocks that several networks share: L2 penalty, LSTM stack, pooling, head."""
 
 from typing import Any
 
@@ -14,10 +14,11 @@ from sklstm.networks.layers import (
 )
 
 
-def penalize(x: Any, l2: float) -> tuple[Any, Any]:
-    """Put the strength of the L2 penalty into the graph, where there is one.
+def add_l2_penalty(x: Any, l2: float) -> tuple[Any, Any]:
+    """Add the layer that holds the strength of the L2 penalty.
 
-    Returns `x` and the regularizer for all kernels, None without a penalty.
+    Returns `x` and the regularizer for all kernels. Without a penalty, the regularizer
+    is None and the graph does not change.
     """
     if l2 <= 0:
         return x, None
@@ -25,9 +26,10 @@ def penalize(x: Any, l2: float) -> tuple[Any, Any]:
     return penalty(x), penalty.regularizer()
 
 
-def embed(
+def embed_steps(
     x: Any, embedding: str | None, size: int | None, units: int, regularizer: Any
 ) -> Any:
+    """Embed every step of (n, n_steps, n_features), or return it as it is."""
     if embedding == "dense":
         return keras.layers.Dense(
             units if size is None else size,
@@ -53,8 +55,10 @@ def lstm_stack(
 ) -> Any:
     """Stack LSTM layers on (n, n_steps, n_features).
 
-    Gives (n, n_steps, directions * units), or (n, directions * units) with
-    `last_step_only`: of each direction what it has read last.
+    Each layer is followed by batch normalization, if `batch_norm`, and dropout. The
+    names of all layers begin with `prefix`. The result is (n, n_steps, directions *
+    units). With `last_step_only`, it is (n, directions * units): the output of each
+    direction at the step it reads last.
     """
     for i in range(n_layers):
         layer: Any = FusedLSTM(
@@ -67,35 +71,40 @@ def lstm_stack(
             name=f"{prefix}lstm_{i}",
         )
         if bidirectional:
-            layer = both_ways(layer, regularizer, f"{prefix}bidirectional_{i}")
+            layer = make_bidirectional(layer, regularizer, f"{prefix}bidirectional_{i}")
         x = layer(x)
         if batch_norm:
             x = keras.layers.BatchNormalization(
                 momentum=0.9, name=f"{prefix}batch_norm_{i}"
             )(x)
-        x = drop(x, dropout, f"{prefix}dropout_{i}")
+        x = add_dropout(x, dropout, f"{prefix}dropout_{i}")
     return x
 
 
-def both_ways(layer: Any, regularizer: Any, name: str) -> Any:
-    """Read in both directions with a recurrent layer and a copy of it."""
+def make_bidirectional(layer: Any, regularizer: Any, name: str) -> Any:
+    """Wrap a recurrent layer in `keras.layers.Bidirectional`."""
     layer = keras.layers.Bidirectional(layer, name=name)
-    # It copies the layer by its configuration, where the strength of the penalty is a
-    # number; here it is a weight that can change.
+    # Keras copies the layer from its configuration, which holds the strength of the
+    # penalty as a number. The regularizer given here follows the weight.
     for direction in (layer.forward_layer, layer.backward_layer):
         direction.cell.kernel_regularizer = regularizer
         direction.cell.recurrent_regularizer = regularizer
     return layer
 
 
-def drop(x: Any, dropout: float, name: str) -> Any:
+def add_dropout(x: Any, dropout: float, name: str) -> Any:
+    """Add a dropout layer, unless the rate is 0."""
     return HyperDropout(dropout, name=name)(x) if dropout > 0 else x
 
 
-def pool(
+def pool_steps(
     x: Any, pooling: str, bidirectional: bool, regularizer: Any, name: str = "pooling"
 ) -> Any:
-    """Make one vector of the steps: (n, n_steps, k) to (n, k)."""
+    """Pool the steps of (n, n_steps, k) into one vector (n, k).
+
+    `pooling` is "mean", "max", "attention" or "last": the output of each direction at
+    the step it reads last.
+    """
     if pooling == "mean":
         return keras.layers.GlobalAveragePooling1D(name=name)(x)
     if pooling == "max":
@@ -104,11 +113,11 @@ def pool(
         return AttentionPooling(kernel_regularizer=regularizer, name=name)(x)
     if not bidirectional:
         return x[:, -1]
-    half = x.shape[-1] // 2  # the way back ends at the first step
+    half = x.shape[-1] // 2  # the backward direction reads the first step last
     return keras.layers.Concatenate(name=name)([x[:, -1, :half], x[:, 0, half:]])
 
 
-def classify(
+def classifier_model(
     inputs: Any,
     x: Any,
     n_classes: int,
@@ -116,23 +125,26 @@ def classify(
     name: str,
     ordinal: bool = False,
 ) -> keras.Model:
-    """End a network: (n, k) to probabilities in float32, whatever the policy."""
-    end: Any
+    """Add the head, from (n, k) to probabilities (n, n_classes), and make the model.
+
+    The probabilities are float32 whatever the dtype policy.
+    """
+    head: Any
     if ordinal:
-        end = CumulativeLink(
+        head = CumulativeLink(
             n_classes, kernel_regularizer=regularizer, name="probabilities"
         )
     else:
-        end = keras.layers.Dense(
+        head = keras.layers.Dense(
             n_classes,
             activation="softmax",
             kernel_regularizer=regularizer,
             dtype="float32",
             name="probabilities",
         )
-    return keras.Model(inputs, end(x), name=name)
+    return keras.Model(inputs, head(x), name=name)
 
 
-def n_head_weights(n_features: int, n_classes: int, ordinal: bool) -> int:
-    """Count the weights that `classify` adds."""
+def count_head_weights(n_features: int, n_classes: int, ordinal: bool) -> int:
+    """Count the weights that `classifier_model` adds."""
     return n_features + n_classes - 1 if ordinal else (n_features + 1) * n_classes

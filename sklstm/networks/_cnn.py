@@ -1,13 +1,18 @@
-"""Convolutions alone, as many weights as the hybrid has: ``network="cnn"``."""
+"""The network "cnn": convolutions with as many weights as "cnn_lstm"."""
 
 from collections.abc import Callable
 from typing import Any
 
 from sklstm._keras import keras
 
-from sklstm.networks._blocks import classify, drop, n_head_weights, penalize
-from sklstm.networks._cnn_lstm import n_weights_of_lstms
-from sklstm.networks._convolutions import check_pooling, convolve, stem
+from sklstm.networks._blocks import (
+    add_dropout,
+    add_l2_penalty,
+    classifier_model,
+    count_head_weights,
+)
+from sklstm.networks._cnn_lstm import count_lstm_weights
+from sklstm.networks._convolutions import check_pooling, conv_block, conv_stem
 from sklstm.networks._reading import read_input, takes
 from sklstm.networks.layers._data_format import CHANNELS_LAST
 
@@ -28,57 +33,73 @@ def cnn(
     augmentation: Any = None,
     ordinal: bool = False,
 ) -> keras.Model:
-    """Build `cnn_lstm` with convolutions in the place of the LSTMs: its control.
+    """Build a convolutional network with as many weights as `cnn_lstm`, as its control.
 
-    The stem is the same. Two convolutions of 3 x 3 follow for each LSTM layer, with as
-    many filters as give the network the number of weights that `cnn_lstm` has with the
-    same parameters.
+    The stem is that of `cnn_lstm`. Two 3 x 3 convolutions replace each LSTM layer. The
+    number of their filters is chosen so that the network has the number of weights that
+    `cnn_lstm` has with the same parameters.
 
     Parameters
     ----------
     input_shape, n_classes, filters, input_noise, dropout, l2, augmentation, ordinal
-        As in `cnn_lstm`.
+        See `cnn_lstm`. There is one dropout layer, before the head.
     units, n_layers, bidirectional
-        Of the `cnn_lstm` whose number of weights is matched.
+        Parameters of the `cnn_lstm` whose number of weights is matched.
     pooling : {"max", "mean", "last"}
-        Over all positions; "last", which they have not, is "mean".
+        How to pool over all positions. Convolutions have no last step, so "last" means
+        "mean".
 
     Returns
     -------
     keras.Model
-        Not compiled. Output (n, n_classes), probabilities in float32.
+        Network, not compiled. Its output has the shape (n, n_classes) and contains
+        probabilities, float32.
+
+    Raises
+    ------
+    ValueError
+        If `augmentation` or `pooling` is invalid.
+
+    Examples
+    --------
+    >>> from sklstm.networks import cnn
+    >>> cnn((28, 28, 1), n_classes=10).output_shape
+    (None, 10)
     """
     check_pooling(pooling)
     inputs, x = read_input(
         input_shape, augmentation=augmentation, input_noise=input_noise
     )
-    x, regularizer = penalize(x, l2)
-    x = stem(x, filters, regularizer)
+    x, regularizer = add_l2_penalty(x, l2)
+    x = conv_stem(x, filters, regularizer)
     depth = x.shape[-1]
     directions = 2 if bidirectional else 1
 
     def n_head(n_features: int) -> int:
-        return n_head_weights(n_features, n_classes, ordinal)
+        return count_head_weights(n_features, n_classes, ordinal)
 
-    target = n_weights_of_lstms(
+    target = count_lstm_weights(
         x.shape[1:], units, n_layers, directions, n_head(2 * directions * units)
     )
     width = _matching_filters(target, depth, n_head, 2 * n_layers)
     for i in range(2 * n_layers):
-        x = convolve(x, width, 3, f"body_{i}", regularizer)
+        x = conv_block(x, width, 3, f"body_{i}", regularizer)
     kinds = keras.layers
     kind = (
         kinds.GlobalMaxPooling2D if pooling == "max" else kinds.GlobalAveragePooling2D
     )
     x = kind(name="pooling", **CHANNELS_LAST)(x)
-    x = drop(x, dropout, "dropout")
-    return classify(inputs, x, n_classes, regularizer, "cnn", ordinal)
+    x = add_dropout(x, dropout, "dropout")
+    return classifier_model(inputs, x, n_classes, regularizer, "cnn", ordinal)
 
 
 def _matching_filters(
     target: int, depth: int, n_head: Callable[[int], int], n_layers: int
 ) -> int:
-    """Return the filters with which so many convolutions have `target` weights."""
+    """Return how many filters give `n_layers` convolutions `target` weights.
+
+    `n_head` counts the weights of the head after so many filters.
+    """
 
     def n_weights(filters: int) -> int:
         first = 9 * depth * filters

@@ -1,15 +1,21 @@
-"""Convolutions, then LSTMs along rows and columns: ``network="cnn_lstm"``."""
+"""The network "cnn_lstm": convolutions, then LSTMs along rows and columns."""
 
 from typing import Any
 
 from sklstm._keras import keras
 
-from sklstm.networks._blocks import classify, lstm_stack, penalize, pool
-from sklstm.networks._convolutions import check_pooling, convolve, stem
+from sklstm.networks._blocks import (
+    add_l2_penalty,
+    classifier_model,
+    lstm_stack,
+    pool_steps,
+)
+from sklstm.networks._convolutions import check_pooling, conv_block, conv_stem
 from sklstm.networks._reading import read_input, takes
 
-# What of a position's features the LSTMs read: a row's step is all its positions.
-_SQUEEZED = 16
+# Features of a position that the LSTMs read. A step of the LSTM over rows contains the
+# features of all positions of a row.
+_SQUEEZED_FILTERS = 16
 
 
 @takes("images")
@@ -28,45 +34,60 @@ def cnn_lstm(
     augmentation: Any = None,
     ordinal: bool = False,
 ) -> keras.Model:
-    """Build a convolutional stem whose feature map LSTMs read by rows and by columns.
+    """Build a convolutional stem, and LSTMs over the rows and columns of its output.
 
-    The stem halves the image until its shorter side is 8 or less; convolutions of
-    3 x 3 with batch normalization, at least two before each halving and four in all. A
-    convolution of 1 x 1 leaves 16 features a position. One stack of LSTMs goes down the
-    rows of that map, another along its columns; each is pooled over its steps, and the
-    two vectors are joined.
+    The stem halves the image until its shorter side is at most 8 pixels. It consists of
+    3 x 3 convolutions with batch normalization: at least two before each halving and
+    after the last one, and four or more in all. A 1 x 1 convolution then reduces every
+    position of the feature map to 16 features. One stack of LSTMs reads the rows of the
+    map from top to bottom, another reads its columns from left to right. Each stack is
+    pooled over its steps, and the two vectors are concatenated.
 
     Parameters
     ----------
     input_shape : tuple
-        ``(height, width, channels)``.
+        Shape (height, width, channels) of an image.
     n_classes : int
-        Number of outputs.
+        Number of classes.
     units : int
-        Hidden units per direction and layer, of either stack.
+        Number of hidden units per direction, layer and stack.
     n_layers : int
-        LSTM layers of either stack.
+        Number of LSTM layers of each stack.
     bidirectional : bool
-        Read rows and columns in both directions.
+        If True, read the rows and the columns in both directions.
     filters : int
-        Of the first convolutions; twice as many after each halving, four times at most.
+        Number of filters of the first convolutions. Each halving doubles it, up to four
+        times `filters`.
     pooling : {"max", "mean", "last"}
-        How the steps become one vector. "last" is the last step each direction reads.
+        How to make one vector of all steps. "last" takes the output of each direction
+        at the step that it reads last.
     input_noise, dropout, l2, augmentation, ordinal
-        As in `lstm`.
+        See `lstm`.
 
     Returns
     -------
     keras.Model
-        Not compiled. Output (n, n_classes), probabilities in float32.
+        Network, not compiled. Its output has the shape (n, n_classes) and contains
+        probabilities, float32.
+
+    Raises
+    ------
+    ValueError
+        If `augmentation` or `pooling` is invalid.
+
+    Examples
+    --------
+    >>> from sklstm.networks import cnn_lstm
+    >>> cnn_lstm((28, 28, 1), n_classes=10).output_shape
+    (None, 10)
     """
     check_pooling(pooling)
     inputs, x = read_input(
         input_shape, augmentation=augmentation, input_noise=input_noise
     )
-    x, regularizer = penalize(x, l2)
-    x = stem(x, filters, regularizer)
-    x = convolve(x, _SQUEEZED, 1, "squeeze", regularizer, relu=False)
+    x, regularizer = add_l2_penalty(x, l2)
+    x = conv_stem(x, filters, regularizer)
+    x = conv_block(x, _SQUEEZED_FILTERS, 1, "squeeze", regularizer, relu=False)
     layers = keras.layers
     height, width, _ = x.shape[1:]
     turned = layers.Permute((2, 1, 3), name="turn")(x)
@@ -85,20 +106,24 @@ def cnn_lstm(
             prefix=f"{name}_",
         )
         if pooling != "last":
-            y = pool(y, pooling, bidirectional, regularizer, f"{name}_pooling")
+            y = pool_steps(y, pooling, bidirectional, regularizer, f"{name}_pooling")
         ends.append(y)
     x = layers.Concatenate(name="join")(ends)
-    return classify(inputs, x, n_classes, regularizer, "cnn_lstm", ordinal)
+    return classifier_model(inputs, x, n_classes, regularizer, "cnn_lstm", ordinal)
 
 
-def n_weights_of_lstms(
+def count_lstm_weights(
     shape: tuple, units: int, n_layers: int, directions: int, n_head: int
 ) -> int:
-    """Count what `cnn_lstm` has after its stem, the `n_head` of its end included."""
+    """Count the weights of `cnn_lstm` after its stem.
+
+    `shape` is that of the feature map, and `n_head` is the number of weights of the
+    head.
+    """
     height, width, depth = shape
-    total = _SQUEEZED * (depth + 2) + n_head
+    total = _SQUEEZED_FILTERS * (depth + 2) + n_head
     for line in (height, width):
-        n_features = line * _SQUEEZED
+        n_features = line * _SQUEEZED_FILTERS
         for _ in range(n_layers):
             total += directions * 4 * units * (n_features + units + 1)
             n_features = directions * units

@@ -1,10 +1,15 @@
-"""Convolutional LSTM over the slices of a volume or video: ``network="conv_lstm"``."""
+"""The network "conv_lstm": a convolutional LSTM over volumes and videos."""
 
 from typing import Any
 
 from sklstm._keras import keras
 
-from sklstm.networks._blocks import both_ways, classify, drop, penalize
+from sklstm.networks._blocks import (
+    add_dropout,
+    add_l2_penalty,
+    classifier_model,
+    make_bidirectional,
+)
 from sklstm.networks._reading import read_input, takes
 from sklstm.networks.layers._data_format import CHANNELS_LAST
 
@@ -23,36 +28,57 @@ def conv_lstm(
     augmentation: Any = None,
     ordinal: bool = False,
 ) -> keras.Model:
-    """Build a convolutional LSTM (Shi et al., 2015) for volumes and videos.
+    """Build a convolutional LSTM for volumes and videos (Shi et al., 2015).
 
-    A convolution of stride 2 makes every slice smaller; then the LSTM, whose products
-    are convolutions, goes along the depth. Its last state in each direction, averaged
-    over the positions and its maximum over them, goes to the end of the network.
+    A convolution reduces every slice, with stride 2 if its shorter side has 8 pixels or
+    more. The convolutional LSTM, whose products are convolutions, then reads the slices
+    along the depth. The output of each direction at the slice that it reads last is
+    averaged over the positions, and its maximum over them is taken. The head gets both.
 
     Parameters
     ----------
     input_shape : tuple
-        ``(depth, height, width, channels)``.
+        Shape (depth, height, width, channels) of a volume.
     n_classes : int
-        Number of outputs.
+        Number of classes.
     filters : int
-        Of every convolution.
+        Number of filters of every convolution.
     n_layers : int
-        Convolutional LSTM layers, one on the other.
+        Number of stacked convolutional LSTM layers.
     bidirectional : bool
-        Go along the depth both ways.
-    input_noise, dropout, l2, augmentation, ordinal
-        As in `lstm`; augmentation changes all slices of a volume alike.
+        If True, read the slices in both directions.
+    input_noise, dropout, l2, ordinal
+        See `lstm`.
+    augmentation : None, str, dict or keras.layers.Layer
+        See `lstm`. All slices of a volume are changed alike.
 
     Returns
     -------
     keras.Model
-        Not compiled. Output (n, n_classes), probabilities in float32.
+        Network, not compiled. Its output has the shape (n, n_classes) and contains
+        probabilities, float32.
+
+    Raises
+    ------
+    ValueError
+        If `augmentation` is invalid.
+
+    References
+    ----------
+    Shi, X., Chen, Z., Wang, H., Yeung, D.-Y., Wong, W.-K. and Woo, W.-C. (2015).
+    Convolutional LSTM network: a machine learning approach for precipitation
+    nowcasting. NeurIPS.
+
+    Examples
+    --------
+    >>> from sklstm.networks import conv_lstm
+    >>> conv_lstm((8, 16, 16, 1), n_classes=2, filters=4).output_shape
+    (None, 2)
     """
     inputs, x = read_input(
         input_shape, augmentation=augmentation, input_noise=input_noise
     )
-    x, regularizer = penalize(x, l2)
+    x, regularizer = add_l2_penalty(x, l2)
     layers = keras.layers
     x = layers.TimeDistributed(
         layers.Conv2D(
@@ -78,12 +104,12 @@ def conv_lstm(
             **CHANNELS_LAST,
         )
         if bidirectional:
-            layer = both_ways(layer, regularizer, f"bidirectional_{i}")
-        x = drop(layer(x), dropout, f"dropout_{i}")
+            layer = make_bidirectional(layer, regularizer, f"bidirectional_{i}")
+        x = add_dropout(layer(x), dropout, f"dropout_{i}")
     x = layers.Concatenate(name="pooling")(
         [
             layers.GlobalAveragePooling2D(name="mean", **CHANNELS_LAST)(x),
             layers.GlobalMaxPooling2D(name="max", **CHANNELS_LAST)(x),
         ]
     )
-    return classify(inputs, x, n_classes, regularizer, "conv_lstm", ordinal)
+    return classifier_model(inputs, x, n_classes, regularizer, "conv_lstm", ordinal)

@@ -1,4 +1,4 @@
-"""Convolutions that networks on images begin with."""
+"""Convolutional blocks of the networks that read images."""
 
 import math
 from typing import Any
@@ -9,7 +9,7 @@ from sklstm.networks.layers._data_format import CHANNELS_LAST
 
 
 def check_pooling(pooling: str) -> None:
-    """Raise if a network with convolutions does not have that pooling."""
+    """Raise an error if networks with convolutions do not offer this pooling."""
     if pooling not in ("max", "mean", "last"):
         raise ValueError(
             f"pooling={pooling!r} is none of 'max', 'mean' and 'last', which networks "
@@ -17,8 +17,13 @@ def check_pooling(pooling: str) -> None:
         )
 
 
-def stem(x: Any, filters: int, regularizer: Any) -> Any:
-    """Halve images until the shorter side is 8 or less, convolutions before each."""
+def conv_stem(x: Any, filters: int, regularizer: Any) -> Any:
+    """Halve (n, height, width, k) until the shorter side is at most 8.
+
+    There are at least two 3 x 3 convolutions before each halving and after the last
+    one, and four or more in all. The first ones have `filters` filters. Each halving
+    doubles their number, up to four times `filters`.
+    """
     halvings = max(0, math.ceil(math.log2(min(x.shape[1:3]) / 8)))
     each = max(2, 4 // (halvings + 1))
     for i in range(halvings + 1):
@@ -26,11 +31,11 @@ def stem(x: Any, filters: int, regularizer: Any) -> Any:
             x = keras.layers.MaxPooling2D(2, name=f"halve_{i}", **CHANNELS_LAST)(x)
         for j in range(each):
             width = filters * min(2**i, 4)
-            x = convolve(x, width, 3, f"stem_{i}_{j}", regularizer)
+            x = conv_block(x, width, 3, f"stem_{i}_{j}", regularizer)
     return x
 
 
-def convolve(
+def conv_block(
     x: Any,
     filters: int,
     size: int,
@@ -39,7 +44,7 @@ def convolve(
     relu: bool = True,
     strides: int = 1,
 ) -> Any:
-    """Convolve, normalize by batches, and cut off below zero if `relu`."""
+    """Add a convolution, a batch normalization and, if `relu`, a ReLU."""
     x = keras.layers.Conv2D(
         filters,
         size,

@@ -1,10 +1,16 @@
-"""LSTMs over a sequence, ``network="lstm"``, and what other networks share of it."""
+"""The network "lstm": LSTMs over a sequence."""
 
 from typing import Any
 
 from sklstm._keras import keras
 
-from sklstm.networks._blocks import classify, embed, lstm_stack, penalize, pool
+from sklstm.networks._blocks import (
+    add_l2_penalty,
+    classifier_model,
+    embed_steps,
+    lstm_stack,
+    pool_steps,
+)
 from sklstm.networks._reading import read_input, takes
 from sklstm.networks.layers import (
     MultiScaleAttention,
@@ -34,59 +40,83 @@ def lstm(
     augmentation: Any = None,
     ordinal: bool = False,
 ) -> keras.Model:
-    """Build a stacked, optionally bidirectional LSTM classifier.
+    """Build a classifier of stacked LSTMs over a sequence.
 
-    The layers keep to what the fused GPU kernel allows: tanh and sigmoid, a bias, no
-    unrolling, no recurrent dropout. The recurrent kernels start orthogonal, the
-    forget gates' bias at one (Jozefowicz et al., 2015).
+    The LSTM layers use only what the fused GPU kernel supports: tanh and sigmoid, a
+    bias, no unrolling and no recurrent dropout. `initialize` starts the recurrent
+    kernels orthogonal and the biases of the forget gates at one (Jozefowicz et al.,
+    2015).
 
     Parameters
     ----------
     input_shape : tuple
-        ``(n_steps or None, n_features)`` of one sequence; with `index_map`,
-        ``(height, width, channels)`` of an image or ``(depth, height, width,
-        channels)`` of a volume.
+        Shape (n_steps or None, n_features) of a sequence. With `index_map`, shape
+        (height, width, channels) of an image or (depth, height, width, channels) of a
+        volume.
     n_classes : int
-        Number of outputs.
+        Number of classes.
     units : int
-        Hidden units per direction and layer.
+        Number of hidden units per direction and layer.
     n_layers : int
-        Number of LSTM layers.
+        Number of stacked LSTM layers.
     bidirectional : bool
-        Read the steps in both directions and join the two.
+        If True, read the steps in both directions and concatenate the results.
     embedding : {None, "dense", "pixel"}
-        "dense" projects every step to `embedding_units` features first; "pixel" gives
-        each of 256 grey levels a learned vector of `embedding_units`, joined per step.
+        Layer before the first LSTM. "dense" projects every step to `embedding_units`
+        features. "pixel" replaces every pixel by a learned vector of its grey level,
+        of length `embedding_units` (`PixelEmbedding`).
     embedding_units : int or None
-        None for `units` ("dense") or 4 ("pixel").
+        Size of the embedding. If None, it is `units` for "dense" and 4 for "pixel".
     attention : {None, "self", "multihead", "multiscale", "additive"}
-        Attention over the steps, between the LSTM and the pooling. "additive" takes
-        the pooling's place.
+        Attention between the LSTM and the pooling. "self" is a `SelfAttention` with one
+        head and "multihead" with `n_heads` heads. "multiscale" is a
+        `MultiScaleAttention`. "additive" replaces the pooling by `AttentionPooling`.
     n_heads : int
-        Heads of "multihead".
+        Number of heads of "multihead".
     windows : tuple of int
         Window sizes of "multiscale", in steps.
     pooling : {"last", "mean", "max", "attention"}
-        How the steps become one vector. "last" is the last step each direction reads.
+        How to make one vector of all steps. "last" takes the output of each direction
+        at the step that it reads last. "attention" is an `AttentionPooling`.
     input_noise : float
-        Standard deviation of the noise added in training to the standardized input.
+        Standard deviation of the Gaussian noise that training adds to the standardized
+        input.
     dropout : float
-        Rate after every LSTM layer.
+        Dropout rate after every LSTM layer.
     l2 : float
-        Strength of the penalty on every kernel.
+        Strength of the L2 penalty on every kernel.
     batch_norm : bool
-        Batch normalization after every LSTM layer.
+        If True, add a batch normalization after every LSTM layer.
     index_map : ndarray of int, shape (n_steps, n_pixels_per_step), or None
-        Scan by which images become sequences inside the network.
+        Scan that turns images or volumes into sequences inside the network; see `Scan`.
     augmentation : None, str, dict or keras.layers.Layer
-        What training does to images before the scan.
+        Random changes of the images in training, as `LSTMImageClassifier` takes them.
     ordinal : bool
-        End in a `CumulativeLink`, for ordered classes, and not in a softmax.
+        If True, the last layer is a `CumulativeLink` for ordered classes. If False, it
+        is a softmax.
 
     Returns
     -------
     keras.Model
-        Not compiled. Output (n, n_classes), probabilities in float32.
+        Network, not compiled. Its output has the shape (n, n_classes) and contains
+        probabilities, float32.
+
+    Raises
+    ------
+    ValueError
+        If `augmentation` or `windows` is invalid, or if `n_heads` does not divide the
+        units of all directions.
+
+    References
+    ----------
+    Jozefowicz, R., Zaremba, W. and Sutskever, I. (2015). An empirical exploration of
+    recurrent network architectures. ICML.
+
+    Examples
+    --------
+    >>> from sklstm.networks import lstm
+    >>> lstm((None, 28), n_classes=10, attention="multihead").output_shape
+    (None, 10)
     """
     inputs, x = read_input(
         input_shape,
@@ -94,8 +124,8 @@ def lstm(
         augmentation=augmentation,
         input_noise=input_noise,
     )
-    x, regularizer = penalize(x, l2)
-    x = embed(x, embedding, embedding_units, units, regularizer)
+    x, regularizer = add_l2_penalty(x, l2)
+    x = embed_steps(x, embedding, embedding_units, units, regularizer)
     if attention == "additive":
         attention, pooling = None, "attention"
     last = pooling == "last" and attention is None
@@ -120,5 +150,5 @@ def lstm(
             windows, kernel_regularizer=regularizer, name="attention"
         )(x)
     if not last:
-        x = pool(x, pooling, bidirectional, regularizer)
-    return classify(inputs, x, n_classes, regularizer, "lstm", ordinal)
+        x = pool_steps(x, pooling, bidirectional, regularizer)
+    return classifier_model(inputs, x, n_classes, regularizer, "lstm", ordinal)

@@ -1,10 +1,17 @@
-"""LSTMs, then transformer encoder blocks: ``network="lstm_transformer"``."""
+"""The network "lstm_transformer": LSTMs, then transformer encoder blocks."""
 
 from typing import Any
 
 from sklstm._keras import keras
 
-from sklstm.networks._blocks import classify, drop, embed, lstm_stack, penalize, pool
+from sklstm.networks._blocks import (
+    add_dropout,
+    add_l2_penalty,
+    classifier_model,
+    embed_steps,
+    lstm_stack,
+    pool_steps,
+)
 from sklstm.networks._reading import read_input, takes
 from sklstm.networks.layers import MultiScaleAttention, PositionEncoding
 
@@ -34,29 +41,51 @@ def lstm_transformer(
 ) -> keras.Model:
     """Build LSTM layers followed by transformer encoder blocks.
 
-    A block is ``x += attention(norm(x))``, ``x += mlp(norm(x))`` with normalization
-    first (Xiong et al., 2020), GELU, and an MLP of twice the width.
+    A block is ``x += attention(norm(x))``, then ``x += mlp(norm(x))``. The layer
+    normalization comes first (Xiong et al., 2020). The MLP has one hidden layer with
+    GELU, twice as wide as its input.
 
     Parameters
     ----------
     input_shape, n_classes, units, n_layers, bidirectional, embedding, embedding_units
-        As in `lstm`.
+        See `lstm`.
     attention : {None, "multihead", "self", "multiscale", "additive"}
-        That of the blocks: "multihead", which None is too, "self" for one head, or
-        "multiscale". "additive" leaves it and takes the pooling's place.
+        Attention of the blocks. None and "multihead" have `n_heads` heads, "self" has
+        one. "multiscale" is a `MultiScaleAttention`. "additive" keeps the attention of
+        None and replaces the pooling by `AttentionPooling`.
     n_blocks : int
-        Encoder blocks.
+        Number of encoder blocks.
     n_heads : int
-        Heads of each block's attention.
+        Number of attention heads of each block.
     windows : tuple of int
         Window sizes of "multiscale", in steps.
-    pooling, input_noise, dropout, l2, batch_norm, index_map, augmentation, ordinal
-        As in `lstm`; `dropout` also within the blocks.
+    pooling, input_noise, l2, batch_norm, index_map, augmentation, ordinal
+        See `lstm`.
+    dropout : float
+        Dropout rate after every LSTM layer and inside the blocks.
 
     Returns
     -------
     keras.Model
-        Not compiled. Output (n, n_classes), probabilities in float32.
+        Network, not compiled. Its output has the shape (n, n_classes) and contains
+        probabilities, float32.
+
+    Raises
+    ------
+    ValueError
+        If `augmentation` or `windows` is invalid, or if `n_heads` is less than 1.
+
+    References
+    ----------
+    Xiong, R., Yang, Y., He, D., Zheng, K., Zheng, S., Xing, C., Zhang, H., Lan, Y.,
+    Wang, L. and Liu, T.-Y. (2020). On layer normalization in the transformer
+    architecture. ICML.
+
+    Examples
+    --------
+    >>> from sklstm.networks import lstm_transformer
+    >>> lstm_transformer((None, 28), n_classes=10, n_blocks=2).output_shape
+    (None, 10)
     """
     inputs, x = read_input(
         input_shape,
@@ -64,8 +93,8 @@ def lstm_transformer(
         augmentation=augmentation,
         input_noise=input_noise,
     )
-    x, regularizer = penalize(x, l2)
-    x = embed(x, embedding, embedding_units, units, regularizer)
+    x, regularizer = add_l2_penalty(x, l2)
+    x = embed_steps(x, embedding, embedding_units, units, regularizer)
     x = lstm_stack(
         x,
         units=units,
@@ -95,7 +124,7 @@ def lstm_transformer(
                 kernel_regularizer=regularizer,
                 name=f"block_{i}_attention",
             )(y, y)
-            x = x + drop(y, dropout, f"block_{i}_dropout_0")
+            x = x + add_dropout(y, dropout, f"block_{i}_dropout_0")
         y = keras.layers.LayerNormalization(name=f"block_{i}_norm_1")(x)
         for name, size, activation in (
             ("in", 2 * width, "gelu"),
@@ -107,7 +136,9 @@ def lstm_transformer(
                 kernel_regularizer=regularizer,
                 name=f"block_{i}_mlp_{name}",
             )(y)
-        x = x + drop(y, dropout, f"block_{i}_dropout_1")
+        x = x + add_dropout(y, dropout, f"block_{i}_dropout_1")
     x = keras.layers.LayerNormalization(name="norm")(x)
-    x = pool(x, pooling, bidirectional, regularizer)
-    return classify(inputs, x, n_classes, regularizer, "lstm_transformer", ordinal)
+    x = pool_steps(x, pooling, bidirectional, regularizer)
+    return classifier_model(
+        inputs, x, n_classes, regularizer, "lstm_transformer", ordinal
+    )

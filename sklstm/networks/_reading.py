@@ -1,9 +1,9 @@
-"""How a network reads its input: augmentation, scan, scaling, noise.
+"""The input of a network: augmentation, scan, standardization and noise.
 
-All of it is in the graph, batch by batch: overlapping patches of a whole data set
-never exist in memory, and images are augmented before the scan. Scaling and noise
-come after it, as they do where a sequencer stands before the network: both ways give
-the same numbers.
+All of this happens in the graph, batch by batch. Overlapping patches of a whole data
+set therefore never exist in memory, and images are augmented before the scan. The
+standardization and the noise come after the scan. A sequencer before the network gives
+the same order, so both ways give the same numbers.
 """
 
 from collections.abc import Callable
@@ -22,17 +22,17 @@ SAMPLES = ("sequences", "images", "volumes")
 
 
 def takes(kind: str) -> Callable[[_Build], _Build]:
-    """Mark a function that builds a network with what one sample of it is.
+    """Decorate a function that builds a network with its kind of samples.
 
     Parameters
     ----------
     kind : {"sequences", "images", "volumes"}
-        Kept as the function's attribute `takes`.
+        Kind of the samples. It becomes the attribute `takes` of the function.
 
     Returns
     -------
     callable
-        The decorator.
+        Decorator.
     """
 
     def mark(build: _Build) -> _Build:
@@ -51,32 +51,45 @@ def read_input(
     standardize: bool = True,
     contrast: tuple[int, ...] | None = None,
 ) -> tuple[Any, Any]:
-    """Make the input of a network and all that comes before its first own layer.
+    """Make the input of a network and the layers that prepare it.
 
     Parameters
     ----------
     input_shape : tuple
-        ``(n_steps or None, n_features)`` of a sequence; ``(height, width, channels)``
-        of an image; ``(depth, height, width, channels)`` of a volume.
+        Shape of one sample: (n_steps or None, n_features) of a sequence, (height,
+        width, channels) of an image, or (depth, height, width, channels) of a volume.
     index_map : ndarray of int, shape (n_steps, n_pixels_per_step), or None
-        The scan by which images or volumes become sequences.
+        Scan that turns images or volumes into sequences; see `Scan`.
     augmentation : None, str, dict or keras.layers.Layer
-        See `make_augmentation`.
+        Random changes of images or volumes in training, as `LSTMImageClassifier` takes
+        them.
     input_noise : float
-        Standard deviation of the noise added in training to the standardized input.
+        Standard deviation of the Gaussian noise that training adds to the standardized
+        input.
     standardize : bool
-        Subtract the mean and divide by the standard deviation of the training data.
+        If True, add a `Standardize` layer.
     contrast : tuple of int or None
-        Surroundings for `LocalContrast`, which needs whole images: the scan then comes
-        last.
+        Sizes of the surroundings of a `LocalContrast` layer. The layer needs whole
+        images, so the scan comes last then.
 
     Returns
     -------
     inputs : keras.KerasTensor
-        Of `input_shape`.
+        Input of the network.
     x : keras.KerasTensor
-        What the network goes on with: images, or sequences of
-        ``(n_steps, n_pixels_per_step * channels)``.
+        Prepared input: sequences of shape (n_steps, n_pixels_per_step * channels) if
+        there is an `index_map`, otherwise samples of `input_shape` (with more channels
+        if there is a `contrast`).
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm import RowSequencer
+    >>> from sklstm.networks import read_input
+    >>> index_map = RowSequencer().get_index_map((28, 28))
+    >>> inputs, x = read_input((28, 28, 1), index_map=index_map, input_noise=0.5)
+    >>> [layer.name for layer in keras.Model(inputs, x).layers]
+    ['X', 'scan', 'standardize', 'input_noise']
     """
     inputs = keras.Input(input_shape, name="sequence" if len(input_shape) == 2 else "X")
     x: Any = inputs

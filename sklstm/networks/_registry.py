@@ -1,4 +1,4 @@
-"""The table of networks that can be asked for by name."""
+"""The networks that have a name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,17 +16,18 @@ from sklstm.networks.windows._window_lstm import window_lstm
 
 @dataclass(frozen=True)
 class Network:
-    """A function that builds a network, and what the network reads.
+    """A function that builds a network, with its kind of samples and predictions.
 
     Parameters
     ----------
     build : callable
-        ``build(input_shape, n_classes, **params) -> keras.Model``; of a network that
-        gives windows, ``grid`` in the place of ``n_classes``.
+        Function ``build(input_shape, n_classes, **params) -> keras.Model``. If `gives`
+        is "windows", it takes ``grid`` instead of ``n_classes``.
     takes : {"sequences", "images", "volumes"}
-        What one sample is.
+        Kind of the samples.
     gives : {"classes", "windows"}
-        What is predicted: the class of a sample, or a label for each of its windows.
+        Whether the network predicts the class of a sample, or a label for each of its
+        windows.
     """
 
     build: Callable[..., keras.Model]
@@ -44,23 +45,31 @@ WINDOW_NETWORKS = {
 
 
 def get_network(network: str | Callable[..., keras.Model]) -> Network:
-    """Return the network of that name, or wrap the user's own function.
+    """Return a network by its name, or wrap the user's own function.
 
     Parameters
     ----------
     network : str or callable
-        A key of `NETWORKS`, or a function that builds a network; such a function
-        takes whatever shape of sample it is given.
+        Name of a network, or a function ``(input_shape, n_classes, **params) ->
+        keras.Model``. An attribute `takes` of the function names its kind of samples;
+        without it, the function takes sequences.
 
     Returns
     -------
     Network
-        The function and what it takes.
+        Function with its kind of samples and predictions.
 
     Raises
     ------
     ValueError
-        If the name is not known, or a model or layer is given.
+        If the name is unknown, if `takes` is invalid, or if `network` is a model or a
+        layer.
+
+    Examples
+    --------
+    >>> from sklstm.networks import get_network
+    >>> get_network("cnn_lstm").takes
+    'images'
     """
     if isinstance(network, keras.layers.Layer):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""A user's own network, brought by a file: what is left of it without its function."""
+"""A user's own network that was loaded from a file without its function."""
 
 import json
 from dataclasses import dataclass, field
@@ -9,19 +9,20 @@ from sklstm._keras import keras
 
 @dataclass(frozen=True)
 class SavedNetwork:
-    """Stands for a function that was not there when its network was loaded.
+    """Replacement for a network function that was not available at loading.
 
-    It builds that one network, whatever it is asked for, so that weights can be put
-    into it: enough to predict, and no network to train another estimator with.
+    It builds the saved network again, whatever parameters it is given. That is enough
+    to predict with the saved weights, but not to train a new network.
 
     Parameters
     ----------
     name : str
         Module and name of the function.
     takes : {"sequences", "images", "volumes"}
-        What one sample is.
+        Kind of the samples.
     config : str
-        Keras' description of the layers, augmentation and scan included, as JSON.
+        Configuration of the network in Keras' format, as JSON. It contains the
+        augmentation and the scan.
     """
 
     name: str
@@ -29,6 +30,17 @@ class SavedNetwork:
     config: str = field(repr=False)
 
     def __call__(self, **params: Any) -> keras.Model:
-        """Build the network."""
+        """Build the network.
+
+        Parameters
+        ----------
+        **params : dict
+            Ignored.
+
+        Returns
+        -------
+        keras.Model
+            Network with untrained weights.
+        """
         config = json.loads(self.config)
         return keras.saving.deserialize_keras_object(config, safe_mode=True)

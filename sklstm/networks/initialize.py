@@ -1,9 +1,9 @@
-"""Starting values of a network's weights, drawn by NumPy from one seed.
+"""Initial values of the weights of a network, drawn by NumPy from one seed.
 
-A fresh network and a used one that is trained again must start from the same
-numbers, on every backend, and nobody's global random state may be touched. So the
-networks of this package are always started from here, by the names that Keras gives
-to weights, with the distributions that Keras itself would use.
+A new network and a network that is trained again must start from the same values, on
+every backend, without a change of global random states. So this module initializes all
+networks of this package. It chooses the distribution by the name of the weight. For
+the layers of Keras it uses the distributions that Keras uses.
 """
 
 import functools
@@ -15,26 +15,33 @@ from threadpoolctl import ThreadpoolController
 
 
 def initialize(model: keras.Model, seed: np.random.SeedSequence) -> None:
-    """Set every weight and every seed of a network of this package.
+    """Set all weights and all seeds of a network of this package.
 
     Parameters
     ----------
     model : keras.Model
         Built network.
     seed : numpy.random.SeedSequence
-        Determines all the values.
+        Seed that determines all values.
 
     Raises
     ------
     ValueError
-        If the network has a weight whose start is not known here.
+        If the network has a weight with an unknown name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklstm.networks import lstm
+    >>> from sklstm.networks.initialize import initialize
+    >>> initialize(lstm((None, 28), 10, units=8), np.random.SeedSequence(0))
     """
     rng = np.random.default_rng(seed)
-    # The matrices are small: BLAS threads would wait for one another, for as long as a
-    # whole epoch takes where Keras' own threads are busy.
+    # The matrices are small. With several BLAS threads, the threads would wait for each
+    # other; while Keras' own threads are busy, this can take as long as an epoch.
     with _blas().limit(limits=1, user_api="blas"):
         for variable in model.weights:
-            value = _start(variable, rng)
+            value = _initial_value(variable, rng)
             if value is not None:
                 variable.assign(value.astype("float32", copy=False))
     reseed(model, rng)
@@ -46,18 +53,28 @@ def _blas() -> ThreadpoolController:
 
 
 def reseed(model: keras.Model, rng: np.random.Generator) -> None:
-    """Start the generators of a network's random layers (dropout) anew."""
+    """Set the seeds of the random layers of a network, such as dropout.
+
+    Parameters
+    ----------
+    model : keras.Model or keras.layers.Layer
+        Built network or layer.
+    rng : numpy.random.Generator
+        Generator of the seeds.
+    """
     for variable in model.non_trainable_variables:
         if variable.name == "seed_generator_state":
             start = rng.integers(2**31 - 1)
             variable.assign(np.array([start, 0], dtype=variable.dtype))
 
 
-# Weights that whoever trains sets from the data or from a parameter.
+# Training sets these weights from the data or from a parameter.
 _SET_BY_TRAINING = {"mean", "scale", "rate", "stddev", "l2", "low", "high"}
 
 
-def _start(variable: keras.Variable, rng: np.random.Generator) -> np.ndarray | None:
+def _initial_value(
+    variable: keras.Variable, rng: np.random.Generator
+) -> np.ndarray | None:
     name, shape = variable.name, tuple(variable.shape)
     if name in ("kernel", "query"):
         return _glorot_uniform(shape, rng)
@@ -85,14 +102,16 @@ def _start(variable: keras.Variable, rng: np.random.Generator) -> np.ndarray | N
 
 
 def _glorot_uniform(shape: tuple, rng: np.random.Generator) -> np.ndarray:
-    # Glorot and Bengio (2010); of a convolution, the receptive field counts in both.
+    # Glorot and Bengio (2010). For a convolution, the size of the kernel multiplies
+    # both the number of inputs and the number of outputs.
     field = int(np.prod(shape[:-2]))
     limit = np.sqrt(6.0 / (field * (shape[-2] + shape[-1])))
     return rng.uniform(-limit, limit, size=shape)
 
 
 def _orthogonal(shape: tuple, rng: np.random.Generator) -> np.ndarray:
-    # Saxe et al. (2014): QR of a Gaussian, signs fixed so that it is uniform.
+    # Saxe et al. (2014): the QR decomposition of a Gaussian matrix. The signs of the
+    # diagonal of R make the distribution uniform.
     rows, columns = int(np.prod(shape[:-1])), shape[-1]
     gaussian = rng.standard_normal((max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(gaussian)
@@ -101,7 +120,7 @@ def _orthogonal(shape: tuple, rng: np.random.Generator) -> np.ndarray:
 
 
 def _even_thresholds(n: int) -> np.ndarray:
-    """Thresholds of `CumulativeLink` between which a score of 0 sees equal classes."""
+    """Return thresholds of `CumulativeLink` with equal classes at a score of 0."""
     shares = np.arange(1, n + 1) / (n + 1)
     thresholds = np.log(shares / (1 - shares))
     gaps = np.diff(thresholds)
@@ -109,9 +128,10 @@ def _even_thresholds(n: int) -> np.ndarray:
 
 
 def _smooth_levels(shape: tuple, rng: np.random.Generator) -> np.ndarray:
-    """Vectors of grey levels: the level itself, then waves of it, of random phase.
+    """Return vectors of grey levels: the level itself, then waves of random phase.
 
-    Every column has mean zero and variance one over the levels, as standardized pixels.
+    Every column has mean zero and variance one over the levels, like standardized
+    pixels.
     """
     level = np.linspace(0, 1, shape[0])[:, None]
     waves = np.arange(shape[1])

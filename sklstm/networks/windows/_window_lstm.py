@@ -4,8 +4,8 @@ from typing import Any
 
 from sklstm._keras import keras
 
-from sklstm.networks._blocks import lstm_stack, penalize
-from sklstm.networks._convolutions import convolve
+from sklstm.networks._blocks import add_l2_penalty, lstm_stack
+from sklstm.networks._convolutions import conv_block
 from sklstm.networks._reading import read_input, takes
 from sklstm.networks.crf._layer import LinearChainCRF
 from sklstm.networks.layers import SelfAttention
@@ -86,10 +86,10 @@ def window_lstm(
         input_noise=input_noise,
         contrast=contrast,
     )
-    x, regularizer = penalize(x, l2)
+    x, regularizer = add_l2_penalty(x, l2)
     if stem is None:
         x = keras.layers.Reshape((*grid, -1), name="windows")(x)
-        x = convolve(x, 2 * units, 1, "embedding", regularizer)
+        x = conv_block(x, 2 * units, 1, "embedding", regularizer)
     else:
         x = _window_stem(x, stem, filters, regularizer)
     found = [x]
@@ -113,7 +113,7 @@ def window_lstm(
             )(y)
         found.append(LinesToGrid(axis, grid, name=f"{axis}_grid")(y))
     x = keras.layers.Concatenate(name="join")(found) if len(found) > 1 else x
-    x = convolve(x, 2 * units, 1, "fuse", regularizer)
+    x = conv_block(x, 2 * units, 1, "fuse", regularizer)
     score = keras.layers.Dense(
         1, kernel_regularizer=regularizer, dtype="float32", name="score"
     )(x)
@@ -138,7 +138,7 @@ def _window_stem(x: Any, windows: tuple, filters: int, regularizer: Any) -> Any:
     for i, (width, strides) in enumerate(
         ((filters, 2), (2 * filters, 2), (2 * filters, 1))
     ):
-        x = convolve(x, width, 3, f"stem_{i}", regularizer, strides=strides)
+        x = conv_block(x, width, 3, f"stem_{i}", regularizer, strides=strides)
     size, stride = (tuple(s // STEM_STRIDE for s in pair) for pair in windows)
     x = keras.layers.Conv2D(
         4 * filters,
@@ -151,4 +151,4 @@ def _window_stem(x: Any, windows: tuple, filters: int, regularizer: Any) -> Any:
     )(x)
     x = keras.layers.BatchNormalization(momentum=0.9, name="windows_norm")(x)
     x = keras.layers.ReLU(name="windows_relu")(x)
-    return convolve(x, 4 * filters, 3, "context", regularizer)
+    return conv_block(x, 4 * filters, 3, "context", regularizer)
