@@ -1,4 +1,4 @@
-"""The lines of a grid of windows, which the networks read as sequences."""
+"""The rows and columns of a grid of windows, which the network reads as sequences."""
 
 from typing import Any
 
@@ -6,29 +6,43 @@ from sklstm._keras import keras
 
 
 def line_axes(grid: tuple[int, int]) -> list[str]:
-    """Return the axes along which a grid has lines of more than one window."""
+    """Return the axes along which the lines of a grid have two windows or more.
+
+    A grid of a single window has the axis "rows".
+    """
     down, across = grid
     axes = [("rows", across), ("columns", down)]
     return [axis for axis, length in axes if length > 1] or ["rows"]
 
 
 def split_outputs(outputs: Any, grid: tuple[int, int]) -> tuple[Any, dict[str, Any]]:
-    """Take the output of `window_lstm` apart.
+    """Split the output of `window_lstm` into scores and log-potentials.
 
     Parameters
     ----------
-    outputs : tensor of shape (n, down, across, 1 or more)
-        What the network gives.
+    outputs : tensor of shape (n, down, across, n_channels)
+        Output of the network: 1 channel without a CRF, 5 or 9 with one.
     grid : tuple of int
-        (down, across).
+        Number of windows (down, across).
 
     Returns
     -------
     score : tensor of shape (n, down, across)
-        The score of every window.
+        Log-odds of a defect in every window.
     chains : dict of str to tensor of shape (n_lines, n_steps, 2, 2)
-        Log-potentials along "rows" and "columns"; empty without a CRF. Lines of an
-        image follow each other.
+        Log-potentials of the CRF along "rows" and along "columns", as `LinearChainCRF`
+        gives them. The lines of an image follow each other. The dict is empty without a
+        CRF.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm.networks import split_outputs
+    >>> score, chains = split_outputs(keras.ops.zeros((2, 3, 4, 9)), (3, 4))
+    >>> tuple(score.shape)
+    (2, 3, 4)
+    >>> {axis: tuple(potentials.shape) for axis, potentials in chains.items()}
+    {'rows': (6, 4, 2, 2), 'columns': (8, 3, 2, 2)}
     """
     chains = {}
     if outputs.shape[-1] > 1:
@@ -40,7 +54,7 @@ def split_outputs(outputs: Any, grid: tuple[int, int]) -> tuple[Any, dict[str, A
 
 
 def grid_to_lines(x: Any, axis: str) -> Any:
-    """Return the lines of a grid as samples; see `GridToLines`."""
+    """Make a sample of every line of a grid; see `GridToLines`."""
     if axis == "columns":
         x = keras.ops.transpose(x, (0, 2, 1, 3))
     return keras.ops.reshape(x, (-1, *x.shape[2:]))
@@ -48,17 +62,28 @@ def grid_to_lines(x: Any, axis: str) -> Any:
 
 @keras.saving.register_keras_serializable("sklstm")
 class GridToLines(keras.layers.Layer):
-    """Take the lines of a grid apart, each of which becomes a sample.
+    """Make a sequence of every row or column of a grid.
 
-    Takes (n, down, across, k), gives (n * down, across, k) for the axis "rows" and
-    (n * across, down, k) for "columns".
+    The layer takes a grid (n, down, across, k). For the axis "rows" it returns (n *
+    down, across, k), and for "columns" (n * across, down, k).
 
     Parameters
     ----------
     axis : {"rows", "columns"}
-        Which lines.
+        Lines to read.
     **kwargs
-        Passed on to `keras.layers.Layer`.
+        Keyword arguments of `keras.layers.Layer`.
+
+    See Also
+    --------
+    LinesToGrid : The inverse.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm.networks import GridToLines
+    >>> tuple(GridToLines("columns")(keras.ops.ones((2, 3, 4, 5))).shape)
+    (8, 3, 5)
     """
 
     def __init__(self, axis: str, **kwargs: Any) -> None:
@@ -78,16 +103,27 @@ class GridToLines(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("sklstm")
 class LinesToGrid(keras.layers.Layer):
-    """Put the lines that `GridToLines` gave back into their grid.
+    """Put the lines that `GridToLines` made back into their grid.
 
     Parameters
     ----------
     axis : {"rows", "columns"}
-        Which lines they are.
+        Axis of the lines.
     grid : tuple of int
-        (down, across).
+        Number of windows (down, across).
     **kwargs
-        Passed on to `keras.layers.Layer`.
+        Keyword arguments of `keras.layers.Layer`.
+
+    See Also
+    --------
+    GridToLines : The inverse.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm.networks import LinesToGrid
+    >>> tuple(LinesToGrid("columns", (3, 4))(keras.ops.ones((8, 3, 5))).shape)
+    (2, 3, 4, 5)
     """
 
     def __init__(self, axis: str, grid: tuple[int, int], **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""What trains `window_lstm`: masks or labels of windows against its output."""
+"""The loss that trains `window_lstm` on masks or on labels of windows."""
 
 import math
 from typing import Any
@@ -15,27 +15,47 @@ MAX_WEIGHT = 10.0
 
 @keras.saving.register_keras_serializable("sklstm")
 class WindowLoss(keras.losses.Loss):
-    """Weighted cross-entropy of the windows and, of chains, their likelihood.
+    """Weighted cross-entropy of windows, plus the loss of the CRFs if there are any.
+
+    The loss of an image is the mean cross-entropy of the scores of its windows. If the
+    network has CRFs, their negative log-likelihood per window is added, averaged over
+    the lines of an axis and then over the axes.
 
     Parameters
     ----------
     grid : tuple of int
-        Windows (down, across).
+        Number of windows (down, across).
     index_map : ndarray of int, shape (n_steps, n_pixels_per_step), dict or None
-        The windows' pixels: targets are then masks, from which labels are made. None
-        where targets are the labels of windows, (n, n_steps).
+        Pixels of the windows. The targets are then masks, from which the loss makes
+        labels of windows. If None, the targets are labels of windows, (n, n_steps).
     coverage : float
-        A window is defective if at least such a part of its pixels is, or if no window
-        of the image is more so.
+        Smallest part of its pixels that must be defective for a window to be defective.
+        If no window of an image reaches it, the windows with the largest part are
+        defective, so that a small defect still has a window.
     positive_weight : float or "balanced"
-        Weight of a defective window beside one that is not. "balanced": the square root
-        of how much rarer they are in their image, at most 10, so that a pinhole counts
-        beside a stain.
+        Weight of a defective window; the others have the weight 1. "balanced" is the
+        square root of the ratio of other windows to defective windows of the image,
+        between 1 and 10. It lets small defects count more.
     gamma : float
-        Of the focal loss (Lin et al., 2017): windows that are right already count
-        less. 0 for the plain cross-entropy.
+        Exponent of the focal loss, which reduces the loss of windows with a good score
+        (Lin et al., 2017). With 0, it is the plain cross-entropy.
     **kwargs
-        Passed on to `keras.losses.Loss`.
+        Keyword arguments of `keras.losses.Loss`. The dtype is float32 by default.
+
+    References
+    ----------
+    Lin, T.-Y., Goyal, P., Girshick, R., He, K. and Dollár, P. (2017). Focal loss for
+    dense object detection. ICCV.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklstm.networks import WindowLoss
+    >>> loss = WindowLoss((1, 2))
+    >>> labels = np.array([[0, 255]])  # one image; the second window is defective
+    >>> scores = np.zeros((1, 1, 2, 1), "float32")
+    >>> round(float(loss(labels, scores)), 3)
+    0.693
     """
 
     def __init__(
@@ -57,38 +77,40 @@ class WindowLoss(keras.losses.Loss):
         self.gamma = gamma
 
     def labels(self, y_true: Any) -> Any:
-        """Return (n, down, across) of zeros and ones.
+        """Return the label of every window.
 
         Parameters
         ----------
         y_true : tensor of shape (n, height, width) or (n, n_steps)
-            Masks, from 0 to 255; or labels of windows, 0 and 255.
+            Masks with values from 0 to 255, or labels of windows, 0 and 255.
 
         Returns
         -------
-        tensor of float32
-            The label of every window. Inside a graph, NaN for all windows of an image
-            with values that are not from 0 to 255.
+        tensor of float32, shape (n, down, across)
+            Labels, 0 or 1. Inside a graph, on other backends than TensorFlow, all
+            labels of an image with values outside of 0 to 255 are NaN.
 
         Raises
         ------
         ValueError
-            If the targets have another shape or, outside of a graph, other values.
+            If the targets have a wrong shape or values outside of 0 to 255. Inside a
+            graph of TensorFlow, wrong values raise
+            `tensorflow.errors.InvalidArgumentError`.
         """
         ops = keras.ops
         y = ops.cast(y_true, "float32") / 255
         self._check_shape(y)
-        right = _in_range(y)
+        valid = _in_range(y)
         if self.scan is not None:
             y = ops.mean(self.scan(y[..., None]), axis=-1)
         y = ops.reshape(y, (-1, *self.grid))
-        # A defect smaller than that is still in the window that holds most of it.
+        # A small defect belongs to the window that contains most of it.
         most = ops.max(y, axis=(1, 2), keepdims=True)
-        # A hair less: 64 pixels of 8 bits do not sum up exactly.
+        # The threshold is slightly lower, because the mean of a window is rounded.
         enough = ops.maximum(ops.minimum(self.coverage, most) - 1e-4, 1e-6)
-        right = one_or_nan(right, "float32", "y_true must be from 0 to 255.")
-        right = right[:, None, None]
-        return ops.cast(y >= enough, "float32") * right
+        valid = one_or_nan(valid, "float32", "y_true must be from 0 to 255.")
+        valid = valid[:, None, None]
+        return ops.cast(y >= enough, "float32") * valid
 
     def _check_shape(self, y: Any) -> None:
         shape = known_shape(y)
@@ -109,39 +131,45 @@ class WindowLoss(keras.losses.Loss):
 
         Parameters
         ----------
-        y_true : tensor
-            As in `labels`.
-        y_pred : tensor of shape (n, down, across, 1 or more)
-            What `window_lstm` gives.
+        y_true : tensor of shape (n, height, width) or (n, n_steps)
+            Masks or labels of windows; see `labels`.
+        y_pred : tensor of shape (n, down, across, n_channels)
+            Output of `window_lstm`.
 
         Returns
         -------
         tensor of shape (n,)
-            In nats a window.
+            Loss in nats per window.
+
+        Raises
+        ------
+        ValueError
+            As in `labels`.
         """
         ops = keras.ops
         labels = self.labels(y_true)
         score, chains = split_outputs(y_pred, self.grid)
-        # -log of the probability of the true label.
+        # Minus the logarithm of the probability p of the true label.
         losses = ops.softplus(ops.where(labels > 0, -score, score))
         weight = self._weight(labels)
         if self.gamma > 0:
-            # (1 - p) ** gamma, p of the true label, whose gradient stays finite.
+            # (1 - p) ** gamma, in a form whose gradient stays finite.
             others = ops.softplus(ops.where(labels > 0, score, -score))
             losses = losses * ops.exp(-self.gamma * others)
         loss = ops.mean(losses * (1 + (weight - 1) * labels), axis=(1, 2))
         for axis, potentials in chains.items():
-            # A line with a defect counts as its windows do.
+            # A line that contains a defect has the weight of a defective window.
             lines = grid_to_lines(ops.stack([labels, labels * weight], axis=-1), axis)
             chain = chain_losses(potentials, ops.cast(lines[..., 0], "int32"))
-            most = ops.max(lines, axis=1)  # 1 and the weight, or 0 and 0
+            # 1 and the weight for a line with a defect, otherwise 0 and 0.
+            most = ops.max(lines, axis=1)
             chain = chain * (1 - most[..., 0] + most[..., 1])
             chain = ops.mean(ops.reshape(chain, (ops.shape(loss)[0], -1)), axis=1)
             loss = loss + chain / len(chains)
         return loss
 
     def _weight(self, labels: Any) -> Any:
-        """Return the weight of an image's defective windows, (n, 1, 1)."""
+        """Return the weight of defective windows, a number or (n, 1, 1)."""
         if self.positive_weight != "balanced":
             return float(self.positive_weight)
         ops = keras.ops
@@ -161,14 +189,20 @@ class WindowLoss(keras.losses.Loss):
 
 
 def _in_range(y: Any) -> Any:
-    """Return (n,): whether all targets of an image are from 0 to 1."""
+    """Return (n,): whether all targets of an image lie between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If the values are known and one does not.
+    """
     ops = keras.ops
-    right = ops.logical_and(y >= 0, y <= 1)
-    right = ops.all(right, axis=tuple(range(1, len(y.shape))))
-    known = known_values(right)
+    valid = ops.logical_and(y >= 0, y <= 1)
+    valid = ops.all(valid, axis=tuple(range(1, len(y.shape))))
+    known = known_values(valid)
     if known is not None and not known.all():
         raise ValueError(
             f"y_true[{known.argmin()}] has values that are not from 0 to 255: a target "
             "is 0 where nothing is defective and 255 where all is."
         )
-    return right
+    return valid

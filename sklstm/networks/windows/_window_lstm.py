@@ -1,4 +1,4 @@
-"""A label for every window of an image, on a grid: ``network="window_lstm"``."""
+"""The network "window_lstm": a score for every window of an image."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from sklstm.networks.layers import SelfAttention
 from sklstm.networks.layers._data_format import CHANNELS_LAST
 from sklstm.networks.windows._lines import GridToLines, LinesToGrid, line_axes
 
-# The stem halves an image twice before windows are cut.
+# The stem halves an image twice before it cuts the windows.
 STEM_STRIDE = 4
 
 
@@ -39,45 +39,69 @@ def window_lstm(
 ) -> keras.Model:
     """Build LSTMs along the rows and along the columns of a grid of windows.
 
-    Every row of windows is a sequence, and every column is one. What the two directions
-    say of a window is joined to what it is itself, and becomes one score: how much more
-    likely it is defective than not. With `crf`, a linear-chain CRF along the rows and
-    another along the columns go on from that score.
+    Every row and every column of windows is a sequence. For each window, the network
+    concatenates the outputs of both LSTM stacks with the features of the window itself,
+    and computes a score from them: the log-odds of a defect. With `crf`, one
+    linear-chain CRF along the rows and one along the columns continue from this score.
 
     Parameters
     ----------
     input_shape : tuple
-        ``(height, width, channels)``.
+        Shape (height, width, channels) of an image.
     grid : tuple of int
-        Windows (down, across).
+        Number of windows (down, across).
     index_map : ndarray of int, shape (n_steps, n_pixels_per_step)
-        The windows, row by row of the grid.
+        Pixels of the windows, row by row of the grid. Only used without `stem`.
     stem : tuple of tuple of int, or None
-        ((height, width), (stride down, stride across)) of the windows, all multiples
-        of 4: their features then come from a stem of convolutions, `filters` wide at
-        half the size and twice that at a quarter. None for their pixels.
-    units, n_layers, bidirectional, batch_norm
-        Of the LSTMs of either axis.
+        Size (height, width) and stride (down, across) of the windows, all multiples of
+        4. A convolutional stem then computes their features. If None, the features are
+        computed from the pixels of each window alone.
+    units : int
+        Number of hidden units per direction, layer and stack.
+    n_layers : int
+        Number of LSTM layers of each stack.
+    bidirectional : bool
+        If True, read the rows and the columns in both directions.
     attention : {"multihead", "self", None}
-        Attention between the windows of a line, after its LSTM.
+        Attention between the windows of a line, after its LSTMs: a `SelfAttention` with
+        `n_heads` heads or with one.
     n_heads : int
-        Heads of "multihead".
+        Number of heads of "multihead".
     filters : int
-        See `stem`.
+        Number of filters of the stem at half the size of the image. At a quarter of the
+        size it has twice as many.
     contrast : tuple of int or None
-        Surroundings that pixels are compared with, see `LocalContrast`. None for the
-        pixels as they are.
+        Sizes of the surroundings of a `LocalContrast` layer. If None, the network reads
+        the standardized pixels.
     crf : bool
-        End in chains.
-    input_noise, dropout, l2, augmentation
-        As in `lstm`; noise is added after `contrast`.
+        If True, add the CRFs.
+    input_noise : float
+        Standard deviation of the Gaussian noise that training adds to the standardized
+        input, after `contrast`.
+    dropout, l2, batch_norm, augmentation
+        See `lstm`.
 
     Returns
     -------
     keras.Model
-        Not compiled. Output (n, down, across, 1), the score; with `crf`, and the four
-        log-potentials of a chain along the rows, and those of one along the columns,
-        where these are longer than one window; see `split_outputs`.
+        Network, not compiled. Its output has the shape (n, down, across, n_channels),
+        float32. The first channel is the score. With `crf`, the four log-potentials
+        along the rows follow, and those along the columns; an axis with one window has
+        none. `split_outputs` splits the output.
+
+    Raises
+    ------
+    ValueError
+        If `augmentation` is invalid, or if `n_heads` does not divide the units of all
+        directions.
+
+    Examples
+    --------
+    >>> from sklstm import PatchSequencer
+    >>> from sklstm.networks import window_lstm
+    >>> index_map = PatchSequencer(8, 8).get_index_map((32, 32))
+    >>> window_lstm((32, 32, 1), (4, 4), index_map=index_map).output_shape
+    (None, 4, 4, 9)
     """
     inputs, x = read_input(
         input_shape,
@@ -92,7 +116,7 @@ def window_lstm(
         x = conv_block(x, 2 * units, 1, "embedding", regularizer)
     else:
         x = _window_stem(x, stem, filters, regularizer)
-    found = [x]
+    features = [x]
     for axis in line_axes(grid):
         lines = GridToLines(axis, name=f"{axis}_lines")(x)
         y = lstm_stack(
@@ -111,17 +135,18 @@ def window_lstm(
                 kernel_regularizer=regularizer,
                 name=f"{axis}_attention",
             )(y)
-        found.append(LinesToGrid(axis, grid, name=f"{axis}_grid")(y))
-    x = keras.layers.Concatenate(name="join")(found) if len(found) > 1 else x
+        features.append(LinesToGrid(axis, grid, name=f"{axis}_grid")(y))
+    x = keras.layers.Concatenate(name="join")(features) if len(features) > 1 else x
     x = conv_block(x, 2 * units, 1, "fuse", regularizer)
     score = keras.layers.Dense(
         1, kernel_regularizer=regularizer, dtype="float32", name="score"
     )(x)
     outputs = [score]
     for axis in line_axes(grid) if crf else ():
-        single = {"dtype": "float32"}  # chains sum up hundreds of steps
+        # Half precision is not enough for sums over hundreds of steps.
+        single = {"dtype": "float32"}
         lines = GridToLines(axis, name=f"{axis}_scores", **single)(score)
-        # Beside "no defect", whose score is 0.
+        # The label "no defect" has the score 0.
         pairs = keras.layers.Concatenate(name=f"{axis}_labels", **single)(
             [lines * 0, lines]
         )
@@ -135,6 +160,7 @@ def window_lstm(
 
 
 def _window_stem(x: Any, windows: tuple, filters: int, regularizer: Any) -> Any:
+    """Return features (n, down, across, 4 * filters) of the windows of images."""
     for i, (width, strides) in enumerate(
         ((filters, 2), (2 * filters, 2), (2 * filters, 1))
     ):
