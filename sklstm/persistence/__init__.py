@@ -1,7 +1,7 @@
-"""Saving fitted estimators to one file without pickle, and loading them again.
+"""Saving estimators to a file without pickle, and loading them again.
 
-A file calls nothing by its name. `load` looks each name up, in the lists of harmless
-names here and among the names that the user trusts.
+A file contains data and names, no code. `load` looks up each name in the lists of
+harmless names in this package, and among the names that the user trusts.
 """
 
 from sklstm.persistence._save_load import load, save

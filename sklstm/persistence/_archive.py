@@ -1,7 +1,8 @@
-"""One file of several parts: written whole or not at all, checked before it is read.
+"""The file that `save` writes: a zip of several parts that ends in a checksum.
 
-It is a zip in which nothing is compressed, so that nothing can unpack to more than the
-file's own size. Its comment is the checksum of all that comes before it.
+Nothing in the zip is compressed, so it cannot unpack to more than its own size. The
+comment of the zip is the checksum of everything before it. A file is written either
+whole or not at all.
 """
 
 from __future__ import annotations
@@ -18,37 +19,38 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-PLAIN_KINDS = "biufcSUmM"  # of NumPy's dtypes
+PLAIN_KINDS = "biufcSUmM"  # the kinds of NumPy dtypes that a file may contain
 
 _LABEL = b"sha256:"
 _N_DIGITS = 64
-# Any fixed one, so that the same parts make the same file; a zip knows none earlier.
+# With a fixed date, equal parts make equal files. A zip can store no earlier date.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 class Refused(ValueError):
-    """Says, after the file's name, why a file is not read."""
+    """A file is refused. The message continues a sentence about the file."""
 
 
 def pack(parts: dict[str, bytes], comment: bytes = b"") -> bytes:
-    """Return a zip of the parts, none of them compressed."""
+    """Return a zip of the parts, without compression."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name, part in parts.items():
             info = zipfile.ZipInfo(name, _DATE)
-            info.create_system = 3  # else that of the machine
+            info.create_system = 3  # by default it depends on the machine
             archive.writestr(info, part)
         archive.comment = comment
     return stream.getvalue()
 
 
 def unpack(data: bytes) -> dict[str, bytes]:
-    """Return the parts of a zip made by `pack`, names to bytes.
+    """Return the parts of a zip that `pack` made, as a dict of names to bytes.
 
     Raises
     ------
     Refused
-        If a part is compressed, or the parts would be larger together than the zip.
+        If the zip is broken, if a part is compressed, if two parts have the same name,
+        or if the parts together are larger than the zip.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -69,13 +71,19 @@ def unpack(data: bytes) -> dict[str, bytes]:
 
 
 def seal(parts: dict[str, bytes]) -> bytes:
-    """Return a zip of the parts that ends in the checksum of all before it."""
+    """Return a zip of the parts that ends in the checksum of everything before it."""
     data = pack(parts, comment=_LABEL + b"0" * _N_DIGITS)[:-_N_DIGITS]
     return data + _checksum(data)
 
 
 def unseal(data: bytes) -> dict[str, bytes]:
-    """Return the parts of what `seal` made; see `unpack`."""
+    """Return the parts of a zip that `seal` made.
+
+    Raises
+    ------
+    Refused
+        If the checksum is wrong, or as in `unpack`.
+    """
     if not data.startswith(b"PK"):
         raise Refused(
             "is no file of sklstm.save. (sklstm.load_exported reads those of "
@@ -94,12 +102,13 @@ def _checksum(data: bytes) -> bytes:
 
 
 def pack_arrays(arrays: list[np.ndarray]) -> bytes:
-    """Return an npz of plain arrays, named by their places: "0", "1", ..."""
+    """Return an npz of plain arrays, which are named "0", "1" and so on."""
     parts = {}
     for place, array in enumerate(arrays):
         stream = io.BytesIO()
         if not array.flags.forc:
-            # By rows or by columns as it is: products differ in their last bits.
+            # The copy keeps the order of the axes in memory, because matrix products of
+            # another order differ in their last bits.
             array = array.copy(order="K")
         npy.write_array(stream, array, allow_pickle=False)
         parts[f"{place}.npy"] = stream.getvalue()
@@ -107,13 +116,13 @@ def pack_arrays(arrays: list[np.ndarray]) -> bytes:
 
 
 def unpack_arrays(data: bytes) -> list[np.ndarray]:
-    """Return the arrays of what `pack_arrays` made."""
+    """Return the arrays of an npz that `pack_arrays` made."""
     parts = unpack(data)
     return [_read_array(parts[f"{place}.npy"]) for place in range(len(parts))]
 
 
 def _read_array(data: bytes) -> np.ndarray:
-    # Not np.load, which makes an array of the shape that the header claims.
+    # np.load would allocate an array of any shape that a forged header claims.
     stream = io.BytesIO(data)
     version = npy.read_magic(stream)
     read_header: Any = (
@@ -128,11 +137,11 @@ def _read_array(data: bytes) -> np.ndarray:
         raise Refused(f"holds an array of another size than its shape, {shape}.")
     order: Any = "F" if in_columns else "C"
     array: np.ndarray = np.ndarray(shape, dtype, data, stream.tell(), order=order)
-    return array.copy(order="K")  # what is in `data` could not be written to
+    return array.copy(order="K")  # the array in `data` is read-only
 
 
 def check_target(target: Any) -> None:
-    """Raise if nothing can be written to a target, before any work is done."""
+    """Raise if a target cannot be written, before any work is done."""
     _check_file(target, "write", "writable", "wb")
     if hasattr(target, "write"):
         return
@@ -148,7 +157,7 @@ def check_target(target: Any) -> None:
 
 
 def _check_file(file: Any, method: str, allows: str, mode: str) -> None:
-    """Raise if a file is neither named nor open in binary mode for the method."""
+    """Raise unless a file is a path, or open in binary mode for the method."""
     if isinstance(file, str | os.PathLike):
         return
     if isinstance(file, bytes):
@@ -166,7 +175,7 @@ def _check_file(file: Any, method: str, allows: str, mode: str) -> None:
 
 
 def write_file(data: bytes, target: Any) -> None:
-    """Write to a path, where nothing is left if it fails, or to a binary file."""
+    """Write to a binary file, or to a path, where a failure leaves no file."""
     check_target(target)
     if hasattr(target, "write"):
         target.write(data)
@@ -185,7 +194,7 @@ def write_file(data: bytes, target: Any) -> None:
 
 
 def read_file(source: Any) -> tuple[bytes, str]:
-    """Return the bytes of a path or a binary file, and what messages call it."""
+    """Return the content of a path or binary file, and its name in messages."""
     _check_file(source, "read", "readable", "rb")
     if hasattr(source, "read"):
         return source.read(), "The file"

@@ -1,8 +1,9 @@
-"""Keras objects as plain data, and what of such data is safe to bring back.
+"""Keras objects as plain data, and the lists of what may be restored from it.
 
-Keras brings back whatever class or function a description names. Its safe mode refuses
-code that is written out in the description, and has been got round by naming functions
-that do harm. So nothing is handed to Keras here that is not on a list.
+Keras restores any class or function that a description names. Its safe mode refuses
+code in the description, but it has been circumvented by the names of harmful functions.
+This module therefore passes only descriptions to Keras in which every name is on a list
+or trusted by the user.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from sklstm._keras import keras
 
 import numpy as np
 
-import sklstm.networks  # noqa: F401  (registers its layers with Keras)
+# Importing this package also registers its layers with Keras.
+from sklstm.networks import SavedNetwork as SavedNetwork
 from sklstm.persistence._archive import PLAIN_KINDS, Refused, pack, unpack
+from sklstm.training._spec import NetworkSpec as NetworkSpec
 
-# Those that only compute. Left out: those that hold code (Lambda, and the wrappers of
-# JAX, PyTorch and TensorFlow) and those that read files (StringLookup and the like).
+# These layers only compute. The list omits layers that contain code (Lambda, and the
+# wrappers of JAX, PyTorch and TensorFlow) and layers that read files (StringLookup and
+# similar ones).
 _LAYERS = frozenset(
     """
     Activation ActivityRegularization AdaptiveAveragePooling1D AdaptiveAveragePooling2D
@@ -51,7 +55,7 @@ _LAYERS = frozenset(
     ZeroPadding3D
     """.split()
 )
-# Those that write no files and call no addresses.
+# These callbacks write no files and open no connections.
 _CALLBACKS = frozenset({"EarlyStopping", "ReduceLROnPlateau", "TerminateOnNaN"})
 _ONE_BY_ONE = {
     "keras": {"DTypePolicy", "Model", "Sequential"},
@@ -60,7 +64,8 @@ _ONE_BY_ONE = {
     "keras.src.models.functional": {"Functional"},
     "keras.src.ops.core": {"Cast"},
 }
-# Modules of which all classes of that kind are safe: none takes a function's name.
+# In these modules all classes of the given kind are safe, because none of them takes
+# the name of a function.
 _BY_KIND = {
     "keras.constraints": "keras.constraints.Constraint",
     "keras.initializers": "keras.initializers.Initializer",
@@ -73,14 +78,14 @@ _BY_KIND = {
     "keras.src.ops.nn": "keras.Operation",
     "keras.src.ops.numpy": "keras.Operation",
 }
-# How Keras writes values that JSON has no word for.
+# The names by which Keras writes values that JSON cannot express.
 _VALUES = frozenset(
     "__bytes__ __ellipsis__ __keras_tensor__ __numpy__ __slice__ __tensor__".split()
 )
 
 
 def safe_class(name: str) -> type | None:
-    """Return the class of that public name, None if it is not on the list."""
+    """Return the class with a public name, or None if it is not on the list."""
     module, _, class_name = name.rpartition(".")
     on_list = class_name in _ONE_BY_ONE.get(module, ())
     if not on_list and module not in _BY_KIND:
@@ -97,7 +102,7 @@ def safe_class(name: str) -> type | None:
 
 
 def public_name(kind: type) -> str | None:
-    """Return the name under which a class is on the list, None if it is not."""
+    """Return the public name of a class, or None if it is not on the list."""
     for module in (*_ONE_BY_ONE, *_BY_KIND):
         name = f"{module}.{kind.__name__}"
         if safe_class(name) is kind:
@@ -106,7 +111,7 @@ def public_name(kind: type) -> str | None:
 
 
 def is_object(value: Any) -> bool:
-    """Tell whether a value is an object that Keras can describe."""
+    """Tell whether Keras can describe a value."""
     bases = (
         keras.Operation,
         keras.constraints.Constraint,
@@ -126,17 +131,18 @@ def foreign(description: Any) -> set[str]:
     Parameters
     ----------
     description : dict
-        What `keras.saving.serialize_keras_object` gives.
+        Description, as `keras.saving.serialize_keras_object` returns it.
 
     Returns
     -------
     set of str
-        Module and name of classes and functions.
+        Names of classes and functions, with their modules.
 
     Raises
     ------
     Refused
-        If it holds code: a Lambda layer or a lambda.
+        If the description contains code (a Lambda layer or a lambda) or a value that
+        is not plain.
     """
     return set(_foreign(description))
 
@@ -164,7 +170,7 @@ def _foreign(description: Any) -> Iterator[str]:
     if name == "function":
         yield f"{module or '__main__'}.{description.get('config')}"
     elif str(registered).startswith("sklstm>"):
-        kind = keras.saving.get_registered_object(registered)  # as Keras finds it
+        kind = keras.saving.get_registered_object(registered)  # Keras does the same
         if not getattr(kind, "__module__", "").startswith("sklstm.networks."):
             yield f"{module}.{name}"
     elif registered not in (None, name) or safe_class(f"{module}.{name}") is None:
@@ -172,7 +178,7 @@ def _foreign(description: Any) -> Iterator[str]:
 
 
 def _check_plain(value: Any) -> None:
-    """Raise if Keras could find more in a value than is looked at here."""
+    """Raise if Keras may find more in a value than this module checks."""
     if isinstance(value, np.ndarray | np.generic):
         plain = value.dtype.kind in PLAIN_KINDS
     else:
@@ -187,25 +193,25 @@ def _check_plain(value: Any) -> None:
 def describe(value: Any) -> dict[str, Any]:
     """Return the description of a Keras object."""
     with warnings.catch_warnings():
-        # The lambda that it warns of is refused right after.
+        # Keras warns of a lambda, which `foreign` refuses.
         warnings.filterwarnings("ignore", message=".*includes a `lambda`")
         description = keras.saving.serialize_keras_object(value)
     description = _without_registration(description)
     if str(description["module"]).startswith("keras.src.backend."):
-        # On PyTorch an optimizer is one of a private class of the same name.
+        # With PyTorch, an optimizer has a private class of the same name.
         description.update(module="keras.optimizers", registered_name=None)
     return description
 
 
 def restore(description: dict[str, Any], trusted: dict[str, Any]) -> Any:
-    """Make the object that a description is of.
+    """Restore a Keras object from its description.
 
     Parameters
     ----------
     description : dict
-        What `describe` returned; all foreign names in it are trusted.
+        Description, as `describe` returns it. The caller has checked its names.
     trusted : dict of str to object
-        The user's own classes and functions, by module and name.
+        Classes and functions that the user trusts, by module and name.
 
     Returns
     -------
@@ -225,13 +231,13 @@ def restore(description: dict[str, Any], trusted: dict[str, Any]) -> Any:
 
 def save_network(model: keras.Model) -> bytes:
     """Return a network as a `.keras` file, without its optimizer."""
-    # Around the same layers, but not compiled: the optimizer's numbers are kept
-    # elsewhere.
+    # This model shares the layers, but it is not compiled, because the state of the
+    # optimizer is saved elsewhere.
     bare = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*includes a `lambda`")
-        # Keras copies variables in a way that NumPy 2 warns of. Nothing here can act
-        # on it, and who makes errors of warnings could save nothing.
+        # Keras copies variables in a way that NumPy 2 warns of. If the caller turns
+        # warnings into errors, nothing could be saved.
         warnings.filterwarnings("ignore", message=".*__array__ implementation doesn't")
         path = os.path.join(folder, "network.keras")
         bare.save(path)
@@ -241,15 +247,15 @@ def save_network(model: keras.Model) -> bytes:
 
 
 def read_network(data: bytes) -> dict[str, Any]:
-    """Return the description of the network in a `.keras` file, weights unread."""
+    """Return the description of the network in a `.keras` file, without weights."""
     return _without_registration(json.loads(unpack(data)["config.json"]))
 
 
 def _without_registration(description: Any) -> Any:
-    """Return a description in which Keras' own classes have Keras' own names.
+    """Return a description in which the classes of Keras have their own names.
 
-    scikeras registers the class of every model that is pickled, Keras' own ones too, in
-    a package without a name. Another process does not know that name.
+    scikeras registers the class of each model that is pickled in a package without a
+    name, even a class of Keras. Another process does not know this registered name.
     """
     if isinstance(description, list | tuple):
         return type(description)(map(_without_registration, description))

@@ -1,4 +1,4 @@
-"""The names by which a file knows classes and functions, and which it may name."""
+"""Names of classes and functions in files, and the list of names that are allowed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from sklearn.base import BaseEstimator
 import sklstm
 from sklstm._compat import BaseSearchCV
 
-# Estimators that are plain values and arrays after a fit, by the module that shows
-# them. Only such as hand what they have learned to NumPy, which checks it: compiled
-# code that trusts it (one-hot encoding, coordinate descent, averages of stochastic
-# gradients, trees, NMF, splines) would read and write wherever a forged file says.
+# Estimators whose fitted state consists of plain values and arrays, by their public
+# module. They pass this state only to NumPy, which checks it. Compiled code that does
+# not check it (one-hot encoding, coordinate descent, averaged stochastic gradients,
+# trees, NMF, splines) would read and write wherever a forged file says.
 _SKLEARN = {
     "compose": "ColumnTransformer TransformedTargetRegressor",
     "decomposition": "FactorAnalysis FastICA IncrementalPCA PCA TruncatedSVD",
@@ -51,39 +51,45 @@ _CLASSES = {
     for module, classes in _SKLEARN.items()
 }
 
-# Scores of the selectors, one of them by default.
+# Score functions of the feature selectors.
 _FUNCTIONS = frozenset(
     """
     chi2 f_classif f_regression mutual_info_classif mutual_info_regression r_regression
     """.split()
 )
 
-# Parameters that name a folder of one machine: what they are to the one who saves, and
-# what a file would ask for.
+# Parameters that name a folder on one machine, with the words for messages of `save`
+# and of `load`.
 FOLDERS = {
     "memory": ("a cache on this machine", "a folder to keep a cache in"),
     "on_disk": ("a folder of this machine", "a folder to write images to"),
 }
 
 
+# The code has renamed these attributes since the first file was saved. The format of
+# files keeps the old names.
+NAMES_IN_FILES = {"_fitted_network": "_lease"}
+NAMES_IN_CODE = {old: new for new, old in NAMES_IN_FILES.items()}
+
+
 def qualified_name(value: Any) -> str:
-    """Return module and name of a class or function, the public ones if there are."""
+    """Return the name of a class or function with its module, public if possible."""
     name = getattr(value, "__qualname__", value.__name__)
     if isinstance(value, np.ufunc):
         return f"numpy.{name}"
     if name in sklstm.__all__ and getattr(sklstm, name) is value:
         return f"sklstm.{name}"
     for module in _CLASSES:
-        # The private module that defines it may be another in the next version.
+        # The next version may define it in another private module.
         shown = sys.modules.get(module)
-        # Modules also hold what they have imported from each other.
+        # A module also contains names that it imports from others.
         if name in getattr(shown, "__all__", ()) and getattr(shown, name) is value:
             return f"{module}.{name}"
     return f"{value.__module__}.{name}"
 
 
 def estimator_class(name: str) -> type | None:
-    """Return the estimator of that public name, None if it is not on the list."""
+    """Return the estimator with a public name, or None if it is not on the list."""
     module, _, class_name = name.rpartition(".")
     if module == "sklstm" and class_name in sklstm.__all__:
         value = getattr(sklstm, class_name)
@@ -100,7 +106,7 @@ def estimator_class(name: str) -> type | None:
 
 
 def function(name: str) -> Any:
-    """Return the function of that public name, None if it is not on the list."""
+    """Return the function with a public name, or None if it is not on the list."""
     module, _, own = name.rpartition(".")
     if module == "sklearn.feature_selection" and own in _FUNCTIONS:
         return getattr(import_module(module), own)
@@ -109,7 +115,7 @@ def function(name: str) -> Any:
 
 
 def numpy_class(name: str) -> type | None:
-    """Return the kind of NumPy's numbers of that name, None if there is none."""
+    """Return the NumPy scalar type with this name, or None if there is none."""
     module, _, class_name = name.rpartition(".")
     value = getattr(np, class_name, None) if module == "numpy" else None
     is_kind = isinstance(value, type) and issubclass(value, np.generic)

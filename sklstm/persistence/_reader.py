@@ -1,4 +1,4 @@
-"""Plain data back to estimators: what `Writer` wrote, and nothing else."""
+"""From plain data to estimators. The reader trusts nothing that a file says."""
 
 from __future__ import annotations
 
@@ -14,26 +14,33 @@ from sklearn.utils import Bunch
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklstm.persistence._archive import PLAIN_KINDS, Refused
-from sklstm.persistence._names import FOLDERS, estimator_class, function, numpy_class
+from sklstm.persistence._lazy_keras import keras_objects
+from sklstm.persistence._names import (
+    FOLDERS,
+    NAMES_IN_CODE,
+    estimator_class,
+    function,
+    numpy_class,
+)
 from sklstm.training._fitted_network import FittedNetwork
 
 
 class Reader:
-    """Makes an estimator of plain data.
+    """Restores an estimator from plain data that `Writer` made.
 
     Parameters
     ----------
     arrays : list of ndarray
-        What the data refer to by number.
+        Arrays to which the data refer by number.
     networks : dict of str to bytes
-        `.keras` files, by the names that the data refer to.
+        Contents of `.keras` files to which the data refer by name.
     trusted : dict of str to object
-        The user's own classes and functions, by module and name.
+        Classes and functions that the user trusts, by module and name.
 
     Raises
     ------
     Refused
-        If a network holds code.
+        If a network contains code.
     """
 
     def __init__(
@@ -49,14 +56,18 @@ class Reader:
         self._texts: dict[str, str] = {}
         self._foreign: dict[str, set[str]] = {}
         for file, data in networks.items():
-            from sklstm.persistence._keras_objects import foreign, read_network
-
-            self._networks[file] = read_network(data)
-            # Also where the network is built by name: this says it holds no code.
-            self._foreign[file] = foreign(self._networks[file])
+            self._networks[file] = keras_objects().read_network(data)
+            # This raises if the network contains code, even if it is built by name.
+            self._foreign[file] = keras_objects().foreign(self._networks[file])
 
     def read(self, data: Any) -> Any:
-        """Return the value that plain data stand for."""
+        """Return the value of plain data.
+
+        Raises
+        ------
+        Refused
+            If the data name something that is not allowed.
+        """
         if isinstance(data, list):
             return [self.read(item) for item in data]
         if not isinstance(data, dict):
@@ -96,7 +107,8 @@ class Reader:
     def _objects(self, content: list) -> np.ndarray:
         shape, items = content
         array = np.empty(len(items), object)
-        for place, item in enumerate(items):  # not at once: lists would be spread
+        # The items are assigned one by one, because NumPy would spread lists.
+        for place, item in enumerate(items):
             array[place] = self.read(item)
         return array.reshape(shape)
 
@@ -108,7 +120,7 @@ class Reader:
 
     def _random_state(self, content: list) -> np.random.RandomState:
         key, position, has_gauss, gauss = self.read(content)
-        # NumPy would read the key at any position.
+        # NumPy does not check the position in the key.
         if not 0 <= position <= len(key):
             raise Refused(f"holds a random state at {position}, beyond its key.")
         state = np.random.RandomState(0)
@@ -119,9 +131,7 @@ class Reader:
     def _class(self, content: str) -> Any:
         kind = self._trusted.get(content) or numpy_class(content)
         if kind is None and content.startswith("keras."):
-            from sklstm.persistence._keras_objects import safe_class
-
-            kind = safe_class(content)
+            kind = keras_objects().safe_class(content)
         return kind or self._refuse(content, "class")
 
     def _function(self, content: str) -> Any:
@@ -137,12 +147,10 @@ class Reader:
         )
 
     def _keras(self, content: Any) -> Any:
-        from sklstm.persistence._keras_objects import foreign, restore
-
         description = self.read(content)
-        for name in sorted(foreign(description) - set(self._trusted)):
+        for name in sorted(keras_objects().foreign(description) - set(self._trusted)):
             self._refuse(name, "Keras object")
-        return restore(description, self._trusted)
+        return keras_objects().restore(description, self._trusted)
 
     def _network(self, content: dict) -> Any:
         name, file = content["function"], content["file"]
@@ -150,11 +158,10 @@ class Reader:
             return self._trusted[name]
         if self._foreign[file]:
             self._refuse(name, "function")
-        from sklstm.networks import SavedNetwork
-
-        if file not in self._texts:  # however often the file asks for it
+        # A forged file cannot multiply the text by referring to it many times.
+        if file not in self._texts:
             self._texts[file] = json.dumps(self._networks[file])
-        return SavedNetwork(name, content["takes"], self._texts[file])
+        return keras_objects().SavedNetwork(name, content["takes"], self._texts[file])
 
     def _estimator(self, content: dict) -> BaseEstimator:
         name = content["class"]
@@ -163,19 +170,20 @@ class Reader:
             self._refuse(name, "class")
         place = len(self._seen)
         self._seen.append(None)
-        state = {key: self.read(value) for key, value in content["state"].items()}
-        if "_lease" in state:  # the name in files is older than that of the code
-            state["_fitted_network"] = state.pop("_lease")
+        state = {
+            NAMES_IN_CODE.get(key, key): self.read(value)
+            for key, value in content["state"].items()
+        }
         for folder, (_, asks_for) in FOLDERS.items():
             if state.get(folder) is not None:
                 raise Refused(f"names {asks_for}.")
-        # What a later version of the class takes besides.
+        # The class may have parameters that it did not have when the file was saved.
         for parameter in inspect.signature(kind).parameters.values():
             if parameter.default is not parameter.empty:
                 state.setdefault(parameter.name, parameter.default)
         requests = state.pop("_metadata_request", None)
         if kind.__module__.startswith("sklearn."):
-            # `load` has warned of another version, once for the whole file.
+            # `load` warns of another version, and once for the file is enough.
             state["_sklearn_version"] = sklearn.__version__
         estimator = kind.__new__(kind)
         estimator.__setstate__(state)
@@ -185,9 +193,11 @@ class Reader:
         return estimator
 
     def _fitted_network(self, content: dict) -> FittedNetwork:
-        from sklstm.training._spec import NetworkSpec
-
-        spec = NetworkSpec(**{k: self.read(v) for k, v in content["recipe"].items()})
+        params = {
+            NAMES_IN_CODE.get(name, name): self.read(value)
+            for name, value in content["recipe"].items()
+        }
+        spec = keras_objects().NetworkSpec(**params)
         fitted = FittedNetwork.__new__(FittedNetwork)
         fitted.__setstate__({"spec": spec, "state": self.read(content["state"])})
         return fitted

@@ -1,4 +1,4 @@
-"""`save` and `load`: a fitted estimator or Pipeline as one file, without pickle."""
+"""`save` and `load`: an estimator or Pipeline in one file, without pickle."""
 
 from __future__ import annotations
 
@@ -23,43 +23,47 @@ from sklstm.persistence._archive import (
     unseal,
     write_file,
 )
+from sklstm.persistence._lazy_keras import keras_objects
 from sklstm.persistence._reader import Reader
 from sklstm.persistence._writer import Writer
 
-# Raised when a file cannot be read by the versions before; all older are read.
+# This number grows when earlier versions cannot read a new file. `load` reads all files
+# with this number or a smaller one.
 _FORMAT = 1
 _VERSION = re.compile(r"[\w.+-]{1,40}")
 _NETWORK = re.compile(r"networks/\d+\.keras")
 
 
 def save(estimator: BaseEstimator, path: str | os.PathLike[str] | BinaryIO) -> None:
-    """Save an estimator or a Pipeline, fitted or not, to one file.
+    """Save an estimator or a Pipeline to one file.
 
-    The file is a zip of JSON, NumPy arrays and Keras networks, with no pickle in it. It
-    holds all that prediction and further training need. It appears whole or not at
-    all, in place of one of that name.
+    The file is a zip of JSON, NumPy arrays and Keras networks, without pickle. It
+    contains everything that prediction and further training need. The file is written
+    either whole or not at all, and it replaces an older one.
 
     Parameters
     ----------
     estimator : estimator
-        One of this package, a Pipeline, or another scikit-learn estimator made of plain
-        values and arrays.
+        The estimator, fitted or not: an estimator of this package, a Pipeline, or a
+        scikit-learn estimator that consists of plain values and arrays.
     path : str, path-like or binary file
-        Where to.
+        Path of the file, or a file that is open for writing in binary mode.
 
     Raises
     ------
     TypeError
-        If a parameter or attribute is something that a file cannot hold; the message
-        names it. If `path` is neither a name nor a file.
+        If a file cannot hold a parameter or an attribute, or if `path` is neither a
+        path nor a file.
     ValueError
         If `path` is a file that is not open for writing in binary mode.
-    FileNotFoundError, IsADirectoryError
-        If there is no such folder, or `path` is a folder.
+    FileNotFoundError
+        If the folder of `path` does not exist.
+    IsADirectoryError
+        If `path` is a folder.
 
     See Also
     --------
-    load : The way back.
+    load : Load the estimator again.
 
     Examples
     --------
@@ -94,37 +98,40 @@ def load(
     path: str | os.PathLike[str] | BinaryIO,
     trusted: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Load what `save` saved.
+    """Load an estimator that `save` has saved.
 
-    Runs no code that a file brings, whoever made it: estimators, layers and the like
-    are looked up by their names in lists of harmless ones, and all else is plain data.
+    This function runs no code from the file, whoever made it. It looks up estimators,
+    layers and other objects by name in lists of harmless ones. Everything else in the
+    file is plain data.
 
     Parameters
     ----------
     path : str, path-like or binary file
-        Where from.
+        Path of the file, or a file that is open for reading in binary mode.
     trusted : mapping of str to object, default=None
-        Your own functions and classes that the estimator was made with, by the names
-        that the file knows them by, ``{"module.name": object}``; the message of an
-        error gives the name. Without the function that was given as ``network=``, an
-        estimator predicts and cannot be trained further.
+        Your own functions and classes that the estimator uses, by their names in the
+        file: ``{"module.name": object}``. The error message for a missing object
+        contains its name. Without the function that was passed as ``network=``, the
+        estimator predicts, but it cannot be trained further.
 
     Returns
     -------
     estimator
-        It predicts what the saved one does, to the bit with the same versions on the
-        same kind of machine.
+        The loaded estimator. With the same versions on the same kind of machine, its
+        predictions equal those of the saved estimator exactly.
 
     Raises
     ------
     ValueError
-        If the file is damaged, is no file of `save` or one of a newer format, asks for
-        something that is neither harmless nor in `trusted`, or is not open for reading
-        in binary mode.
+        If the file is damaged, was not written by `save`, has a newer format, or names
+        an object that is neither harmless nor in `trusted`. If `path` is a file that is
+        not open for reading in binary mode.
     TypeError
-        If `path` is neither a name nor a file.
-    FileNotFoundError, IsADirectoryError
-        If there is no such file, or `path` is a folder.
+        If `path` is neither a path nor a file, or if `trusted` is not a mapping.
+    FileNotFoundError
+        If the file does not exist.
+    IsADirectoryError
+        If `path` is a folder.
 
     Warns
     -----
@@ -134,7 +141,7 @@ def load(
 
     See Also
     --------
-    save : The way there.
+    save : Save an estimator.
 
     Examples
     --------
@@ -179,7 +186,7 @@ def load(
         by = _other_version(written)
         raise ValueError(f"{name} is not loaded: it {error}{by}") from None
     except Exception as error:
-        # Whatever a forged file makes fail.
+        # A forged file may cause any error.
         raise ValueError(
             f"{name} is not loaded: its content is not what sklstm.save writes "
             f"({type(error).__name__}: {error}).{_other_version(written)}"
@@ -193,20 +200,18 @@ def _to_json(value: Any) -> bytes:
 
 
 def _versions(with_network: bool) -> dict[str, str]:
-    """Return the versions that bear on what an estimator predicts."""
+    """Return the versions of the packages that affect predictions."""
     versions = {"sklstm": __version__}
     for package in ("scikit-learn", "numpy", "keras"):
         if package != "keras" or with_network:
             versions[package] = version(package)
     if with_network:
-        from sklstm._keras import keras
-
-        versions["backend"] = keras.backend.backend()
+        versions["backend"] = keras_objects().keras.backend.backend()
     return versions
 
 
 def _other_version(written: dict[str, str]) -> str:
-    """Say which sklstm has written a file, where it was another one."""
+    """Return a sentence about the version that wrote the file, if it is another."""
     found = written.get("sklstm", __version__)
     if found == __version__:
         return ""

@@ -1,7 +1,7 @@
-"""Estimators as plain data: JSON, arrays and networks.
+"""From estimators to plain data: JSON, arrays and networks.
 
-A value that JSON has a word for is written as it is. Any other is an object with one
-key, which says what it is: ``{"tuple": [1, 2]}``.
+A value that JSON can express is written as it is. Any other value is written as an
+object with one key, the kind of the value: ``{"tuple": [1, 2]}``.
 """
 
 from __future__ import annotations
@@ -19,26 +19,35 @@ from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklstm._compat import BaseSearchCV
 from sklstm.persistence._archive import PLAIN_KINDS, Refused
-from sklstm.persistence._names import FOLDERS, qualified_name
+from sklstm.persistence._lazy_keras import keras_objects
+from sklstm.persistence._names import FOLDERS, NAMES_IN_FILES, qualified_name
 
 if TYPE_CHECKING:
     from sklstm.training._fitted_network import FittedNetwork
 
+# `load` sets these attributes anew, or does without them.
 _NOT_KEPT = ("_sklearn_version", "_skl_callbacks")
 
 
 class Writer:
-    """Makes plain data of an estimator; its arrays and networks gather on the side."""
+    """Turns an estimator into plain data, and collects its arrays and networks."""
 
     def __init__(self) -> None:
         self.arrays: list[np.ndarray] = []
         self.networks: dict[str, bytes] = {}
         self._seen: list[Any] = []
-        self._files: list[tuple[Callable, str]] = []  # functions of networks
+        # The user's own network functions, with the files of their networks.
+        self._files: list[tuple[Callable, str]] = []
         self._functions: dict[str, Callable] = {}
 
     def write(self, value: Any, where: str = "") -> Any:
-        """Return plain data; `where` is what messages call the value."""
+        """Return plain data for a value, which messages call `where`.
+
+        Raises
+        ------
+        TypeError
+            If a file cannot hold the value.
+        """
         kind = type(value)
         if value is None or kind in (bool, int, str):
             return value
@@ -69,11 +78,9 @@ class Writer:
             return self._once(value, self._random_state, where)
         if isinstance(value, type):
             return self._class(value)
-        if "keras" in sys.modules:
-            from sklstm.persistence._keras_objects import is_object
-
-            if is_object(value):
-                return self._keras(value, where)
+        # Without Keras in this process, the value cannot be one of its objects.
+        if "keras" in sys.modules and keras_objects().is_object(value):
+            return self._keras(value, where)
         if callable(value):
             return self._function(value, where)
         raise _cannot_hold(value, where)
@@ -81,7 +88,7 @@ class Writer:
     def _items(self, value: Iterable, where: str) -> list:
         items = []
         for place, item in enumerate(value):
-            # A step of a Pipeline goes by its name.
+            # Messages call a step of a Pipeline by its name.
             named = type(item) is tuple and item and type(item[0]) is str
             label = item[0] if named else place
             own = where if isinstance(value, tuple) else f"{where}[{label!r}]"
@@ -120,17 +127,13 @@ class Writer:
             return {"class": f"numpy.{value.__name__}"}
         name = None
         if "keras" in sys.modules:
-            from sklstm.persistence._keras_objects import public_name
-
-            name = public_name(value)
+            name = keras_objects().public_name(value)
         return {"class": name or qualified_name(value)}
 
     def _keras(self, value: Any, where: str) -> dict[str, Any]:
-        from sklstm.persistence._keras_objects import describe, foreign
-
         try:
-            description = describe(value)
-            foreign(description)
+            description = keras_objects().describe(value)
+            keras_objects().foreign(description)  # raises if it contains code
         except Refused as error:
             raise TypeError(f"{where} cannot be saved: it {error}") from None
         except (NotImplementedError, TypeError, ValueError) as error:
@@ -142,9 +145,7 @@ class Writer:
     def _function(self, value: Any, where: str) -> dict[str, Any]:
         for function, file in self._files:
             if function == value:
-                from sklstm.networks import SavedNetwork
-
-                saved = isinstance(value, SavedNetwork)
+                saved = isinstance(value, keras_objects().SavedNetwork)
                 return {
                     "network": {
                         "function": value.name if saved else qualified_name(value),
@@ -186,9 +187,10 @@ class Writer:
                 )
         written: dict[str, Any] = {}
         fitted = state.pop("_fitted_network", None)
-        if fitted is not None:  # first: the parameter `network` may be its function
-            # The names in the file are older than those of the code.
-            written["_lease"] = {"lease": self._fitted_network(fitted, here)}
+        if fitted is not None:
+            # The network comes first, because the parameter `network` may refer to it.
+            name = NAMES_IN_FILES["_fitted_network"]
+            written[name] = self._fitted_network(fitted, here)
         for name, value in state.items():
             if isinstance(value, MetadataRequest):
                 written[name] = self.write(_requests(value), f"{here}.{name}")
@@ -197,15 +199,10 @@ class Writer:
         return {"estimator": {"class": qualified_name(kind), "state": written}}
 
     def _fitted_network(self, fitted: FittedNetwork, where: str) -> dict[str, Any]:
-        from sklstm.persistence._keras_objects import (
-            foreign,
-            read_network,
-            save_network,
-        )
-
+        module = keras_objects()
         try:
-            network = save_network(fitted.compiled.model)
-            foreign(read_network(network))
+            network = module.save_network(fitted.compiled.model)
+            module.foreign(module.read_network(network))  # raises if it contains code
         except Refused as error:
             raise TypeError(f"{where} cannot be saved: its network {error}") from None
         except (NotImplementedError, TypeError, ValueError) as error:
@@ -217,18 +214,21 @@ class Writer:
         if callable(fitted.spec.network):
             self._files.append((fitted.spec.network, file))
         spec = {
-            part.name: self.write(getattr(fitted.spec, part.name), where)
+            NAMES_IN_FILES.get(part.name, part.name): self.write(
+                getattr(fitted.spec, part.name), where
+            )
             for part in fields(fitted.spec)
         }
         state = {
             name: [_as_plain(number) for number in numbers]
             for name, numbers in fitted.get_state().items()
         }
-        return {"recipe": spec, "state": self.write(state, where), "file": file}
+        state = self.write(state, where)
+        return {"lease": {"recipe": spec, "state": state, "file": file}}
 
 
 def _as_plain(number: Any) -> Any:
-    # NumPy has no file format for bfloat16; float32 holds all of its numbers.
+    # NumPy cannot write bfloat16 to a file. float32 represents all of its numbers.
     is_half = isinstance(number, np.ndarray) and number.dtype.name == "bfloat16"
     return number.astype(np.float32) if is_half else number
 

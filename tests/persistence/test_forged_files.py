@@ -1,4 +1,7 @@
-"""A forged file runs nothing, a damaged one is found, another version is warned of."""
+"""A forged file runs nothing, a damaged one is found, another version is warned of.
+
+These tests go through all modules of the package.
+"""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""What is saved comes back to the bit, and a forged file runs nothing."""
+"""What is saved comes back to the bit, through all modules of the package."""
 
 import copy
 import importlib
