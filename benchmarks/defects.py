@@ -27,7 +27,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
 from sklstm import LSTMDefectDetector, PatchSequencer
-from sklstm.estimators._windows import best_threshold
+from sklstm.estimators._threshold import THRESHOLDS, best_threshold
 
 SIZE = 128
 GRID = SIZE // 8
@@ -169,7 +169,7 @@ class UNet:
 
         self.model.fit(Batches(), epochs=self.epochs, verbose=0, shuffle=False)
         truth, found = resize_masks(Y_val, (SIZE, SIZE)) > 127, self._predict(X_val)
-        self.threshold = best_threshold(truth, lambda t: found >= t)
+        self.threshold = best_threshold(truth, (found >= t for t in THRESHOLDS))
 
     def _predict(self, X):
         from sklstm.estimators._masks import resize_images
@@ -249,7 +249,7 @@ class Forest:
         self.forest.fit(flat[rows], y.ravel()[rows])
         truth = resize_masks(Y_val, (SIZE, SIZE)) > 127
         found = np.stack(self._painted(X_val))
-        self.threshold = best_threshold(truth, lambda t: found >= t)
+        self.threshold = best_threshold(truth, (found >= t for t in THRESHOLDS))
 
     def _windows(self, X):
         features = self._features(X)
@@ -282,7 +282,9 @@ class Intensity:
 
     def fit(self, X, Y, X_val, Y_val):
         found = self.maps(X_val)
-        self.threshold = best_threshold(Y_val, lambda t: [one >= t for one in found])
+        self.threshold = best_threshold(
+            Y_val, ([one >= t for one in found] for t in THRESHOLDS)
+        )
 
     def maps(self, X):
         out = []

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import clone
@@ -12,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklstm._compat import FRAMES_OF_FIT, with_callbacks
 from sklstm.estimators._base import KerasEstimator
-from sklstm.estimators._labels import check_groups, stratified_split
+from sklstm.estimators._labels import check_groups, hold_out_defective
 from sklstm.estimators._masks import (
     check_images,
     check_masks,
@@ -22,20 +21,19 @@ from sklstm.estimators._masks import (
     resize_masks,
     warn_if_inverted,
 )
+from sklstm.estimators._threshold import THRESHOLDS, best_threshold
 from sklstm.estimators._windows import (
-    best_threshold,
     check_window_labels,
     is_window_labels,
-    stem_windows,
     window_grid,
-    window_log_odds,
-    window_margins,
-    window_probabilities,
 )
 from sklstm.images import check_image_shape
 from sklstm.preprocessing import PatchSequencer
 from sklstm.preprocessing._base import BaseSequencer
 from sklstm.training._data import Data, take_rows
+
+if TYPE_CHECKING:
+    from sklstm.estimators._window_outputs import WindowOutputs
 
 
 class LSTMDefectDetector(KerasEstimator):
@@ -319,8 +317,9 @@ class LSTMDefectDetector(KerasEstimator):
     def _fit(
         self, X: Any, Y: Any, X_val: Any, Y_val: Any, groups: Any, context: Any
     ) -> None:
-        # Here and not above: this loads Keras.
+        # Here and not above: these load Keras.
         from sklstm.estimators._fitting import start_network, train_network
+        from sklstm.estimators._window_network import split_augmentation, window_params
         from sklstm.networks import WindowLoss
 
         self._check_contrast()
@@ -339,7 +338,7 @@ class LSTMDefectDetector(KerasEstimator):
             )
         if groups is not None:
             groups = check_groups(groups, len(x))
-        moves, changes = self._split_augmentation()
+        moves, changes = split_augmentation(self.augmentation)
         if by_window and moves:
             raise ValueError(
                 f"augmentation moves pixels ({', '.join(moves)}), and labels of "
@@ -352,7 +351,9 @@ class LSTMDefectDetector(KerasEstimator):
         if X_val is not None or Y_val is not None:
             x_val, y_val = self._given_validation(X_val, Y_val, by_window)
         else:
-            rows, kept = self._hold_out(defective, seeds[2], groups)
+            rows, kept = hold_out_defective(
+                defective, self.validation_fraction, seeds[2], groups
+            )
             x_val, y_val = take_rows(x, kept), y[kept]
             x, y, defective = take_rows(x, rows), y[rows], defective[rows]
         if x_val.dtype != x.dtype:
@@ -372,7 +373,9 @@ class LSTMDefectDetector(KerasEstimator):
             False,
             n_outputs=1,
             compile_params={"loss": loss, "metrics": None},
-            network_params=self._window_params(),
+            network_params=window_params(
+                self.grid_, self.sequencer_.index_map_, self.stem, self.image_shape_
+            ),
             reading_params={"augmentation": changes} if changes else {},
             target_shape=y.shape[1:],
             turning=moves,
@@ -394,26 +397,24 @@ class LSTMDefectDetector(KerasEstimator):
         )
         self.n_iter_ = result.n_epochs
         self.best_epoch_ = result.best_epoch
-        outputs = self._fitted_network.compiled.predict(x_val[:])
-        self.threshold_ = self._chosen_threshold(outputs, y_val, by_window)
+        self.threshold_ = self._best_threshold(x_val, y_val, by_window)
 
-    def _chosen_threshold(
-        self, outputs: np.ndarray, y: np.ndarray, by_window: bool
-    ) -> float:
-        """Return the threshold at which `predict` would have done best."""
+    def _best_threshold(self, x: Any, y: np.ndarray, by_window: bool) -> float:
+        """Return the threshold at which `predict` would have had the highest F1."""
+        outputs = self._read(x[:])
         truth = y.astype(np.float32) / 255
         index_map, n_pixels = self.sequencer_.index_map_, truth[0].size
+        # Where each pixel is in one window, windows are counted instead of pixels.
         apart = np.array_equal(np.sort(index_map, axis=None), np.arange(n_pixels))
-        if apart and not by_window:  # then pixels need not be painted to be counted
+        if apart and not by_window:
             truth = truth.reshape(len(y), -1)[:, index_map].mean(axis=2)
 
-        def decide(threshold: float) -> Any:
-            margins = window_margins(outputs, self.grid_, threshold)
+        def decide(margins: np.ndarray) -> Any:
             if apart or by_window:
                 return margins.reshape(len(y), -1) > 0
             return self._decided(margins) > 0
 
-        return best_threshold(list(truth), decide)
+        return best_threshold(list(truth), map(decide, outputs.margins_at(THRESHOLDS)))
 
     def _working_size(self) -> tuple[int, int]:
         size = (self.size, self.size) if isinstance(self.size, Integral) else self.size
@@ -431,16 +432,6 @@ class LSTMDefectDetector(KerasEstimator):
         self.sequencer_ = clone(sequencer).fit(x[:1])
         self.grid_ = window_grid(self.sequencer_.index_map_, x.shape[2])
 
-    def _window_params(self) -> dict[str, Any]:
-        """Return what the network is given of the windows."""
-        from sklstm.networks.windows._window_lstm import STEM_STRIDE
-
-        index_map = self.sequencer_.index_map_
-        params: dict[str, Any] = {"grid": self.grid_, "index_map": index_map}
-        if self.stem:
-            params["stem"] = stem_windows(index_map, self.image_shape_, STEM_STRIDE)
-        return params
-
     def _check_contrast(self) -> None:
         if self.contrast is not None and not (
             self.contrast
@@ -450,25 +441,6 @@ class LSTMDefectDetector(KerasEstimator):
                 f"contrast={self.contrast!r} must be None or a tuple of whole numbers "
                 "above 0, such as (4, 16): a fourth and a sixteenth of a side."
             )
-
-    def _split_augmentation(self) -> tuple:
-        from sklstm.networks import check_augmentation, split_augmentation
-
-        if not isinstance(self.augmentation, str | dict | None):
-            raise TypeError(
-                f"augmentation={self.augmentation!r} must be 'light', 'medium', a dict "
-                "or None: of a layer nobody knows how the mask would have to follow."
-            )
-        check_augmentation(self.augmentation)
-        if isinstance(self.augmentation, dict) and self.augmentation.get("erasing"):
-            raise ValueError(
-                "augmentation erases parts of images, where the mask would still show "
-                "a defect: leave 'erasing' out."
-            )
-        moves, changes = split_augmentation(self.augmentation)
-        if changes:
-            changes.pop("erasing", None)
-        return moves, changes or None
 
     def _targets(
         self,
@@ -506,28 +478,6 @@ class LSTMDefectDetector(KerasEstimator):
             )
         return self._resized(images, "X_val"), y
 
-    def _hold_out(self, defective: np.ndarray, seed: Any, groups: Any) -> tuple:
-        codes = defective.astype(np.int32)
-        fraction = self.validation_fraction
-        with suppress(ValueError):
-            return stratified_split(codes, fraction, seed, groups)
-        # Images of one kind are too few for both sides. Those without defects may all
-        # be trained on, with their groups.
-        rows = np.flatnonzero(defective)
-        if groups is None:
-            groups = np.arange(len(codes))
-        try:
-            _, held_out = stratified_split(codes[rows], fraction, seed, groups[rows])
-        except ValueError:
-            raise ValueError(
-                f"{len(rows)} of {len(codes)} images have defects, of "
-                f"{len(np.unique(groups[rows]))} groups (without groups, every image "
-                "is one): at least two are needed, one to train on and one to choose "
-                "the threshold by. Give more, or X_val and Y_val."
-            ) from None
-        held = np.isin(groups, groups[rows[held_out]])
-        return np.flatnonzero(~held), np.flatnonzero(held)
-
     def _resized(self, images: list[np.ndarray], name: str = "X") -> np.ndarray:
         channels = images[0].shape[2]
         if channels != self.image_shape_[2]:
@@ -546,11 +496,18 @@ class LSTMDefectDetector(KerasEstimator):
         # Where windows overlap, or sizes differ, far margins shall not outvote others.
         return self._to_pixels(np.clip(margins, -1, 1))
 
-    def _outputs(self, X: Any) -> tuple[list[np.ndarray], np.ndarray]:
+    def _read(self, x: np.ndarray) -> WindowOutputs:
+        """Return what the network says of images that have its size."""
+        # Here and not above: this loads Keras.
+        from sklstm.estimators._window_outputs import WindowOutputs
+
+        return WindowOutputs(self._fitted_network.compiled.predict(x), self.grid_)
+
+    def _outputs(self, X: Any) -> tuple[list[np.ndarray], WindowOutputs]:
         """Return the images, checked, and what the network says of them."""
         check_is_fitted(self)
         images = check_images(X)
-        return images, self._fitted_network.compiled.predict(self._resized(images))
+        return images, self._read(self._resized(images))
 
     def _own_sizes(self, images: list[np.ndarray], maps: np.ndarray) -> list:
         return [
@@ -573,7 +530,7 @@ class LSTMDefectDetector(KerasEstimator):
             chains.
         """
         images, outputs = self._outputs(X)
-        probabilities = window_probabilities(outputs, self.grid_)
+        probabilities = outputs.probabilities()
         return _joined(self._own_sizes(images, self._to_pixels(probabilities)))
 
     def predict(self, X: Any) -> Any:
@@ -592,7 +549,7 @@ class LSTMDefectDetector(KerasEstimator):
             decide together.
         """
         images, outputs = self._outputs(X)
-        margins = window_margins(outputs, self.grid_, self.threshold_)
+        margins = outputs.margins(self.threshold_)
         maps = self._own_sizes(images, self._decided(margins))
         return _joined([one > 0 for one in maps])
 
@@ -610,7 +567,7 @@ class LSTMDefectDetector(KerasEstimator):
             Log-odds of the two windows that are most likely defective, their mean.
         """
         _, outputs = self._outputs(X)
-        odds = window_log_odds(outputs, self.grid_).reshape(len(outputs), -1)
+        odds = outputs.log_odds().reshape(len(outputs), -1)
         return np.sort(odds, axis=1)[:, -2:].mean(axis=1)
 
     def predict_windows(self, X: Any) -> np.ndarray:
@@ -627,7 +584,7 @@ class LSTMDefectDetector(KerasEstimator):
             In the order of `sequencer_`.
         """
         _, outputs = self._outputs(X)
-        return window_probabilities(outputs, self.grid_).reshape(len(outputs), -1)
+        return outputs.probabilities().reshape(len(outputs), -1)
 
     def score(self, X: Any, Y: Any) -> float:
         """Return the F1 over all pixels of all images.
@@ -650,7 +607,7 @@ class LSTMDefectDetector(KerasEstimator):
             n_steps = self.sequencer_.n_steps_
             truth = check_window_labels(Y, len(images), n_steps, "Y") > 127
             _, outputs = self._outputs(images)
-            margins = window_margins(outputs, self.grid_, self.threshold_)
+            margins = outputs.margins(self.threshold_)
             return pixel_f1(list(truth), list(margins.reshape(truth.shape) > 0))
         return pixel_f1(check_masks(Y, images), list(self.predict(images)))
 

@@ -310,3 +310,50 @@ def _choose_groups(
         if able and held[k] == 0:
             add(min(able, key=lambda group: distance(held + sizes[group])))
     return int(np.count_nonzero(held == 0)), distance(held), chosen
+
+
+def hold_out_defective(
+    defective: np.ndarray, fraction: float, seed: np.random.SeedSequence, groups: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split images so that both parts show defects.
+
+    Parameters
+    ----------
+    defective : ndarray of bool, shape (n,)
+        Images with defects.
+    fraction : float
+        Part of the images to hold out.
+    seed : numpy.random.SeedSequence
+        Source of the split.
+    groups : ndarray of shape (n,) or None
+        Images of one group stay together.
+
+    Returns
+    -------
+    rows, held : ndarray of int
+        Images to train on, and images held out.
+
+    Raises
+    ------
+    ValueError
+        If too few images or groups have defects.
+    """
+    codes = defective.astype(np.int32)
+    with suppress(ValueError):
+        return stratified_split(codes, fraction, seed, groups)
+    # Images of one kind are too few for both sides. Those without defects may all
+    # be trained on, with their groups.
+    rows = np.flatnonzero(defective)
+    if groups is None:
+        groups = np.arange(len(codes))
+    try:
+        _, held_out = stratified_split(codes[rows], fraction, seed, groups[rows])
+    except ValueError:
+        raise ValueError(
+            f"{len(rows)} of {len(codes)} images have defects, of "
+            f"{len(np.unique(groups[rows]))} groups (without groups, every image "
+            "is one): at least two are needed, one to train on and one to choose "
+            "the threshold by. Give more, or X_val and Y_val."
+        ) from None
+    held = np.isin(groups, groups[rows[held_out]])
+    return np.flatnonzero(~held), np.flatnonzero(held)

@@ -30,7 +30,15 @@ from sklstm import (
     PatchSequencer,
     RowSequencer,
 )
-from sklstm.estimators import _fitting, _masks, _windows, clear_pool
+from sklstm.estimators import (
+    _fitting,
+    _masks,
+    _window_outputs,
+    clear_pool,
+)
+from sklstm.estimators._labels import hold_out_defective
+from sklstm.estimators._threshold import THRESHOLDS, best_threshold
+from sklstm.estimators._window_outputs import WindowOutputs
 from sklstm.networks import (
     WindowLoss,
     marginals,
@@ -185,23 +193,36 @@ def test_decoding_is_that_of_the_chains(data, fitted):
         "columns": (15, 4, 2, 2),
     }
     one_axis = outputs[..., :5].reshape(12, 1, 5, 5)  # a row is a grid of its own
-    margins = _windows.window_margins(one_axis, (1, 5), 0.5)
+    margins = WindowOutputs(one_axis, (1, 5)).margins(0.5)
     best = keras.ops.convert_to_numpy(viterbi(chains["rows"])[0])
     np.testing.assert_array_equal(margins[:, 0] > 0, best == 1)
-    probabilities = _windows.window_probabilities(one_axis, (1, 5))
+    probabilities = WindowOutputs(one_axis, (1, 5)).probabilities()
     expected = keras.ops.convert_to_numpy(marginals(chains["rows"]))[..., 1]
     np.testing.assert_allclose(probabilities[:, 0], expected, atol=1e-5)
     # A lower threshold finds no less.
-    found = [_windows.window_margins(outputs, (4, 5), t) > 0 for t in (0.1, 0.5, 0.9)]
+    decoded = WindowOutputs(outputs, (4, 5))
+    found = [decoded.margins(t) > 0 for t in (0.1, 0.5, 0.9)]
     assert (found[0] >= found[1]).all()
     assert (found[1] >= found[2]).all()
+
+
+def test_thresholds_decoded_together_are_those_decoded_one_by_one(monkeypatch):
+    rng = np.random.default_rng(0)
+    for n_numbers in (1, 9):  # without chains, and with
+        outputs = rng.normal(size=(3, 4, 5, n_numbers)).astype("float32")
+        decoded = WindowOutputs(outputs, (4, 5))
+        expected = [decoded.margins(threshold) for threshold in THRESHOLDS]
+        for at_once in (2**24, 2 * outputs.size):
+            monkeypatch.setattr(_window_outputs, "_AT_ONCE", at_once)
+            found = list(decoded.margins_at(THRESHOLDS))
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_without_chains_a_threshold_is_one_on_probabilities():
     outputs = np.array([-2.0, -0.1, 0.3, 4.0], "float32").reshape(1, 2, 2, 1)
     for threshold in (0.2, 0.5, 0.7):
-        probabilities = _windows.window_probabilities(outputs, (2, 2))
-        margins = _windows.window_margins(outputs, (2, 2), threshold)
+        decoded = WindowOutputs(outputs, (2, 2))
+        probabilities, margins = decoded.probabilities(), decoded.margins(threshold)
         np.testing.assert_array_equal(margins > 0, probabilities > threshold)
 
 
@@ -221,20 +242,17 @@ def test_the_best_threshold_by_trying_all():
         )
         return 2 * hits / total
 
-    def decide(threshold):
-        return [s >= threshold for s in scores]
-
-    thresholds = _windows.THRESHOLDS
-    plain = _windows.best_threshold(truth, decide, n_draws=0)
-    assert f1(plain) == pytest.approx(max(map(f1, thresholds)))
+    decisions = [[s >= threshold for s in scores] for threshold in THRESHOLDS]
+    plain = best_threshold(truth, decisions, n_draws=0)
+    assert f1(plain) == pytest.approx(max(map(f1, THRESHOLDS)))
     draws = [(1, 1, 1), *np.random.default_rng(0).exponential(size=(200, 3))]
 
     def mean(threshold):
         return np.mean([f1(threshold, draw) for draw in draws])
 
-    found = _windows.best_threshold(truth, decide)
-    assert mean(found) == pytest.approx(max(map(mean, thresholds)))
-    assert found == _windows.best_threshold(truth, decide)
+    found = best_threshold(truth, decisions)
+    assert mean(found) == pytest.approx(max(map(mean, THRESHOLDS)))
+    assert found == best_threshold(truth, decisions)
 
 
 @pytest.mark.parametrize("stride", [8, 4])
@@ -255,7 +273,7 @@ def test_the_threshold_is_the_best_for_what_predict_does(data, stride):
         total = found.sum((1, 2)) + held_out[1].sum((1, 2))
         return np.mean(2 * (draws @ hits) / (draws @ total + 1e-9))
 
-    tried = {t: mean(t) for t in _windows.THRESHOLDS[::4]}
+    tried = {t: mean(t) for t in THRESHOLDS[::4]}
     assert mean(chosen) >= max(tried.values()) - 1e-6
     assert max(tried.values()) > min(tried.values()) + 0.02
 
@@ -413,8 +431,9 @@ def test_few_images_of_a_kind(data, grouped):
     make(epochs=1).fit(X[mostly_defective], Y[mostly_defective], groups=groups)
     mostly_clean = np.r_[0:4, 5:20:2]
     groups = np.r_[0, 1, 2, 2, 3:11] if grouped else None
-    rows, held = make()._hold_out(
-        Y[mostly_clean].any(axis=(1, 2)), np.random.SeedSequence(0), groups
+    fraction = make().validation_fraction
+    rows, held = hold_out_defective(
+        Y[mostly_clean].any(axis=(1, 2)), fraction, np.random.SeedSequence(0), groups
     )
     assert sorted([*rows, *held]) == list(range(12))
     for part in (rows, held):

@@ -1,0 +1,136 @@
+"""What the detector's network says of the windows of an image. Loads Keras."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sklstm._keras import keras
+
+import numpy as np
+
+from sklstm.networks import marginals, max_marginals, shift_labels, split_outputs
+
+# Numbers that are decoded at once: 64 MiB of log-potentials.
+_AT_ONCE = 2**24
+
+
+class WindowOutputs:
+    """The outputs of `window_lstm` for some images, as numbers for each window.
+
+    With a CRF, the rows and the columns of windows are chains. The numbers of a window
+    are then the mean of those of its row and its column.
+
+    Parameters
+    ----------
+    outputs : ndarray of shape (n, down, across, 1 or more)
+        Outputs of the network.
+    grid : tuple of int
+        Number of windows (down, across).
+    """
+
+    def __init__(self, outputs: np.ndarray, grid: tuple[int, int]) -> None:
+        self.outputs = outputs
+        self.grid = grid
+
+    def __len__(self) -> int:
+        return len(self.outputs)
+
+    def log_odds(self) -> np.ndarray:
+        """Return the log-odds of a defect in each window.
+
+        Returns
+        -------
+        ndarray of shape (n, down, across), float32
+            With a CRF, those of the marginals.
+        """
+
+        def log_marginals(potentials: Any) -> np.ndarray:
+            return np.log(_numpy(marginals(potentials)) + np.float32(1e-12))
+
+        return self._on_grid(log_marginals)
+
+    def probabilities(self) -> np.ndarray:
+        """Return the probability of a defect in each window.
+
+        Returns
+        -------
+        ndarray of shape (n, down, across), float32
+            The probabilities that belong to `log_odds`.
+        """
+        odds = np.clip(self.log_odds(), -60, 60)
+        return (1 / (1 + np.exp(-odds))).astype(np.float32)
+
+    def margins(self, threshold: float) -> np.ndarray:
+        """Return how clear the decision on each window is.
+
+        Parameters
+        ----------
+        threshold : float
+            Probability from which a window is called defective. With a CRF, the
+            log-odds of the threshold are subtracted from the score of a defect at
+            every step. At 0.5 the decisions are those of Viterbi's algorithm.
+
+        Returns
+        -------
+        ndarray of shape (n, down, across), float32
+            Above 0, the window is defective. With a CRF, this is the score of the best
+            path with a defect in this window minus that of the best path without.
+        """
+        return next(self.margins_at(np.array([threshold])))
+
+    def margins_at(self, thresholds: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the margins for each of several thresholds.
+
+        Many thresholds are decoded together, which takes a fraction of the time.
+
+        Parameters
+        ----------
+        thresholds : ndarray of shape (k,)
+            Probabilities.
+
+        Yields
+        ------
+        ndarray of shape (n, down, across), float32
+            The `margins` for the next threshold.
+        """
+        shifts = -np.log(thresholds / (1 - thresholds)).astype(np.float32)
+        together = max(1, _AT_ONCE // max(1, self.outputs.size))
+        for i in range(0, len(shifts), together):
+            part = shifts[i : i + together]
+
+            def best(potentials: Any, part: np.ndarray = part) -> np.ndarray:
+                shifted = [shift_labels(potentials, [0.0, shift]) for shift in part]
+                return _numpy(max_marginals(keras.ops.concatenate(shifted)))
+
+            found = self._on_grid(best, part)
+            yield from found.reshape(len(part), *self.outputs.shape[:3])
+
+    def _on_grid(
+        self,
+        decode: Callable[[Any], np.ndarray],
+        shifts: np.ndarray | tuple = (0.0,),
+    ) -> np.ndarray:
+        """Return label 1 minus label 0 of what `decode` finds, one shift after another.
+
+        Without a CRF, the shifts are added to the scores of the windows.
+        """
+        outputs = keras.ops.convert_to_tensor(self.outputs)
+        score, chains = split_outputs(outputs, self.grid)
+        if not chains:
+            return np.concatenate([_numpy(score) + np.float32(s) for s in shifts])
+        n = len(shifts) * len(self.outputs)
+        total = np.zeros((n, *self.grid), np.float32)
+        for axis, potentials in chains.items():
+            labels = decode(potentials)
+            lines = labels[..., 1] - labels[..., 0]
+            total += self._from_lines(lines, axis) / np.float32(len(chains))
+        return total
+
+    def _from_lines(self, lines: np.ndarray, axis: str) -> np.ndarray:
+        down, across = self.grid
+        if axis == "rows":
+            return lines.reshape(-1, down, across)
+        return lines.reshape(-1, across, down).transpose(0, 2, 1)
+
+
+def _numpy(tensor: Any) -> np.ndarray:
+    return keras.ops.convert_to_numpy(tensor)
