@@ -4,7 +4,6 @@ import copy
 import importlib
 import io
 import math
-import os
 import pickle
 import warnings
 import zipfile
@@ -17,7 +16,7 @@ import pytest
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
-from sklearn.ensemble import RandomForestClassifier, VotingClassifier
+from sklearn.ensemble import VotingClassifier
 from sklearn.feature_selection import SelectKBest, f_classif
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -91,12 +90,6 @@ def stacked(input_shape, n_classes):
             keras.layers.Dense(n_classes, activation="softmax"),
         ]
     )
-
-
-def with_lambda(input_shape, n_classes):
-    inputs = keras.Input(input_shape)
-    x = keras.layers.Lambda(lambda x: x[:, -1])(inputs)
-    return keras.Model(inputs, keras.layers.Dense(n_classes, activation="softmax")(x))
 
 
 class Halve(keras.layers.Layer):
@@ -634,97 +627,6 @@ def test_own_keras_objects_are_trusted_by_name(data):
     assert_same(again.predict_proba(images), classifier.predict_proba(images))
 
 
-# What a file cannot hold
-
-
-class Odd:
-    def __call__(self, X):
-        return X
-
-
-REFUSED = {
-    "not an estimator": ([1, 2], "estimator is a list: give an estimator or a Pipe"),
-    "a class": (StandardScaler, "estimator is a ABCMeta|estimator is a type"),
-    "trees": (
-        RandomForestClassifier(1).fit([[0.0], [1.0]], [0, 1]),
-        r"RandomForestClassifier.estimators_\[0\]: DecisionTreeClassifier.tree_ is a "
-        "sklearn.tree._tree.Tree, which a file cannot hold",
-    ),
-    "a step": (
-        make_pipeline(StandardScaler(), FunctionTransformer(Odd())),
-        r"Pipeline.steps\['functiontransformer'\]: FunctionTransformer.func is a .*Odd",
-    ),
-    "a masked array": (
-        FunctionTransformer(kw_args={"a": np.ma.zeros(3)}),
-        r"FunctionTransformer.kw_args\['a'\] is a numpy.ma.*MaskedArray",
-    ),
-    "a structured array": (
-        FunctionTransformer(kw_args={"a": np.zeros(3, "f4,i4")}),
-        r"kw_args\['a'\] is a numpy.ndarray of dtype \[\('f0', '<f4'\)",
-    ),
-    "another generator": (
-        LSTMImageClassifier(random_state=np.random.RandomState(np.random.PCG64(0))),
-        "LSTMImageClassifier.random_state is a numpy.random.mtrand.RandomState",
-    ),
-    "an open file": (
-        FunctionTransformer(kw_args={"a": [io.StringIO()]}),
-        r"kw_args\['a'\]\[0\] is a _io.StringIO",
-    ),
-    "a cache": (
-        make_pipeline(StandardScaler(), memory="/tmp/cache"),
-        "Pipeline.memory='/tmp/cache' is a cache on this machine, .*: set memory=None",
-    ),
-    "a callback": (
-        LSTMImageClassifier(callbacks=[keras.callbacks.TerminateOnNaN()]),
-        r"LSTMImageClassifier.callbacks\[0\] is a .*TerminateOnNaN, which a file",
-    ),
-    "a lambda in a layer": (
-        LSTMImageClassifier(augmentation=keras.layers.Lambda(lambda x: x)),
-        "LSTMImageClassifier.augmentation cannot be saved: it holds a Lambda layer",
-    ),
-}
-
-
-@pytest.mark.parametrize(("estimator", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_a_file_cannot_hold_is_named(estimator, message, tmp_path):
-    path = tmp_path / "old.sklstm"
-    path.write_bytes(b"old")
-    with pytest.raises(TypeError, match=message):
-        sklstm.save(estimator, path)
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["old.sklstm"]
-
-
-def test_a_lambda_layer_in_a_network_is_refused(data):
-    classifier = LSTMImageClassifier(with_lambda, epochs=1).fit(*data)
-    with pytest.raises(TypeError, match="its network holds a Lambda layer or a lambda"):
-        saved(classifier)
-
-
-def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "rows.sklstm"
-    sklstm.save(RowSequencer(), path)
-    whole = path.read_bytes()
-
-    def full_disk(file):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(OSError, match="No space left"):
-        sklstm.save(RowSequencer(sequence_length=3), path)
-    assert path.read_bytes() == whole
-    assert os.listdir(tmp_path) == ["rows.sklstm"]
-    with pytest.raises(FileNotFoundError, match=r"there is no folder '.*missing'"):
-        sklstm.save(RowSequencer(), tmp_path / "missing" / "rows.sklstm")
-    with pytest.raises(FileNotFoundError, match=r"missing\.sklstm"):
-        sklstm.load(tmp_path / "missing.sklstm")
-
-
-def test_the_same_estimator_makes_the_same_file():
-    sequencer = RowSequencer().fit(np.zeros((2, 8, 8)))
-    assert saved(sequencer) == saved(clone(sequencer).fit(np.ones((2, 8, 8))))
-
-
 # Keras alone, and no Keras
 
 
@@ -795,55 +697,3 @@ def test_saves_and_loads_where_warnings_are_errors(fitted, data):
     np.testing.assert_array_equal(
         again.predict_proba(data[0]), fitted.predict_proba(data[0])
     )
-
-
-def opened(path, mode):
-    def open_it(folder):
-        (folder / path).touch()
-        return (folder / path).open(mode)
-
-    return open_it
-
-
-@pytest.mark.parametrize(
-    ("target", "error", "message"),
-    [
-        (lambda folder: None, TypeError, "path=None must be the name of a file"),
-        (lambda folder: 3, TypeError, "path=3 must be the name of a file"),
-        (lambda folder: b"PK", TypeError, r"path is bytes: .* io.BytesIO\(content\)"),
-        (lambda folder: io.StringIO(), ValueError, "must be open in binary mode, 'wb'"),
-        (opened("a", "w"), ValueError, "must be open in binary mode, 'wb'"),
-        (opened("a", "rb"), ValueError, "must be open in binary mode, 'wb'"),
-        (lambda folder: folder, IsADirectoryError, "is a folder: name the file"),
-        (lambda folder: "", IsADirectoryError, "path='' is empty: name the file"),
-        (lambda folder: folder / "no" / "a", FileNotFoundError, "there is no folder"),
-    ],
-)
-def test_targets_that_cannot_be_written(target, error, message, tmp_path):
-    given = target(tmp_path)
-    with pytest.raises(error, match=message):
-        sklstm.save(RowSequencer(), given)
-    if hasattr(given, "close"):
-        given.close()
-
-
-@pytest.mark.parametrize(
-    ("source", "error", "message"),
-    [
-        (lambda folder: None, TypeError, "path=None must be the name of a file"),
-        (lambda folder: 3, TypeError, "path=3 must be the name of a file"),
-        (lambda folder: b"PK", TypeError, r"path is bytes: .* io.BytesIO\(content\)"),
-        (lambda folder: io.StringIO("a"), ValueError, "open in binary mode, 'rb'"),
-        (opened("a", "r"), ValueError, "must be open in binary mode, 'rb'"),
-        (opened("a", "wb"), ValueError, "must be open in binary mode, 'rb'"),
-        (lambda folder: folder, IsADirectoryError, "is a folder and no file"),
-        (lambda folder: folder / "no", FileNotFoundError, "there is no such file"),
-        (lambda folder: io.BytesIO(), ValueError, "it is no file of sklstm.save"),
-    ],
-)
-def test_sources_that_cannot_be_read(source, error, message, tmp_path):
-    given = source(tmp_path)
-    with pytest.raises(error, match=message):
-        sklstm.load(given)
-    if hasattr(given, "close"):
-        given.close()
