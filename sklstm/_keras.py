@@ -1,7 +1,7 @@
 """Keras, imported without TensorFlow's start-up messages.
 
-Every module of this package takes Keras from here. Somebody who has set
-TF_CPP_MIN_LOG_LEVEL gets what they asked for.
+All modules of this package import Keras from here. If the user has set
+TF_CPP_MIN_LOG_LEVEL, TensorFlow logs at this level.
 """
 
 import os
@@ -24,8 +24,8 @@ _CHATTER = re.compile(
 
 @contextmanager
 def _quiet_tensorflow() -> Iterator[None]:
-    """Hold back what TensorFlow's C++ logs, and nothing else written to stderr."""
-    # The variable alone does not do: TensorFlow 2.21 logs before it reads it.
+    """Suppress the log lines of TensorFlow's C++ code, and nothing else on stderr."""
+    # The variable alone is not enough, because TensorFlow 2.21 logs before it reads it.
     os.environ[_LEVEL] = "3"
     sys.stderr.flush()
     stderr = os.dup(2)
@@ -45,7 +45,7 @@ def _quiet_tensorflow() -> Iterator[None]:
 
 
 def import_quietly(name: str) -> Any:
-    """Import a module that may be the first to load TensorFlow, without its messages.
+    """Import a module that may load TensorFlow, without TensorFlow's messages.
 
     Parameters
     ----------
@@ -55,14 +55,14 @@ def import_quietly(name: str) -> Any:
     Returns
     -------
     module
-        It.
+        The imported module.
     """
     if _LEVEL in os.environ or "tensorflow" in sys.modules or sys.stderr is None:
         return import_module(name)
     with _quiet_tensorflow():
         module = import_module(name)
         if "tensorflow" in sys.modules:
-            # Looking for a GPU logs as well, so it is done now.
+            # TensorFlow also logs when it looks for a GPU, so it looks for one now.
             sys.modules["tensorflow"].config.list_physical_devices()
         return module
 

@@ -49,8 +49,8 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
     """Search hyperparameters by cross-validation with Optuna.
 
     The search works like `sklearn.model_selection.RandomizedSearchCV`, for any
-    estimator, with `n_trials` in place of `n_iter`. Optuna chooses the parameters of
-    each trial by the scores of the trials before it. It also stops trials early that
+    estimator, with `n_trials` in place of `n_iter`. Optuna [1]_ chooses the parameters
+    of each trial by the scores of the trials before it. It also stops trials early that
     score worse than the others: between two folds with any estimator, and during
     training with `LSTMImageClassifier` and `LSTMDefectDetector`, alone or as the last
     step of a Pipeline.
@@ -155,6 +155,12 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
     A search that continues a study also repeats the trials that were running when an
     earlier process was killed. Several processes and machines can work on one study;
     each trial runs once.
+
+    References
+    ----------
+    .. [1] T. Akiba, S. Sano, T. Yanase, T. Ohta and M. Koyama, "Optuna: A
+       Next-generation Hyperparameter Optimization Framework", ACM SIGKDD Conference on
+       Knowledge Discovery and Data Mining, 2019.
 
     Examples
     --------
