@@ -22,8 +22,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
 from sklstm import FundusPreprocessor
-from sklstm.preprocessing import _vessels
-from sklstm.preprocessing._field_of_view import find_field
+from sklstm.preprocessing.fundus import _vessels
+from sklstm.preprocessing.fundus._field_of_view import find_field
 
 
 def read(folder):

@@ -1,10 +1,10 @@
 """Images to images, and images to sequences: NumPy and OpenCV only."""
 
-from sklstm.preprocessing._fundus import FundusPreprocessor, fov_mask
 from sklstm.preprocessing._image_reader import ImageReader
 from sklstm.preprocessing._patch_sequencer import PatchSequencer
 from sklstm.preprocessing._row_sequencer import RowSequencer
 from sklstm.preprocessing._volume_sequencer import VolumeSequencer
+from sklstm.preprocessing.fundus import FundusPreprocessor, fov_mask
 
 __all__ = [
     "FundusPreprocessor",

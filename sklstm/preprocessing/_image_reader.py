@@ -10,13 +10,13 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from sklstm._compat import CallbackSupportMixin, with_callbacks
+from sklstm.images._resize import resize
+from sklstm.images.decoding._decode import decode
+from sklstm.images.decoding._picture import Picture, UnreadableImageError
 from sklstm.preprocessing._ahead import map_ahead
 from sklstm.preprocessing._base import ArrayOutputMixin
 from sklstm.preprocessing._checks import check_choice, check_sizes
-from sklstm.preprocessing._decode import decode
 from sklstm.preprocessing._on_disk import check_folder, empty_batch
-from sklstm.preprocessing._picture import Picture, UnreadableImageError
-from sklstm.preprocessing._resize import resize
 
 # Depths under scale="unit": on the scale, or beyond it.
 _SCALED, _BEYOND = "integers, which are scaled to 1", "floats beyond 1"

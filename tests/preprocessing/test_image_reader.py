@@ -19,10 +19,10 @@ from sklearn.utils import get_tags
 
 import sklstm
 from sklstm import ImageReader, RowSequencer, load_image_folder
+from sklstm.images.decoding._whole import is_whole
 from sklstm.preprocessing import _image_reader
 from sklstm.preprocessing._ahead import map_ahead
 from sklstm.preprocessing._image_reader import _read
-from sklstm.preprocessing._whole import is_whole
 
 
 def picture(height=40, width=50, seed=0):

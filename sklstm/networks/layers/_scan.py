@@ -9,7 +9,7 @@ from sklstm._keras import keras
 
 import numpy as np
 
-from sklstm._index_map import aligned_unit
+from sklstm.images._index_map import aligned_unit
 
 # Largest index map that is unpacked from a file: 256 MiB, or a million patches of 64
 # pixels.

@@ -10,12 +10,12 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from sklstm._compat import CallbackSupportMixin, with_callbacks
 from sklstm.images import is_count
+from sklstm.images._resize import resize
 from sklstm.preprocessing._ahead import map_ahead
 from sklstm.preprocessing._base import ArrayOutputMixin
 from sklstm.preprocessing._checks import check_choice, check_sizes
-from sklstm.preprocessing._image_reader import resize
 from sklstm.preprocessing._on_disk import check_folder, empty_batch
-from sklstm.preprocessing._photographs import (
+from sklstm.preprocessing.fundus._photographs import (
     DEPTHS,
     listed_photographs,
     name_of,
@@ -253,8 +253,8 @@ class FundusPreprocessor(
 
     def _prepare(self, photograph: np.ndarray, name: str) -> tuple:
         """Return image, mask, and whether there is a field of view."""
-        from sklstm.preprocessing._field import cropped, resized
-        from sklstm.preprocessing._field_of_view import find_field
+        from sklstm.preprocessing.fundus._field import cropped, resized
+        from sklstm.preprocessing.fundus._field_of_view import find_field
 
         if self.color == "rgb" and photograph.ndim == 2:
             raise ValueError(
@@ -404,7 +404,7 @@ def fov_mask(image: Any) -> np.ndarray:
     >>> bool((mask == inside).mean() > 0.99)
     True
     """
-    from sklstm.preprocessing._field_of_view import find_field
+    from sklstm.preprocessing.fundus._field_of_view import find_field
 
     photograph = read_photograph(image, "image")
     field = find_field(photograph)
@@ -473,7 +473,7 @@ def _vesselness(view: _View) -> np.ndarray:
     """Filter at the diameter that the filters are made for, and scale the map back."""
     import cv2
 
-    from sklstm.preprocessing._vessels import DIAMETER, vesselness
+    from sklstm.preprocessing.fundus._vessels import DIAMETER, vesselness
 
     green = view.values("green")
     height, width = green.shape

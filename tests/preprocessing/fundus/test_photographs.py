@@ -9,7 +9,7 @@ import pytest
 
 from sklstm import FundusPreprocessor, ImageReader
 from sklstm.preprocessing import fov_mask
-from sklstm.preprocessing._photographs import read_photograph
+from sklstm.preprocessing.fundus._photographs import read_photograph
 
 
 def photograph(side=120):

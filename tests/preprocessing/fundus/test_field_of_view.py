@@ -6,8 +6,8 @@ import pytest
 
 from sklstm import FundusPreprocessor
 from sklstm.preprocessing import fov_mask
-from sklstm.preprocessing._field_of_view import find_field
-from sklstm.preprocessing._vessels import DIAMETER, _kernels
+from sklstm.preprocessing.fundus._field_of_view import find_field
+from sklstm.preprocessing.fundus._vessels import DIAMETER, _kernels
 
 SIDES = ("top", "bottom", "left", "right")
 

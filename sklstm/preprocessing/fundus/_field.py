@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from sklstm.preprocessing._image_reader import resize
+from sklstm.images._resize import resize
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sklstm.preprocessing._picture import (
+from sklstm.images.decoding._picture import (
     Picture,
     UnreadableImageError,
     spread,
     turn,
 )
-from sklstm.preprocessing._tiff_layout import (
+from sklstm.images.decoding._tiff_layout import (
     CMYK,
     DEFLATE,
     FLOAT,
@@ -243,7 +243,7 @@ def _read_by_opencv(data: bytes, layout: Layout) -> Picture:
     import cv2
 
     if layout.compression == JPEG:
-        from sklstm.preprocessing._whole import is_whole
+        from sklstm.images.decoding._whole import is_whole
 
         segments = zip(layout.offsets, layout.counts, strict=False)
         # OpenCV fills what is missing with grey.

@@ -349,7 +349,7 @@ def test_other_threads_see_all_attributes_while_they_are_put_back():
 def test_a_check_without_reset_does_not_touch_the_estimator(monkeypatch):
     model = fitted((6, 6))
     before = vars(model).copy()
-    monkeypatch.setattr("sklstm.images.unchanged_on_error", None)
+    monkeypatch.setattr("sklstm.images._validate.unchanged_on_error", None)
     assert validate_images(model, np.zeros((2, 6, 6)), reset=False).shape == (2, 6, 6)
     with pytest.raises(ValueError, match="fitted on images of"):
         validate_images(model, np.zeros((2, 6, 7)), reset=False)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from sklstm import PatchSequencer, RowSequencer, VolumeSequencer
-from sklstm._index_map import aligned_unit
+from sklstm.images._index_map import aligned_unit
 
 
 @pytest.mark.parametrize(

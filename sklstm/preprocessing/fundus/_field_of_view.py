@@ -19,8 +19,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from sklstm.preprocessing._conics import Conic, draw_conic, fit_conic
-from sklstm.preprocessing._field import Field, whole_frame
+from sklstm.preprocessing.fundus._conics import Conic, draw_conic, fit_conic
+from sklstm.preprocessing.fundus._field import Field, whole_frame
 
 # The region is looked for on a copy of at most so many pixels a side.
 _SMALL = 320

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch
 
-from sklstm._file_checks import check_files, describe_problems
-from sklstm._folders import find_files, is_strange
-from sklstm._tables import as_whole_numbers, read_table
+from sklstm.datasets._file_checks import check_files, describe_problems
+from sklstm.datasets._folders import find_files, is_strange
+from sklstm.datasets._tables import as_whole_numbers, read_table
 from sklstm.preprocessing._checks import check_choice
 from sklstm.preprocessing._image_reader import listed
 

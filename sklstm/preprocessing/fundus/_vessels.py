@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import scipy.fft
 
-from sklstm.preprocessing._vessel_weights import FIRST, PRODUCTS, SECOND
+from sklstm.preprocessing.fundus._vessel_weights import FIRST, PRODUCTS, SECOND
 
 # All sizes below are pixels of a photograph whose field of view is so wide.
 DIAMETER = 540

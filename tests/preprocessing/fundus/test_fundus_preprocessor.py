@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklstm import FundusPreprocessor, RowSequencer
 from sklstm.preprocessing import fov_mask
-from sklstm.preprocessing._vessels import _kernel, vesselness
+from sklstm.preprocessing.fundus._vessels import _kernel, vesselness
 
 OUTPUTS = {
     "enhanced": (np.uint8, ()),

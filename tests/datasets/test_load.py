@@ -1,4 +1,5 @@
 import csv
+import os
 import tracemalloc
 import warnings
 from pathlib import Path
@@ -16,7 +17,6 @@ from sklearn.preprocessing import FunctionTransformer
 from sklstm import (
     FundusPreprocessor,
     ImageReader,
-    datasets,
     load_image_folder,
     load_image_table,
 )
@@ -146,7 +146,7 @@ def test_folder_that_cannot_be_opened_is_an_error(eyes, monkeypatch):
         onerror(PermissionError(13, "Permission denied", top))
         return iter(())
 
-    monkeypatch.setattr(datasets.os, "walk", walk)
+    monkeypatch.setattr(os, "walk", walk)
     with pytest.raises(PermissionError, match=r"Permission denied: '.*0'"):
         load_image_folder(eyes)
 

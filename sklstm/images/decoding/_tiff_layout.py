@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sklstm.preprocessing._picture import UnreadableImageError
+from sklstm.images.decoding._picture import UnreadableImageError
 
 NONE, LZW, JPEG, PACKBITS = 1, 5, 7, 32773
 FAX, DEFLATE, LOG = (2, 3, 4), (8, 32946), (34676, 34677)

@@ -6,12 +6,12 @@ import struct
 
 import numpy as np
 
-from sklstm.preprocessing._netpbm import is_netpbm, read_netpbm
-from sklstm.preprocessing._orientation import avif_properties, find_orientation
-from sklstm.preprocessing._picture import Picture, UnreadableImageError, turn
-from sklstm.preprocessing._resize import like
-from sklstm.preprocessing._tiff import read_tiff
-from sklstm.preprocessing._whole import is_whole
+from sklstm.images._resize import like
+from sklstm.images.decoding._netpbm import is_netpbm, read_netpbm
+from sklstm.images.decoding._orientation import avif_properties, find_orientation
+from sklstm.images.decoding._picture import Picture, UnreadableImageError, turn
+from sklstm.images.decoding._tiff import read_tiff
+from sklstm.images.decoding._whole import is_whole
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Rec. 601.

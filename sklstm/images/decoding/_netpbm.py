@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 
-from sklstm.preprocessing._picture import Picture, UnreadableImageError
+from sklstm.images.decoding._picture import Picture, UnreadableImageError
 
 _COMMENT = re.compile(rb"#[^\r\n]*")
 # Three numbers (two for PBM), between spaces and comments, and one space after them.

@@ -14,8 +14,8 @@ from joblib import cpu_count
 from PIL import Image
 
 from sklstm import ImageReader
-from sklstm.preprocessing._decode import decode
-from sklstm.preprocessing._picture import UnreadableImageError
+from sklstm.images.decoding._decode import decode
+from sklstm.images.decoding._picture import UnreadableImageError
 
 DTYPES = ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"]
 NONE, LZW, DEFLATE, PACKBITS = 1, 5, 8, 32773

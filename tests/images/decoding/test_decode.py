@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from sklstm.preprocessing._decode import _largest, decode, to_color
-from sklstm.preprocessing._picture import UnreadableImageError
-from sklstm.preprocessing._resize import resize
+from sklstm.images._resize import resize
+from sklstm.images.decoding._decode import _largest, decode, to_color
+from sklstm.images.decoding._picture import UnreadableImageError
 
 HEIGHT, WIDTH = 9, 13
 

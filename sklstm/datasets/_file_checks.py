@@ -11,10 +11,10 @@ from typing import Any
 import joblib
 import numpy as np
 
-from sklstm.preprocessing._decode import decode
+from sklstm.images.decoding._decode import decode
+from sklstm.images.decoding._picture import UnreadableImageError
+from sklstm.images.decoding._whole import is_whole
 from sklstm.preprocessing._image_reader import quiet_opencv
-from sklstm.preprocessing._picture import UnreadableImageError
-from sklstm.preprocessing._whole import is_whole
 
 _MISSING, _UNREADABLE = "missing", "unreadable"
 
