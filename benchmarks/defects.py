@@ -150,7 +150,7 @@ class UNet:
         schedule = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)
         self.model.compile(keras.optimizers.Adam(schedule, clipvalue=1.0), loss)
         moves, changes = split_augmentation(AUGMENTATION)
-        turning = JointAugmentation(moves, (SIZE, SIZE, 1))
+        augment = JointAugmentation(moves, (SIZE, SIZE, 1))
         contrast = make_augmentation(changes)
 
         class Batches(keras.utils.PyDataset):
@@ -163,7 +163,7 @@ class UNet:
                 if i == 0:
                     inner.order = inner.rng.permutation(len(x))
                 rows = inner.order[16 * i : 16 * i + 16]
-                images, masks = turning(x[rows], y[rows][..., 0])
+                images, masks = augment(x[rows], y[rows][..., 0])
                 images = contrast(images, training=True)
                 return np.asarray(images), np.asarray(masks)[..., None]
 

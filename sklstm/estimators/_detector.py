@@ -378,7 +378,7 @@ class LSTMDefectDetector(KerasEstimator):
             ),
             reading_params={"augmentation": changes} if changes else {},
             target_shape=y.shape[1:],
-            turning=moves,
+            joint_augmentation=moves,
         )
         chances = None
         if self.sampling == "balanced" and 0 < defective.mean() < 1:

@@ -68,7 +68,7 @@ FOLDERS = {
 
 # The code has renamed these attributes since the first file was saved. The format of
 # files keeps the old names.
-NAMES_IN_FILES = {"_fitted_network": "_lease"}
+NAMES_IN_FILES = {"_fitted_network": "_lease", "joint_augmentation": "turning"}
 NAMES_IN_CODE = {old: new for new, old in NAMES_IN_FILES.items()}
 
 

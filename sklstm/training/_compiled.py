@@ -57,10 +57,12 @@ class CompiledNetwork:
         self.process = os.getpid()
         self.exposed = False
         self.model = self._build_seeded(0)
-        self.turning = None
-        if spec.turning is not None:
+        self.joint_augmentation = None
+        if spec.joint_augmentation is not None:
             assert spec.target_shape is not None
-            self.turning = JointAugmentation(spec.turning, spec.input_shape)
+            self.joint_augmentation = JointAugmentation(
+                spec.joint_augmentation, spec.input_shape
+            )
         optimizer = self.model.optimizer
         optimizer.build(self.model.trainable_variables)
         self._optimizer_start = [_numpy(v) for v in optimizer.variables]
@@ -112,7 +114,9 @@ class CompiledNetwork:
 
         spec = self.spec
         shape, dtype = spec.target()
-        return GraphEngine(self.model, spec.input_dtype, shape, dtype, self.turning)
+        return GraphEngine(
+            self.model, spec.input_dtype, shape, dtype, self.joint_augmentation
+        )
 
     def _build(self) -> keras.Model:
         spec = self.spec
@@ -155,8 +159,8 @@ class CompiledNetwork:
 
     def start(self, seed: np.random.SeedSequence) -> None:
         """Put everything where a fresh build would have it, for this seed."""
-        if self.turning is not None:
-            self.turning.start(seed.spawn(1)[0])
+        if self.joint_augmentation is not None:
+            self.joint_augmentation.start(seed.spawn(1)[0])
         if isinstance(self.spec.network, str):
             initialize(self.model, seed)
         else:
@@ -244,7 +248,8 @@ class CompiledNetwork:
         return [re.sub(r"_\d+(?=/|$)", "", end) for end in ends]
 
     def _variables(self) -> list:
-        own = [] if self.turning is None else self.turning.layer.variables
+        augment = self.joint_augmentation
+        own = [] if augment is None else augment.layer.variables
         return [*self.model.variables, *own]
 
     def _assign(self, variables: list, values: list[np.ndarray]) -> None:

@@ -213,11 +213,13 @@ def _fit_in_graph(
 class _Batches(keras.utils.PyDataset):
     """The same batches for `model.fit`."""
 
-    def __init__(self, data: Data, batch_size: int, turning: Any = None) -> None:
+    def __init__(
+        self, data: Data, batch_size: int, joint_augmentation: Any = None
+    ) -> None:
         super().__init__()
         self.data = data
         self.batch_size = batch_size
-        self.turning = turning
+        self.joint_augmentation = joint_augmentation
         self.order = np.arange(len(data))
 
     def __len__(self) -> int:
@@ -226,8 +228,8 @@ class _Batches(keras.utils.PyDataset):
     def __getitem__(self, i: int) -> tuple:
         rows = self.order[i * self.batch_size : (i + 1) * self.batch_size]
         x, y = self.data.x[rows], self.data.y[rows]
-        if self.turning is not None:
-            x, y = map(keras.ops.convert_to_numpy, self.turning(x, y))
+        if self.joint_augmentation is not None:
+            x, y = map(keras.ops.convert_to_numpy, self.joint_augmentation(x, y))
         return x, y, self.data.w[rows]
 
 
@@ -249,7 +251,7 @@ def _fit_with_keras(
     order: _Order,
     callbacks: list,
 ) -> None:
-    batches = _Batches(data, plan.batch_size, compiled.turning)
+    batches = _Batches(data, plan.batch_size, compiled.joint_augmentation)
     watched = None if validation is None else _Batches(validation, plan.batch_size)
     with compiled.own_references():
         compiled.model.make_train_function()

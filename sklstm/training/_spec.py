@@ -37,8 +37,9 @@ class NetworkSpec:
     target_shape : tuple or None
         Shape of one target, as bytes, of a network that gives windows; None of one
         that gives classes.
-    turning : dict or None
-        Augmentation that changes a sample and its target alike; see `Turning`.
+    joint_augmentation : dict or None
+        Augmentation that changes a sample and its target alike; see
+        `JointAugmentation`.
     """
 
     network: str | Callable[..., keras.Model]
@@ -53,7 +54,7 @@ class NetworkSpec:
     reading_params: dict[str, Any] = field(default_factory=dict)
     dtype_policy: str | None = None
     target_shape: tuple | None = None
-    turning: dict | None = None
+    joint_augmentation: dict | None = None
 
     def key(self) -> tuple:
         """Return a hashable key, equal where one graph serves both.
@@ -96,7 +97,7 @@ class NetworkSpec:
                 "": self.network,
                 **params,
                 **self.reading_params,
-                "turning": self.turning,
+                "joint_augmentation": self.joint_augmentation,
             },
             "optimizer": {"": optimizer, **optimizer_params},
             "compile": {**self.compile_params, "lr_schedule": schedule},

@@ -23,7 +23,7 @@ from tensorflow.python.framework import config
 from tensorflow.python.framework.func_graph import dismantle_func_graph
 
 from sklstm.networks import FusedLSTM
-from sklstm.networks.layers._fused_lstm import batches_of
+from sklstm.networks.layers._fused_lstm import known_batch_size
 from sklstm.training._data import AT_ONCE
 from sklstm.training._metrics import to_floats
 
@@ -56,7 +56,7 @@ class GraphEngine:
         Shape of one target: () for class numbers, (n_classes,) for one-hot rows.
     target_dtype : str
         dtype of the targets.
-    turning : JointAugmentation or None
+    joint_augmentation : JointAugmentation or None
         Changes samples and targets alike, in training.
     """
 
@@ -66,7 +66,7 @@ class GraphEngine:
         input_dtype: str,
         target_shape: tuple,
         target_dtype: str,
-        turning: Any = None,
+        joint_augmentation: Any = None,
     ) -> None:
         # Metrics make their variables at first use: a trace in which they did so would
         # be thrown away and made again.
@@ -89,8 +89,8 @@ class GraphEngine:
         def train_epoch(x: Any, y: Any, w: Any, order: Any, size: Any) -> dict:
             def step(indices: Any) -> None:
                 batch = _gather(indices, x, y, w)
-                if turning is not None:
-                    batch = (*turning(*batch[:2]), batch[2])
+                if joint_augmentation is not None:
+                    batch = (*joint_augmentation(*batch[:2]), batch[2])
                 model.train_step(batch)
 
             _for_each_batch(step, order, size)
@@ -156,7 +156,7 @@ class GraphEngine:
         if not tf.is_tensor(data[0]):
             parts = _in_parts(data, order, batch_size)
         traced = function.for_batches_of(batch_size)
-        with batches_of(batch_size):
+        with known_batch_size(batch_size):
             for part, rows in parts:
                 logs = _call(traced, *part, tf.constant(rows, tf.int32), size)
         return to_floats(logs)

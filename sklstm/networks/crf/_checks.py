@@ -14,6 +14,10 @@ import numpy as np
 
 from sklstm.networks.crf import _chain
 
+# The other backends work without TensorFlow.
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
 
 def known_values(x: Any) -> np.ndarray | None:
     """Return the values of an array or tensor, or None inside of a graph."""
@@ -87,8 +91,6 @@ def one_or_nan(valid: Any, dtype: Any, message: str | None = None) -> Any:
     """
     ops = keras.ops
     if message is not None and keras.backend.backend() == "tensorflow":
-        import tensorflow as tf  # the other backends work without it
-
         with tf.control_dependencies(
             [tf.debugging.Assert(tf.reduce_all(valid), [message])]
         ):

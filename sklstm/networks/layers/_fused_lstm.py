@@ -7,6 +7,12 @@ from typing import Any
 
 from sklstm._keras import keras
 
+# The other backends work without TensorFlow.
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    from sklstm.networks.layers import _block_lstm
+
 # Both bounds were measured with benchmarks/lstm_layers.py on two cores.
 # The operator's own gradient adds to the gradient of the whole kernel at every step.
 # With more weights than this it is slower than a loop that collects the gradients of
@@ -20,7 +26,7 @@ _BATCH_SIZE: ContextVar[int | None] = ContextVar("sklstm_batch_size", default=No
 
 
 @contextmanager
-def batches_of(batch_size: int) -> Iterator[None]:
+def known_batch_size(batch_size: int) -> Iterator[None]:
     """Context manager: tell layers traced in its block the size of the batches.
 
     If a layer knows the size, it traces the faster of its two ways to compute the
@@ -93,7 +99,6 @@ class FusedLSTM(keras.layers.LSTM):
             return super().call(
                 sequences, initial_state=initial_state, mask=mask, training=training
             )
-        import tensorflow as tf  # the other backends work without it
 
         def fused() -> Any:
             x = tf.reverse(sequences, [1]) if self.go_backwards else sequences
@@ -134,8 +139,6 @@ class FusedLSTM(keras.layers.LSTM):
     def _can_fuse(self) -> bool:
         if not self.fused or keras.backend.backend() != "tensorflow":
             return False
-        import tensorflow as tf
-
         return (
             self.compute_dtype == "float32"
             and self.activation is keras.activations.tanh
@@ -149,10 +152,6 @@ class FusedLSTM(keras.layers.LSTM):
 
     def _scan(self, x: Any) -> Any:
         """Return (n, n_steps, units), or (n, units) without `return_sequences`."""
-        import tensorflow as tf
-
-        from sklstm.networks.layers import _block_lstm
-
         if self._few_weights():
             scan = _block_lstm.with_own_gradient
         else:
@@ -165,8 +164,6 @@ class FusedLSTM(keras.layers.LSTM):
         return scan(x, kernel, recurrent, bias, self.return_sequences)
 
     def _in_halves(self, x: Any) -> Any:
-        import tensorflow as tf
-
         # If the number of samples is odd, both halves compute the middle one. So no
         # half is empty: for an empty batch the operator leaves its gradient
         # uninitialized.

@@ -84,7 +84,7 @@ def test_a_known_batch_size_traces_one_way_and_no_condition(
             loss = tf.reduce_sum(ours(x))
         return tape.gradient(loss, ours.trainable_variables[0].value)
 
-    with module.batches_of(batch_size):
+    with module.known_batch_size(batch_size):
         graph = gradient.get_concrete_function().graph
     definitions = str(graph.as_graph_def())
     assert ('op: "BlockLSTM"' in definitions) == operator
