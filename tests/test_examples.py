@@ -98,6 +98,7 @@ def test_mnist_asks_for_the_folder():
     )
 
 
+@pytest.mark.slow
 def test_dask_example_on_two_workers(tmp_path):
     done = run(
         "optuna_dask.py", "--n-trials", 2, "--storage", f"sqlite:///{tmp_path}/d.db"
