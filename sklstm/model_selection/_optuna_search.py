@@ -277,19 +277,7 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
         splits = self._split(X, y, routed.splitter.split)
 
         with quiet_optuna():
-            study = open_study(
-                self.storage,
-                self.study_name,
-                self.sampler,
-                self._make_pruner(n_warmup_steps=2),
-                (X, y, splits, describe_scoring(self.scoring), watched),
-                describe(self.estimator),
-            )
-            check_choices(self.param_distributions, study)
-            if self.sampler is not None and study.trials:
-                # Otherwise a sampler with a fixed seed repeats the trials of the study.
-                study.sampler.reseed_rng()
-            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+            study = self._open_study(X, y, splits, watched)
             job = TrialJob(
                 estimator=clone(self.estimator),
                 X=X,
@@ -304,18 +292,7 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
                 epoch_pruner=study.pruner,
                 fold_pruner=self._make_pruner(n_warmup_steps=0),
             )
-            runner = TrialRunner(
-                study,
-                self.param_distributions,
-                n_trials=self.n_trials,
-                timeout=self.timeout,
-                seed=seed if self.sampler is None else None,
-                n_jobs=self.n_jobs,
-                callbacks=self.callbacks or (),
-                shared=self.storage is not None,
-                progress=bool(self.verbose),
-            )
-            runner.run(job)
+            self._run_trials(study, job)
         self.study_ = study
         trials = [one for one in finished_trials(study) if FOLDS in one.user_attrs]
         refit_metric = self._collect_results(trials, refit_metric)
@@ -379,6 +356,38 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
                 f"{expected} splits, got {len(splits)}"
             )
         return splits
+
+    def _open_study(
+        self, X: Any, y: Any, splits: list[tuple], watched: str
+    ) -> optuna.Study:
+        study = open_study(
+            self.storage,
+            self.study_name,
+            self.sampler,
+            self._make_pruner(n_warmup_steps=2),
+            (X, y, splits, describe_scoring(self.scoring), watched),
+            describe(self.estimator),
+        )
+        check_choices(self.param_distributions, study)
+        if self.sampler is not None and study.trials:
+            # Otherwise a sampler with a fixed seed repeats the trials of the study.
+            study.sampler.reseed_rng()
+        return study
+
+    def _run_trials(self, study: optuna.Study, job: TrialJob) -> None:
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        runner = TrialRunner(
+            study,
+            self.param_distributions,
+            n_trials=self.n_trials,
+            timeout=self.timeout,
+            seed=seed if self.sampler is None else None,
+            n_jobs=self.n_jobs,
+            callbacks=self.callbacks or (),
+            shared=self.storage is not None,
+            progress=bool(self.verbose),
+        )
+        runner.run(job)
 
     def _collect_results(self, trials: list[FrozenTrial], refit_metric: Any) -> str:
         """Set `cv_results_` and return the name of the metric that chooses the best."""
