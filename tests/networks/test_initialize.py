@@ -1,4 +1,4 @@
-"""Starting values: the distributions Keras itself uses, from one seed."""
+"""Initial values: Keras' distributions, drawn from one seed."""
 
 from sklstm._keras import keras
 
@@ -46,7 +46,7 @@ def test_kernels_are_glorot_uniform(started):
         assert np.abs(value).max() <= limit
         if value.size > 200:
             assert np.abs(value).max() > 0.95 * limit
-            # Of a uniform distribution; five standard errors of mean and deviation.
+            # Mean and deviation of a uniform distribution, within five standard errors.
             assert abs(value.mean()) < 5 * limit / np.sqrt(3 * value.size)
             assert value.std() == pytest.approx(limit / np.sqrt(3), rel=0.1)
 
@@ -66,7 +66,7 @@ def test_recurrent_kernels_are_orthogonal(started):
     for variable in named(started, "recurrent_kernel"):
         value = variable.numpy()
         assert value.shape == (32, 128)
-        # Wider than high: the rows are orthonormal, as Keras has it.
+        # There are more columns than rows, so the rows are orthonormal, as in Keras.
         np.testing.assert_allclose(value @ value.T, np.eye(32), atol=1e-5)
 
 
@@ -114,7 +114,7 @@ def test_no_two_weights_are_the_same(started):
     assert not np.array_equal(kernels[0], kernels[1])
 
 
-def test_a_used_network_starts_as_a_new_one():
+def test_a_used_network_gets_the_values_of_a_new_one():
     used, new = network(units=3), network(units=3)
     for variable in used.variables:
         variable.assign(np.full(variable.shape, 7, dtype=variable.dtype))
@@ -128,7 +128,7 @@ def test_a_used_network_starts_as_a_new_one():
         np.testing.assert_array_equal(a, b)
 
 
-def test_what_training_sets_is_left_alone():
+def test_weights_that_training_sets_do_not_change():
     model = network(units=3)
     model.get_layer("standardize").set(5.0, 3.0)
     model.get_layer("dropout_0").rate.assign(0.7)
@@ -161,7 +161,7 @@ def test_dropout_seeds_start_anew_and_differ_between_layers():
     reseed(model, np.random.default_rng(5))
     start, first = states(), masks()
     assert not np.array_equal(first[0], first[1])
-    assert not np.array_equal(start[0], states()[0])  # drawing moves it
+    assert not np.array_equal(start[0], states()[0])  # a draw changes the state
     reseed(model, np.random.default_rng(5))
     np.testing.assert_array_equal(states(), start)
     np.testing.assert_array_equal(masks(), first)

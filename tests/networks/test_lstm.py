@@ -60,7 +60,7 @@ def test_embedding(given, width):
 
 
 def test_layers_stay_eligible_for_the_fused_kernel():
-    # What every cuDNN path of Keras asks for.
+    # All cuDNN paths of Keras require this.
     for bidirectional, n_layers in itertools.product([True, False], [1, 2]):
         model = lstm(
             (None, 5), 2, units=3, bidirectional=bidirectional, n_layers=n_layers,
@@ -89,7 +89,7 @@ def test_recurrent_kernels_start_orthogonal():
 def test_any_number_of_steps(pooling):
     model = lstm((None, 3), 4, units=2, pooling=pooling)
     rng = np.random.default_rng(0)
-    # Of one step there is nothing to weigh: Keras warns of a softmax over it.
+    # Keras warns about a softmax over one step.
     for n_steps in (2, 4, 9) if pooling == "attention" else (1, 4, 9):
         out = np.asarray(model(rng.normal(size=(2, n_steps, 3)).astype("float32")))
         assert out.shape == (2, 4)
@@ -106,7 +106,7 @@ def test_pooling_of_the_steps(pooling):
     for layer in (forward, backward):
         layer.return_sequences = True
     ahead = np.asarray(forward(x))
-    back = np.asarray(backward(x))  # in the order it reads: last step first
+    back = np.asarray(backward(x))  # in the order of reading: last step first
     if pooling == "last":
         pooled = np.concatenate([ahead[:, -1], back[:, -1]], axis=1)
     elif pooling == "mean":

@@ -1,6 +1,7 @@
-"""Every network: what it gives, how it travels, what it computes in, what it learns.
+"""All networks: outputs, saving and loading, precision, and accuracy.
 
-Accuracies were measured with Keras 3.15 on TensorFlow 2.21; floors lie .05 below.
+The accuracies were measured with Keras 3.15 on TensorFlow 2.21. The floors are .05
+lower.
 """
 
 import gc
@@ -59,11 +60,11 @@ def output(model, x):
 
 
 def same_after_loading(model, x, path, mean=127.0):
-    """Save, load, compare; return the loaded one."""
+    """Save and load a model, compare both, and return the loaded one."""
     initialize(model, np.random.SeedSequence(0))
     model.get_layer("standardize").set(mean, 70.0)
     expected = output(model, x)
-    assert len(np.unique(expected, axis=0)) == len(x)  # it looks at its input
+    assert len(np.unique(expected, axis=0)) == len(x)  # the output depends on the input
     model.save(path / "network.keras")
     loaded = keras.models.load_model(path / "network.keras")
     np.testing.assert_array_equal(output(loaded, x), expected)
@@ -97,7 +98,7 @@ def test_gives_probabilities_and_loads_the_same(name, shape, tmp_path):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_loads_the_same_with_all_that_is_for_training(name, tmp_path):
+def test_loads_the_same_with_all_layers_for_training(name, tmp_path):
     network = NETWORKS[name]
     shape = SHAPES[network.takes][0]
     more = {"dropout": 0.3, "input_noise": 0.4, "l2": 0.02}
@@ -108,7 +109,7 @@ def test_loads_the_same_with_all_that_is_for_training(name, tmp_path):
     assert float(loaded.get_layer("l2").l2) == pytest.approx(0.02)
     assert float(loaded.get_layer("input_noise").stddev) == pytest.approx(0.4)
     assert float(sum(loaded.losses)) > 0
-    # What is for training does something in training.
+    # The layers for training have an effect in training.
     x = samples(shape)
     first, second = (to_numpy(loaded(x, training=True)) for _ in range(2))
     assert np.abs(first - second).max() > 1e-4
@@ -121,8 +122,8 @@ def test_loads_the_same_in_half_precision(half, name, policy, tmp_path):
     network = NETWORKS[name]
     shape = SHAPES[network.takes][0]
     model = network.build(shape, 4, **TINY[name])
-    half("float32")  # as in the process that loads
-    # A mean that half precision would round by ten.
+    half("float32")  # the policy of the process that loads
+    # Half precision would change this mean by ten.
     same_after_loading(model, samples(shape) + 3373, tmp_path, mean=3500.0)
 
 
@@ -136,13 +137,13 @@ def test_the_control_has_as_many_weights(shape, units):
 
 
 @pytest.mark.parametrize("name", ["cnn_lstm", "cnn"])
-def test_pooling_that_image_networks_lack(name):
+def test_pooling_that_image_networks_do_not_have(name):
     with pytest.raises(ValueError, match="'attention' is none of 'max', 'mean' and 'l"):
         NETWORKS[name].build((8, 8, 1), 3, pooling="attention")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_function_is_as_good_as_its_name(name):
+def test_the_function_gives_the_results_of_its_name(name):
     network = NETWORKS[name]
     small = {"conv_lstm": {"network__filters": 2}}.get(name, {"units": 2})
     shape = {"sequences": (6, 3), "images": (8, 8), "volumes": (2, 8, 8)}
@@ -162,9 +163,9 @@ def test_takes_something_else():
 
 @pytest.mark.parametrize("n_heads", [0, 3])
 @pytest.mark.parametrize("name", ["lstm", "lstm_transformer"])
-def test_heads_that_cannot_be(name, n_heads):
+def test_invalid_numbers_of_heads(name, n_heads):
     if (name, n_heads) == ("lstm_transformer", 3):
-        return  # its heads may be narrower
+        return  # its heads can be narrower
     with pytest.raises(ValueError, match=rf"n_heads={n_heads} (must|does)"):
         NETWORKS[name].build((6, 3), 3, units=4, n_heads=n_heads, attention="multihead")
 
@@ -218,7 +219,7 @@ def test_attention_comes_before_pooling(attention, pooling):
     names = [layer.name for layer in model.layers]
     steps = model.get_layer("bidirectional_0").output
     assert steps.shape == (None, 7, 4)
-    if attention == "additive":  # takes the place of the pooling
+    if attention == "additive":  # replaces the pooling
         assert "attention" not in names
         assert type(model.get_layer("pooling")) is AttentionPooling
         return
@@ -238,7 +239,7 @@ def test_last_steps_after_attention(bidirectional):
     looked = keras.Model(model.inputs[0], model.get_layer("attention").output)
     x = samples((7, 5))
     steps = output(looked, x)
-    # Of the way back, the first step is the last that is read.
+    # The backward direction reads the first step last.
     last = steps[:, -1]
     if bidirectional:
         last = np.concatenate([steps[:, -1, :2], steps[:, 0, 2:]], axis=1)
@@ -262,7 +263,7 @@ def test_blocks_of_the_transformer(n_blocks, width):
         assert model.get_layer(f"block_{i}_mlp_out").output.shape == (None, 7, width)
 
 
-def test_blocks_of_the_transformer_compute_what_they_say():
+def test_blocks_of_the_transformer_by_their_definition():
     model = NETWORKS["lstm_transformer"].build(
         (7, 5), 3, units=2, n_heads=2, pooling="mean"
     )
@@ -284,7 +285,7 @@ def test_blocks_of_the_transformer_compute_what_they_say():
     np.testing.assert_allclose(output(model, samples((7, 5))), expected, rtol=1e-4)
 
 
-def test_conv_lstm_goes_both_ways_through_the_slices():
+def test_conv_lstm_reads_the_slices_in_both_directions():
     model = NETWORKS["conv_lstm"].build((4, 8, 9, 2), 3, filters=2, n_layers=2, l2=0.1)
     assert model.get_layer("stem").output.shape == (None, 4, 4, 5, 2)
     assert model.get_layer("bidirectional_0").output.shape == (None, 4, 4, 5, 4)
@@ -306,7 +307,7 @@ def test_conv_lstm_goes_both_ways_through_the_slices():
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_half_precision_inside_and_nowhere_else(name):
+def test_half_precision_inside_and_float32_at_the_ends(name):
     before = keras.config.dtype_policy()
     shape = {"sequences": (8, 8), "images": (8, 8), "volumes": (2, 8, 8)}
     X = samples(shape[NETWORKS[name].takes], n=12)
@@ -343,21 +344,21 @@ def test_half_precision_inside_and_nowhere_else(name):
 
 @pytest.fixture
 def half():
-    """Set a policy for what is built in a test, and the one before after it."""
+    """Set a dtype policy in a test, and the previous one after it."""
     before = keras.config.dtype_policy()
     yield keras.config.set_dtype_policy
     keras.config.set_dtype_policy(before)
 
 
 @pytest.mark.parametrize("augmentation", [{"flip": "vertical"}, {"noise": 0.1}])
-def test_pixels_are_small_before_they_are_half(half, augmentation):
+def test_pixels_are_standardized_before_half_precision(half, augmentation):
     half("mixed_bfloat16")
     inputs, x = read_input((8, 8, 1), augmentation=augmentation)
     model = keras.Model(inputs, x)
     model.get_layer("standardize").set(3500.0, 300.0)
     images = np.random.default_rng(0).uniform(3000, 4000, (5, 8, 8, 1)).astype("f")
     out = to_numpy(keras.ops.cast(model(images, training=False), "float32"))
-    # bfloat16 has eight bits: of values below two, to 1/256.
+    # bfloat16 has eight bits, so values below two are rounded to 1/256.
     np.testing.assert_allclose(out, (images - 3500) / 300, atol=1 / 200)
 
 
@@ -373,7 +374,7 @@ def test_noise_in_half_precision_is_finite(half):
 
 
 def accuracies(classifier, X, y, X_test, y_test):
-    """Accuracy on the test samples for two seeds; one graph serves both."""
+    """Return the accuracy on the test samples for two seeds, with one graph."""
     found = []
     for seed in range(2):
         classifier.set_params(random_state=seed).fit(X, y)
@@ -408,7 +409,7 @@ DIRECTIONS = [(0, 1), (0, -1), (1, 0), (-1, 0)]
 
 
 def moving(images, seed):
-    """Each digit four times, moving in each direction: six frames of 16 by 16.
+    """Return videos of digits that move in four directions: six frames of 16 x 16.
 
     Two pixels from frame to frame; what leaves the frame comes in on the other side,
     so that of every frame each place is equally likely whatever the direction. The four
@@ -492,8 +493,8 @@ def test_a_fitted_model_loads_with_the_plain_optimizer(digits, tmp_path):
         units=4, bidirectional=False, epochs=2, random_state=0
     ).fit(X, y)
     classifier.model_.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")  # and no warning
-    # Both in the same batches: in others they may be rounded otherwise.
+    loaded = keras.models.load_model(tmp_path / "model.keras")  # without a warning
+    # Both predict the same batch, because the rounding depends on the batch.
     x = X.astype("float32")
     np.testing.assert_array_equal(to_numpy(loaded(x)), to_numpy(classifier.model_(x)))
     assert type(loaded.optimizer) is keras.optimizers.Adam
@@ -504,4 +505,4 @@ def test_a_fitted_model_loads_with_the_plain_optimizer(digits, tmp_path):
         strict=True,
     ):  # fmt: skip
         np.testing.assert_array_equal(saved.numpy(), variable.numpy())
-    loaded.train_on_batch(X[:8].astype("float32"), y[:8])  # it goes on from there
+    loaded.train_on_batch(X[:8].astype("float32"), y[:8])  # training can continue

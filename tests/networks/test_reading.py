@@ -1,4 +1,4 @@
-"""What a network does with its input first: scan, scaling, noise."""
+"""The input of a network: scan, standardization and noise."""
 
 import math
 
@@ -49,7 +49,7 @@ MAP = PatchSequencer(2, 2).get_index_map((4, 4))
             {"index_map": MAP, "augmentation": {"flip": "vertical"}, "input_noise": 1},
             ["X", "augmentation", "scan", "standardize", "input_noise"],
         ),
-        (  # surroundings are those of whole images
+        (  # the surroundings need whole images
             (4, 4, 3),
             {"index_map": MAP, "contrast": (2,), "input_noise": 0.5},
             ["X", "standardize", "contrast", "input_noise", "scan"],
@@ -58,7 +58,7 @@ MAP = PatchSequencer(2, 2).get_index_map((4, 4))
         ((2, 4, 4, 1), {}, ["X", "standardize"]),
     ],
 )
-def test_read_input_adds_what_it_is_asked_for(shape, asked, names):
+def test_read_input_adds_the_layers_it_is_asked_for(shape, asked, names):
     inputs, x = read_input(shape, **asked)
     layers = keras.Model(inputs, x).layers
     assert [layer.name for layer in layers] == names
@@ -76,7 +76,7 @@ PADDED = np.pad(MAP, [(0, 1), (1, 0)], constant_values=-1)
 
 
 @pytest.mark.parametrize("index_map", [MAP, OVERLAPPING, PADDED])
-def test_a_scan_inside_gives_the_numbers_of_a_scan_before(index_map):
+def test_a_scan_inside_gives_the_same_numbers_as_a_scan_before(index_map):
     images = images_of(4, 4, 2)
     n_steps, n_pixels = index_map.shape
     read = []
@@ -88,7 +88,7 @@ def test_a_scan_inside_gives_the_numbers_of_a_scan_before(index_map):
         model = keras.Model(inputs, x_read)
         initialize(model, np.random.SeedSequence(0))
         model.get_layer("standardize").set(100.0, 50.0)
-        # In training the noise is the same as well.
+        # In training, the noise is the same, too.
         read.append([to_numpy(model(x)), to_numpy(model(x, training=True))])
     for inside, before in zip(*read, strict=True):
         same_bits(inside, before)
@@ -96,7 +96,7 @@ def test_a_scan_inside_gives_the_numbers_of_a_scan_before(index_map):
 
 
 def test_a_scan_keeps_the_precision_of_pixels():
-    images = images_of(4, 4, 1) + 70_000  # float16 ends at 65,504
+    images = images_of(4, 4, 1) + 70_000  # the largest float16 is 65,504
     before = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy("mixed_float16")
@@ -108,7 +108,7 @@ def test_a_scan_keeps_the_precision_of_pixels():
     same_bits(to_numpy(scan(images)), expected)
     model = keras.Model(inputs, x)
     model.get_layer("standardize").set(70_100.0, 50.0)
-    # The next layer is given half precision.
+    # The next layer gets half precision.
     assert x.dtype == "float16"
     np.testing.assert_array_equal(
         to_numpy(model(images)), ((expected - 70_100) / 50).astype("float16")
@@ -127,5 +127,5 @@ def test_read_input_reads_then_standardizes():
     expected = PatchSequencer(2, 2).fit_transform((images - 100) / 50)
     np.testing.assert_allclose(model.predict_on_batch(images), expected, rtol=1e-6)
     noisy = to_numpy(model(images, training=True)) - expected
-    # Six standard errors.
+    # The tolerance is six standard errors.
     assert abs(noisy.std() - 0.5) < 6 * 0.5 / math.sqrt(2 * noisy.size)

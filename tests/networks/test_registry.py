@@ -1,4 +1,4 @@
-"""The table of networks: names, functions of one's own, and defaults."""
+"""The registry: names, the user's own functions, and defaults."""
 
 import inspect
 
@@ -31,7 +31,7 @@ def test_defaults_are_those_of_the_estimator(name):
     estimator = LSTMDefectDetector if of_windows else LSTMImageClassifier
     own = inspect.signature(estimator).parameters
     for parameter in inspect.signature(network.build).parameters.values():
-        # The detector's stem is a choice, the network's is its sides and strides.
+        # The detector's `stem` is a bool, the network's is the geometry of windows.
         if parameter.name not in own or parameter.name == "stem":
             continue
         default = own[parameter.name].default

@@ -1,4 +1,8 @@
-"""The chain's sums and maxima against all paths, one by one, and against float64."""
+"""The CRF as a whole: layer, loss and inference.
+
+The results are compared with an enumeration of all paths, and for long chains with the
+forward-backward algorithm in float64.
+"""
 
 import itertools
 import warnings
@@ -22,7 +26,7 @@ tensorflow_only = pytest.mark.skipif(
 
 
 def compiled(function):
-    """The function itself; on JAX compiled, which op by op takes seconds a shape."""
+    """Return the function, compiled on JAX, where it takes seconds otherwise."""
     if BACKEND != "jax":
         return function
     import jax
@@ -43,7 +47,7 @@ def to_numpy(x):
 
 
 def crf(n_labels, seed=1, scale=1.5):
-    """A layer whose weights are not those it starts with."""
+    """Return a layer with random weights."""
     layer = LinearChainCRF()
     layer.build((None, None, n_labels))
     rng = np.random.default_rng(seed)
@@ -53,7 +57,7 @@ def crf(n_labels, seed=1, scale=1.5):
 
 
 def weights_of(layer):
-    """The weights in float64: transitions, start, end."""
+    """Return the weights in float64: transitions, start, end."""
     return [to_numpy(w).astype(float) for w in layer.weights]
 
 
@@ -71,21 +75,21 @@ def mask_of(lengths):
 
 
 def score_of(path, emissions, transitions, start, end):
-    """The score of one path of one chain (n_steps, n_labels), by its definition."""
+    """Return the score of a path of one chain (n_steps, n_labels), by definition."""
     score = start[path[0]] + end[path[-1]]
     score += sum(emissions[t, label] for t, label in enumerate(path))
     return score + sum(transitions[i, j] for i, j in itertools.pairwise(path))
 
 
 def all_paths(emissions, weights):
-    """Every path of one chain (n_paths, n_steps), and its score."""
+    """Return all paths of one chain (n_paths, n_steps), and their scores."""
     n_steps, n_labels = emissions.shape
     paths = np.array(list(itertools.product(range(n_labels), repeat=n_steps)))
     return paths, np.array([score_of(path, emissions, *weights) for path in paths])
 
 
 def forward_backward(emissions, weights, add):
-    """What leads to each step, the step itself with it, and what follows: float64."""
+    """Return the forward scores, with each step itself, and the backward scores."""
     transitions, start, end = weights
     forward, backward = np.zeros((2, *emissions.shape))
     forward[0] = start + emissions[0]
@@ -98,7 +102,7 @@ def forward_backward(emissions, weights, add):
 
 
 def gradients(function, arrays):
-    """Gradients of a scalar function of float32 arrays, by the backend."""
+    """Return the gradients that the backend gives for a scalar function."""
     if BACKEND == "tensorflow":
         import tensorflow as tf
 
@@ -133,7 +137,7 @@ def test_all_functions_against_all_paths_of_masked_chains(n_labels):
     layer, emissions = crf(n_labels), numbers(len(LENGTHS), n_steps, n_labels)
     labels = some_labels(len(LENGTHS), n_steps, n_labels)
     loss = compiled(CRFLoss(reduction=None))
-    # What stands where the mask is False must not matter.
+    # Labels at masked steps must not matter.
     anything = np.where(mask_of(LENGTHS), labels, -1)
     potentials = layer(emissions, mask=mask_of(LENGTHS))
     probabilities, through = to_numpy(marginals(potentials)), max_marginals(potentials)
@@ -174,7 +178,7 @@ def test_all_functions_against_all_paths_of_masked_chains(n_labels):
         np.testing.assert_array_equal(
             through[i, :length].argmax(axis=1), best[i, :length]
         )
-        # Masked steps repeat the last one.
+        # Masked steps repeat the last unmasked step.
         assert (best[i, length:] == best[i, length - 1]).all()
         rest = probabilities[i, length:]
         np.testing.assert_allclose(
@@ -201,7 +205,7 @@ def test_any_number_of_steps(n_steps):
         )
 
 
-def test_potentials_are_what_they_are_said_to_be():
+def test_potentials_by_their_definition():
     layer, emissions = crf(2), numbers(2, 3, 2)
     transitions, start, end = weights_of(layer)
     mask = np.array([[True, True, True], [True, True, False]])
@@ -234,8 +238,9 @@ def test_untrained_steps_are_independent():
     assert to_numpy(loss) == pytest.approx(-chosen.mean(), rel=1e-5)
 
 
-def test_of_equally_good_paths_viterbi_is_one():
-    # 0, 1, 0, ... and 1, 0, 1, ... are best: taken step by step, they could be mixed.
+def test_viterbi_returns_one_of_several_best_paths():
+    # Both 0, 1, 0, ... and 1, 0, 1, ... are best. A choice for each step alone could
+    # mix them.
     layer = LinearChainCRF()
     layer.build((None, None, 2))
     layer.transitions.assign(np.array([[0, 1], [1, 0]], "float32"))
@@ -246,7 +251,7 @@ def test_of_equally_good_paths_viterbi_is_one():
 
 
 @pytest.mark.backend
-def test_a_chain_without_a_step_is_uniform_and_trains_nothing():
+def test_an_empty_chain_is_uniform_and_has_no_gradient():
     layer, emissions = crf(2), numbers(2, 4, 2)
     mask = mask_of((4, 0))
     potentials = layer(emissions, mask=mask)
@@ -309,7 +314,7 @@ def test_gradients_against_finite_differences():
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("scale", [0.0, 1.5])  # zero: everything is equally likely
+@pytest.mark.parametrize("scale", [0.0, 1.5])  # 0.0: all paths are equally probable
 def test_the_gradient_of_the_log_partition_is_the_marginals(scale):
     layer = crf(3, scale=scale)
     emissions, mask = scale * numbers(6, 6, 3), mask_of(LENGTHS)
@@ -328,7 +333,7 @@ def test_the_gradient_of_the_log_partition_is_the_marginals(scale):
 def test_4000_steps_in_float32_against_float64(scale):
     layer = crf(2)
     layer.transitions.assign(np.array([[3.0, -3.0], [-2.0, 2.5]], "float32"))
-    # All scores are far from zero: their sums are large where probabilities are not.
+    # All scores are far from zero, so their sums are much larger than their differences.
     emissions = 5 * scale + numbers(2, 4000, 2, scale=scale)
     potentials = layer(emissions)
     best, best_score = (to_numpy(x) for x in viterbi(potentials))
@@ -350,7 +355,7 @@ def test_4000_steps_in_float32_against_float64(scale):
         score = score_of(best[i], wide, *weights_of(layer))
         assert score == pytest.approx((forward + backward).max(), rel=1e-9)
         assert best_score[i] == pytest.approx(score, rel=1e-6)
-        # Hundreds of times smaller than the two numbers it is the difference of.
+        # It is the difference of two numbers that are hundreds of times larger.
         assert likelihood[i] == pytest.approx(score - total, rel=1e-5)
     (gradient,) = gradients(
         lambda x: CRFLoss()(best, layer(x)), [emissions.astype("float32")]
@@ -376,7 +381,7 @@ def padded_sequences():
     return x
 
 
-def test_the_mask_of_the_network_is_the_chain():
+def test_the_mask_of_a_network_reaches_the_chain():
     model, x = network(), padded_sequences()
     together = to_numpy(log_partition(model(x)))
     for i, length in enumerate((6, 4, 2)):
@@ -421,7 +426,7 @@ def test_loss_with_sample_weights_and_float_labels():
 
 
 @pytest.mark.backend
-def test_half_precision_ends_where_the_chain_begins():
+def test_the_layer_computes_in_float32_under_a_mixed_policy():
     layer = crf(2)
     half = LinearChainCRF(dtype="mixed_float16")
     half.build((None, None, 2))
@@ -446,7 +451,7 @@ WRONG_LABELS = {
 
 @pytest.mark.backend
 @pytest.mark.parametrize("case", WRONG_LABELS)
-def test_what_is_no_label_is_refused(case):
+def test_invalid_labels_are_refused(case):
     labels, message = WRONG_LABELS[case]
     potentials = keras.ops.zeros((2, 3, 2, 2))
     for function in (
@@ -460,7 +465,7 @@ def test_what_is_no_label_is_refused(case):
 
 @pytest.mark.backend
 @pytest.mark.skipif(BACKEND == "torch", reason="PyTorch makes no graph")
-def test_what_is_no_label_is_an_error_or_nan_in_a_graph():
+def test_invalid_labels_are_an_error_or_nan_in_a_graph():
     if BACKEND == "jax":
         import jax
 
@@ -489,7 +494,7 @@ def test_what_is_no_label_is_an_error_or_nan_in_a_graph():
 
 
 @tensorflow_only
-def test_training_on_what_is_no_label_is_refused():
+def test_training_on_invalid_labels_is_refused():
     import tensorflow as tf
 
     inputs = keras.Input((3, 2))
@@ -505,7 +510,7 @@ def test_training_on_what_is_no_label_is_refused():
 
 
 @pytest.mark.backend
-def test_labels_that_a_mask_leaves_out_may_be_anything():
+def test_labels_at_masked_steps_may_have_any_value():
     mask = mask_of((4, 2, 0))
     potentials = crf(2)(numbers(3, 4, 2), mask=mask)
     labels = some_labels(3, 4, 2)
@@ -535,7 +540,7 @@ def test_labels_and_potentials_of_another_shape_are_refused():
 
 @pytest.mark.backend
 @pytest.mark.parametrize("mask", [[False, True, True], [True, False, True]])
-def test_chains_that_are_not_filled_up_at_the_right_are_refused(mask):
+def test_masks_that_do_not_pad_at_the_end_are_refused(mask):
     with pytest.raises(ValueError, match="mask leaves out steps of chain 1 before"):
         crf(2)(numbers(2, 3, 2), mask=np.array([[True, True, False], mask]))
     if BACKEND == "tensorflow":
@@ -555,15 +560,15 @@ def test_wrong_emissions():
 
 
 @pytest.mark.backend
-def test_learns_what_the_labels_of_neighbours_say():
-    """Labels that stay for long, seen through noise: the chain sees more than steps."""
+def test_learns_from_the_labels_of_neighbours():
+    """Labels stay for many steps and are seen through noise: here a chain helps."""
     rng = np.random.default_rng(0)
     n, n_steps, stays = 200, 50, (0.95, 0.85)
     labels = np.zeros((n, n_steps), int)
     for t in range(1, n_steps):
         same = rng.random(n) < np.take(stays, labels[:, t - 1])
         labels[:, t] = np.where(same, labels[:, t - 1], 1 - labels[:, t - 1])
-    # Of two normals one apart, the log-odds of a step are x.
+    # For two normal distributions with means one apart, the log-odds of a step are x.
     x = (labels + rng.normal(-0.5, 1.0, labels.shape))[..., None].astype("float32")
     inputs = keras.Input((n_steps, 1))
     scores = keras.layers.Dense(2, kernel_initializer="zeros")(inputs)
@@ -571,8 +576,8 @@ def test_learns_what_the_labels_of_neighbours_say():
     model.compile(keras.optimizers.Adam(0.05), CRFLoss())
     model.fit(x[:100], labels[:100], 50, epochs=40, shuffle=False, verbose=0)
 
-    # A constant can move from a row of the transitions to the scores of its label. What
-    # the labels alone determine is how much is lost by changing there and back.
+    # A constant can move from a row of the transitions to the emissions of its label.
+    # The labels determine only the cost of a change of the label and back.
     (a, b), (c, d) = to_numpy(model.layers[-1].transitions)
     true = sum(np.log(p / (1 - p)) for p in stays)
     assert a - b - c + d == pytest.approx(true, rel=0.15)
@@ -595,7 +600,7 @@ def test_learns_what_the_labels_of_neighbours_say():
 def test_unknown_lengths_inside_a_loop_inside_a_graph(monkeypatch):
     import tensorflow as tf
 
-    monkeypatch.setattr(_chain, "_MOST_LEVELS", 9)  # quicker to trace
+    monkeypatch.setattr(_chain, "_MOST_LEVELS", 9)  # faster to trace
     layer = crf(2)
 
     @tf.function(
@@ -606,7 +611,7 @@ def test_unknown_lengths_inside_a_loop_inside_a_graph(monkeypatch):
         ],
     )
     def steps(emissions, labels):
-        """Two steps of gradient ascent; the values on the way, and where it ended."""
+        """Take two steps of gradient ascent and return all results."""
 
         def body(k, x, values):
             with tf.GradientTape() as tape:

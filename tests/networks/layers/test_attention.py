@@ -1,4 +1,4 @@
-"""Attention over steps, each layer against the same computation in NumPy."""
+"""Attention layers, compared with the same computation in NumPy."""
 
 from sklstm._keras import keras
 
@@ -33,7 +33,7 @@ def to_numpy(x):
 
 
 def built(layer, n_features=N_FEATURES):
-    """The layer with weights that are all different from those it starts with."""
+    """Return the layer with random weights."""
     layer.build((None, None, n_features))
     rng = np.random.default_rng(1)
     for weight in layer.weights:
@@ -42,7 +42,7 @@ def built(layer, n_features=N_FEATURES):
 
 
 def weights_of(layer):
-    """The weights by the end of their path: ``attention/query/kernel``."""
+    """Return the weights by the end of their path, such as attention/query/kernel."""
     return {w.path.partition("/")[2]: w.numpy().astype(float) for w in layer.weights}
 
 
@@ -67,7 +67,7 @@ def normalized(x, gamma, beta):
 
 
 def self_attention(layer, x):
-    """What `SelfAttention` gives, and for each head who looks at whom."""
+    """Return the output of `SelfAttention`, and the attention weights of each head."""
     w = weights_of(layer)
     z = x + w["positions/gain"] * waves(*x.shape[1:])
     query, key, value = (
@@ -84,7 +84,7 @@ def self_attention(layer, x):
 
 
 def multi_scale_attention(layer, x):
-    """What `MultiScaleAttention` gives, and for each size who looks at whom.
+    """Return the output of `MultiScaleAttention`, and the weights for each size.
 
     Here the last window is simply shorter: there is no filling to mask.
     """
@@ -149,7 +149,7 @@ def test_self_attention(sequences, n_heads):
     assert layer.compute_output_shape((None, 7, 4)) == (None, 7, 4)
 
 
-def test_self_attention_of_one_step_warns_of_nothing(sequences):
+def test_self_attention_to_one_step_does_not_warn(sequences):
     layer = built(SelfAttention(2))
     expected, _ = self_attention(layer, sequences[:, :1])
     np.testing.assert_allclose(
@@ -166,7 +166,7 @@ def test_self_attention_step_weights(sequences, n_heads):
     expected = np.einsum("nq,nhqk->nk", queries, looks) / n_heads
     np.testing.assert_allclose(weights, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
-    assert weights.std(axis=1).min() > 0.01  # these weights say something
+    assert weights.std(axis=1).min() > 0.01  # the weights differ
 
 
 # --- windows ------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def test_self_attention_step_weights(sequences, n_heads):
 def test_multi_scale_attention(sequences, windows):
     layer = built(MultiScaleAttention(windows))
     expected, _, shares = multi_scale_attention(layer, sequences)
-    assert shares.std() > 0.05  # the sizes do not count alike
+    assert shares.std() > 0.05  # the shares differ
     np.testing.assert_allclose(
         to_numpy(layer(sequences)), expected, rtol=1e-4, atol=1e-4
     )
@@ -203,7 +203,7 @@ def test_windows_of_one_size(sequences):
     )
 
 
-def test_a_step_sees_its_window_and_no_more(sequences):
+def test_a_step_attends_to_its_windows_only(sequences):
     layer = built(MultiScaleAttention((2, 3)))  # steps 0-1, 2-3, ...; 0-2, 3-5, 6
     before = to_numpy(layer(sequences))
     changed = sequences.copy()
@@ -212,7 +212,7 @@ def test_a_step_sees_its_window_and_no_more(sequences):
     moved = np.abs(after - before).max(axis=(0, 2)) > 1e-3
     assert moved.tolist() == [False, False, False, True, True, True, False]
     changed[:, 4] -= 1
-    changed[:, 6] += 1  # the last window, which is filled up
+    changed[:, 6] += 1  # the last window, which is padded
     moved = np.abs(to_numpy(layer(changed)) - before).max(axis=(0, 2)) > 1e-3
     assert moved.tolist() == [False] * 6 + [True]
 
@@ -273,7 +273,7 @@ def test_all_weights_are_trained(sequences, name):
     model.train_on_batch(sequences, np.arange(5) % 2)
     for weight, old in zip(layer.weights, before, strict=True):
         assert weight.trainable
-        # What all keys have in common, the softmax over the steps takes away.
+        # The softmax cancels a constant that all keys share, such as their bias.
         moved = np.abs(weight.numpy() - old).max() > 1e-6
         assert moved or "key/bias" in weight.path, weight.path
 

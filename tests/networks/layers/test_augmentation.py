@@ -1,4 +1,4 @@
-"""Images changed at random: what is drawn, how far it goes, and when."""
+"""Augmentation: random changes, their size, and when they apply."""
 
 from sklstm._keras import keras
 
@@ -79,11 +79,11 @@ def test_a_bare_call_is_not_training():
 
 
 @pytest.mark.parametrize("kind", sorted({*KINDS} - {"flip"}))
-def test_every_image_is_changed_in_its_own_way(kind):
+def test_every_image_gets_changes_of_its_own(kind):
     images = repeated(40, 12, 12, 1)
     changed = in_training(KINDS[kind], images).reshape(40, -1)
     assert len(np.unique(changed, axis=0)) >= 38
-    if kind != "erasing":  # a rectangle may be less than a pixel
+    if kind != "erasing":  # a rectangle can be smaller than a pixel
         assert (changed != images.reshape(40, -1)).any(axis=1).all()
     assert np.isfinite(changed).all()
 
@@ -96,7 +96,7 @@ def test_the_seed_decides(kind):
     assert not np.array_equal(to_numpy(model(images, training=True)), first)
     reseed(model, np.random.default_rng(3))
     np.testing.assert_array_equal(to_numpy(model(images, training=True)), first)
-    # Another model of the same seed, which draws what this one did; and another seed.
+    # A second model with the same seed makes the same changes; another seed does not.
     np.testing.assert_array_equal(in_training(KINDS[kind], images, seed=3), first)
     assert not np.array_equal(in_training(KINDS[kind], images, seed=4), first)
 
@@ -110,7 +110,7 @@ def test_short_forms_are_dicts(name):
 
 
 @pytest.mark.parametrize("nothing", [None, {}, {"rotation": 0, "noise": 0.0}])
-def test_nothing_asked_for_is_no_layer(nothing):
+def test_no_change_makes_no_layer(nothing):
     assert make_augmentation(nothing) is None
 
 
@@ -120,14 +120,14 @@ SIDE = 41
 
 
 def spot(n=200):
-    """A bright spot 12 pixels to the right of the middle, n times."""
+    """Return n images with a bright spot 12 pixels to the right of the centre."""
     place = np.arange(SIDE)
     image = np.exp(-((place[:, None] - 20) ** 2 + (place - 32) ** 2) / 4.5)
     return np.repeat(image[None, ..., None], n, axis=0).astype("float32")
 
 
 def where(images):
-    """The spot's distance from the middle, down and to the right."""
+    """Return the distance of the spot from the centre, down and to the right."""
     place = np.arange(SIDE)
     mass = images.sum(axis=(1, 2, 3))
     down = images.sum(axis=(2, 3)) @ place / mass
@@ -139,7 +139,7 @@ def where(images):
 def test_rotation_is_by_at_most_the_angle(most):
     down, right = where(in_training({"rotation": most, "fill": "constant"}, spot()))
     angle = np.degrees(np.arctan2(down, right))
-    # Of 200 uniform angles; interpolation moves the spot a little.
+    # There are 200 uniform angles, and interpolation moves the spot a little.
     assert 0.9 * most < angle.max() < most + 0.1
     assert -most - 0.1 < angle.min() < -0.9 * most
     np.testing.assert_allclose(np.hypot(down, right), 12, atol=0.05)
@@ -150,23 +150,23 @@ def test_translation_is_by_at_most_the_fraction():
     for shift in (down / SIDE, (right - 12) / SIDE):
         assert 0.13 < shift.max() < 0.151
         assert -0.151 < shift.min() < -0.13
-    assert abs(np.corrcoef(down, right)[0, 1]) < 0.3  # each axis is drawn for itself
+    assert abs(np.corrcoef(down, right)[0, 1]) < 0.3  # the axes are independent
 
 
 def test_zoom_is_by_at_most_the_fraction():
     down, right = where(in_training({"zoom": 0.2, "fill": "constant"}, spot()))
-    shrunk = 12 / right  # Keras divides by what it draws
+    shrunk = 12 / right  # Keras divides by the random factor
     assert 1.17 < shrunk.max() < 1.203
     assert 0.797 < shrunk.min() < 0.83
     np.testing.assert_allclose(down, 0, atol=1e-3)
 
 
 def contrast_of(images, changed):
-    """The factor by which each image's distance to its mean has grown."""
+    """Return the factor of the distance to the mean, for each image."""
     mean = images.mean(axis=(1, 2, 3), keepdims=True, dtype="float64")
     before, after = (x.astype("float64") - mean for x in (images, changed))
     factor = (before * after).sum(axis=(1, 2, 3)) / (before**2).sum(axis=(1, 2, 3))
-    # float32 holds a million to a sixteenth, and nothing is clipped.
+    # float32 represents a million to a sixteenth, and nothing is clipped.
     np.testing.assert_allclose(
         after,
         before * factor[:, None, None, None],
@@ -204,7 +204,7 @@ def test_erasing_leaves_a_rectangle_of_zeros(low):
         assert one.sum() == rows.sum() * columns.sum()
         for side in (rows, columns):
             assert np.ptp(np.flatnonzero(side)) + 1 == side.sum()
-    # Six standard deviations of 300 draws.
+    # The tolerance is six standard deviations of 300 draws.
     assert abs(erased.any(axis=(1, 2)).mean() - 0.5) < 0.18
 
 
@@ -216,8 +216,8 @@ def test_noise_is_measured_by_the_image(stddev):
     noise = in_training({"noise": stddev}, images) - images
     expected = stddev * images.std(axis=(1, 2, 3))
     got, size = noise.std(axis=(1, 2, 3)), noise[0].size
-    assert expected[4] == got[4] == 0  # one grey stays one grey
-    # Six standard errors of the deviation and of the mean of 5,000 normals.
+    assert expected[4] == got[4] == 0  # a uniform image stays uniform
+    # The tolerances are six standard errors for 5,000 normal numbers.
     np.testing.assert_allclose(got[:4], expected[:4], rtol=6 / np.sqrt(2 * size))
     assert np.all(np.abs(noise.mean(axis=(1, 2, 3))) <= 6 * expected / np.sqrt(size))
     flat = noise[:4].reshape(4, -1)
@@ -239,7 +239,7 @@ FLIPS = {
 
 
 def flips_of(image, changed):
-    """The names of the flips that make `changed` of `image`, to the bit."""
+    """Return the names of the flips that turn `image` into exactly `changed`."""
     candidates = {
         "none": image,
         "horizontal": image[:, ::-1],
@@ -259,20 +259,20 @@ def test_flips_are_exact(flip):
         )
         for name in flips_of(image, changed)
     ]
-    assert len(found) == 60  # each is one of them, and none is two
+    assert len(found) == 60  # each image matches exactly one of them
     assert set(found) <= FLIPS[flip]
     assert len(set(found)) > 1
     assert 5 < found.count("none") < 55
 
 
-def test_both_flips_are_drawn_each_for_itself():
+def test_both_flips_are_drawn_independently():
     images = repeated(60, 5, 6, 1)
     changed = in_training({"flip": "both"}, images)
     found = {flips_of(*pair)[0] for pair in zip(images, changed, strict=True)}
     assert found == FLIPS["both"]
 
 
-def test_what_comes_in_from_beyond_the_border():
+def test_fill_beyond_the_border():
     images = np.full((50, 9, 9, 1), 5.0, "float32")
     for fill in ("nearest", "reflect"):
         changed = in_training({"translation": 0.3, "zoom": 0.3, "fill": fill}, images)
@@ -280,7 +280,7 @@ def test_what_comes_in_from_beyond_the_border():
     changed = in_training({"translation": 0.3, "fill": "constant"}, images)
     assert ((changed == 0) | (changed == 5)).mean() > 0.5
     assert (changed == 0).any(axis=(1, 2, 3)).mean() > 0.8
-    # The border repeated is not the border mirrored.
+    # A repeated border differs from a mirrored one.
     images = of(20, 9, 9, 1)
     nearest, reflected = (
         in_training({"translation": 0.3, "fill": fill}, images)
@@ -295,7 +295,7 @@ def test_what_comes_in_from_beyond_the_border():
 @pytest.mark.parametrize(
     "kind", ["rotation", "translation", "zoom", "contrast", "erasing", "flip", "light"]
 )
-def test_slices_are_changed_alike(kind):
+def test_all_slices_get_the_same_changes(kind):
     slices = of(30, 1, 9, 8, 2)
     volumes = np.repeat(slices, 4, axis=1)
     changed = in_training(KINDS[kind], volumes)
@@ -319,7 +319,7 @@ def test_slices_keep_their_order_and_channels():
 
 def test_noise_of_a_volume_is_measured_by_the_volume():
     volumes = of(2, 4, 20, 20, 1)
-    volumes[:, 0] = 0  # a slice without content gets as much as the others
+    volumes[:, 0] = 0  # an empty slice gets as much noise as the others
     noise = in_training({"noise": 0.5}, volumes) - volumes
     spread = volumes.std(axis=(1, 2, 3, 4))
     for i in range(4):
@@ -378,13 +378,13 @@ def test_several_layers_in_one():
         keras.layers.GaussianNoise(0.1),
     ],
 )
-def test_what_is_taken(augmentation):
+def test_valid_augmentation_is_accepted(augmentation):
     check_augmentation(augmentation)
     make_augmentation(augmentation)
 
 
 @pytest.mark.parametrize("number", [np.float32(10), np.int64(10)])
-def test_any_number_is_taken(number):
+def test_any_type_of_number_is_accepted(number):
     check_augmentation({"rotation": number})
 
 
@@ -414,7 +414,7 @@ def test_any_number_is_taken(number):
         ({"rotation": 5, "fill": 0}, ValueError, r"\['fill'\]=0 must be one of"),
     ],
 )
-def test_what_is_refused(augmentation, error, message):
+def test_invalid_augmentation_is_refused(augmentation, error, message):
     with pytest.raises(error, match=message):
         check_augmentation(augmentation)
     with pytest.raises(error, match=message):
@@ -430,13 +430,13 @@ def test_a_layer_that_changes_the_shape_is_refused():
 
 @keras.saving.register_keras_serializable("tests")
 class Zeros(keras.layers.Layer):
-    """Does not know whether it trains, nor what shape it gives."""
+    """A layer without the argument `training` and without an output shape."""
 
     def call(self, images):
         return images * 0
 
 
-def test_a_layer_that_does_not_ask_whether_it_trains():
+def test_a_layer_without_the_argument_training():
     images = of(4, 8, 8, 1)
     model = model_of(Zeros(), (8, 8, 1))
     np.testing.assert_array_equal(to_numpy(model(images, training=False)), images)
@@ -452,7 +452,7 @@ def test_a_pipeline_of_keras():
 
 
 class Unknown(keras.layers.Layer):
-    """Cannot tell what it was made of."""
+    """A layer whose configuration lacks its parameters."""
 
     def get_config(self):
         raise NotImplementedError("no configuration")
@@ -474,6 +474,6 @@ class Unknown(keras.layers.Layer):
     ],
     ids=["MixUp", "CutMix", "weights", "unknown"],
 )
-def test_layers_that_cannot_be(layer, message):
+def test_invalid_layers_are_refused(layer, message):
     with pytest.raises(ValueError, match=message):
         model_of(layer(), (8, 8, 1))

@@ -36,8 +36,8 @@ def outputs_and_gradients(layer, x, upstream, **call):
     return [y.numpy(), *(g.numpy() for g in tape.gradient(loss, [x, *weights]))]
 
 
-# units=3 takes the operator's own gradient, 100 ours; a batch of 9 at a bound of 8
-# sequences goes to Keras.
+# With units=3 the layer uses the operator's own gradient, with 100 the collected one. A
+# batch of 9 is above the bound of 8 sequences, so Keras' code runs.
 @pytest.mark.parametrize("units", [3, 100])
 @pytest.mark.parametrize("halves", [False, True])
 @pytest.mark.parametrize("n", [1, 2, 5, 9])
@@ -88,7 +88,7 @@ def test_a_known_batch_size_traces_one_way_and_no_condition(
         graph = gradient.get_concrete_function().graph
     definitions = str(graph.as_graph_def())
     assert ('op: "BlockLSTM"' in definitions) == operator
-    # TensorFlow logs "Type inference failed" about those of a condition.
+    # TensorFlow logs "Type inference failed" about the gradient of a condition.
     assert "OptionalFromValue" not in definitions
     x = np.random.default_rng(0).standard_normal((5, 6, 5), dtype="float32")
     _, _, expected, *_ = outputs_and_gradients(ours, x, np.ones((5, 3), "float32"))

@@ -24,7 +24,7 @@ def test_dropout_keeps_and_scales(rate):
     ones = np.ones((200, 200), "float32")
     out = to_numpy(layer(ones, training=True))
     kept = out != 0
-    # Six standard deviations of a binomial share of 40,000.
+    # The tolerance is six standard deviations of the share of 40,000 draws.
     assert abs(kept.mean() - (1 - rate)) < 6 * np.sqrt(rate * (1 - rate) / ones.size)
     np.testing.assert_allclose(out[kept], 1 / (1 - rate), rtol=1e-6)
     assert abs(out.mean() - 1) < 0.06
@@ -70,7 +70,7 @@ def test_noise_statistics_and_changes_without_rebuilding():
     for stddev in (0.5, 2.0):
         layer.stddev.assign(stddev)
         out = to_numpy(model(threes, training=True))
-        # Six standard errors of the mean and of the deviation of 100,000 normals.
+        # The tolerances are six standard errors for 100,000 normal numbers.
         assert abs(out.mean() - 3.0) < 6 * stddev / np.sqrt(out.size)
         assert abs(out.std() / stddev - 1) < 6 / np.sqrt(2 * out.size)
         again = to_numpy(model(threes, training=True))

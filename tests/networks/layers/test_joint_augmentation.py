@@ -8,7 +8,7 @@ from sklstm.networks import JointAugmentation, split_augmentation
 
 
 def plates(n, seed=0, shape=(32, 40)):
-    """Noisy plates; every other one has a dark spot of 8 x 8 on the windows' grid."""
+    """Return noisy plates; every other one has a dark spot of 8 x 8 pixels."""
     rng = np.random.default_rng(seed)
     X = rng.normal(100, 5, (n, *shape))
     Y = np.zeros((n, *shape), bool)

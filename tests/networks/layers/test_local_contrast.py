@@ -1,4 +1,4 @@
-"""LocalContrast: pixels beside their surroundings."""
+"""LocalContrast: pixels compared with their surroundings."""
 
 from sklstm._keras import keras
 
@@ -16,14 +16,14 @@ def test_contrast_does_not_depend_on_the_light():
     found = keras.ops.convert_to_numpy(layer(X))
     assert found.shape == (2, 40, 56, 9) == layer.compute_output_shape(X.shape)
     brighter = keras.ops.convert_to_numpy(layer(3 * X + 7))
-    # Up to the floor, a tenth of what a standard deviation is here.
+    # The floor of the standard deviation, 0.1, makes a difference of up to a tenth.
     np.testing.assert_allclose(brighter[..., :3], found[..., :3], rtol=0.1)
     shaded = keras.ops.convert_to_numpy(layer(X + shadow))
     near = np.s_[:, 8:-8, 8:-8]
     apart = [np.abs(shaded - found)[near][..., i : i + 3].mean() for i in (0, 3, 6)]
     assert apart[0] > 0.5
     assert max(apart[1:]) < 0.05
-    # Against the definition, far from the borders, where windows are whole.
+    # By definition, far from the borders, which cut windows.
     whole = (X - X.mean((1, 2), keepdims=True)) / (X.std((1, 2), keepdims=True) + 0.1)
     np.testing.assert_allclose(found[..., :3], whole, atol=1e-4)
     patch = X[0, 22 - 4 : 22 + 5, 30 - 4 : 30 + 5]

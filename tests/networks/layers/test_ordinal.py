@@ -1,4 +1,4 @@
-"""CumulativeLink: the probabilities of ordered classes, near and far."""
+"""CumulativeLink: probabilities of ordered classes."""
 
 from sklstm._keras import keras
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.backend
 
 
 def built(n_classes, kernel, thresholds=None):
-    """A layer of one feature, whose score is `kernel` times it."""
+    """Return a model with one feature, whose score is `kernel` times the feature."""
     layer = CumulativeLink(n_classes)
     model = keras.Sequential([keras.Input((1,)), layer])
     initialize(model, np.random.SeedSequence(0))
@@ -37,7 +37,7 @@ def test_probabilities_by_their_definition():
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 7])
-def test_it_starts_with_classes_alike(n_classes):
+def test_all_classes_are_equally_probable_at_the_start(n_classes):
     found = predict(built(n_classes, 1.0), [[0.0]])
     np.testing.assert_allclose(found, 1 / n_classes, rtol=1e-5)
 
@@ -57,8 +57,8 @@ def test_a_higher_score_makes_every_higher_class_more_probable():
     keras.backend.backend() != "tensorflow",
     reason="elsewhere Keras takes the loss of clipped probabilities, of a softmax too",
 )
-def test_far_out_it_still_learns():
-    # Where the probability of the true class rounds to zero, its gradient must not.
+def test_learns_if_the_score_is_far_from_the_thresholds():
+    # If the probability of the true class rounds to zero, its gradient must not.
     model = built(3, 1.0)
     model.compile(keras.optimizers.SGD(0.001), loss="sparse_categorical_crossentropy")
     before = float(model.layers[0].kernel[0, 0])
@@ -75,12 +75,12 @@ def test_a_saved_network_is_the_same(tmp_path):
     model.save(tmp_path / "m.keras")
     loaded = keras.models.load_model(tmp_path / "m.keras")
     np.testing.assert_array_equal(predict(loaded, x), predict(model, x))
-    # One score and three thresholds in the place of four scores.
+    # There are one score and three thresholds instead of four scores.
     softmax = lstm((None, 3), 4, units=2, l2=0.01)
     assert softmax.count_params() - model.count_params() == (4 + 1) * 4 - (4 + 3)
 
 
-def test_half_precision_ends_in_single():
+def test_the_output_is_float32_under_a_mixed_policy():
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -92,6 +92,6 @@ def test_half_precision_ends_in_single():
     assert found.sum() == pytest.approx(1)
 
 
-def test_one_class_has_no_order():
+def test_one_class_is_refused():
     with pytest.raises(ValueError, match="n_classes=1 must be at least 2"):
         CumulativeLink(1)

@@ -27,7 +27,7 @@ def test_pixel_embedding(units):
     layer, levels = embedding(units, low=-1.5, high=2.5)
     x = np.random.default_rng(0).uniform(-3, 4, (2, 5, 4)).astype("float32")
     place = np.clip((x + 1.5) / 4, 0, 1) * 255
-    assert place.min() == 0  # some lie beyond, below as above
+    assert place.min() == 0  # some pixels lie below the range and some above
     assert place.max() == 255
     level = np.rint(place).astype(int)
     expected = np.concatenate([levels[level[..., i]] for i in range(4)], axis=-1)
@@ -38,8 +38,8 @@ def test_pixel_embedding(units):
 
 
 @pytest.mark.parametrize(("mean", "scale"), [(0.0, 1.0), (33.318, 78.567), (4.6, 17.0)])
-def test_each_byte_is_a_level(mean, scale):
-    # As it comes, and standardized as LSTMImageClassifier does it.
+def test_each_byte_has_its_own_level(mean, scale):
+    # Without standardization, and with that of LSTMImageClassifier.
     layer, levels = embedding(3, low=(0 - mean) / scale, high=(255 - mean) / scale)
     standardize = Standardize()
     standardize.build((None, None, 4))
@@ -49,13 +49,13 @@ def test_each_byte_is_a_level(mean, scale):
     np.testing.assert_array_equal(out.reshape(256, 3), levels)
 
 
-def test_one_grey_alone_is_a_level():
+def test_an_image_of_one_grey_level():
     layer, levels = embedding(2, low=7.0, high=7.0)
     out = to_numpy(layer(np.full((1, 1, 4), 7.0, "float32")))
     np.testing.assert_array_equal(out.reshape(4, 2), levels[[0, 0, 0, 0]])
 
 
-def test_training_moves_the_levels_it_sees_and_no_range():
+def test_training_changes_the_levels_it_sees_and_not_the_range():
     layer, levels = embedding(2, low=0.0, high=255.0)
     assert [w.name for w in layer.trainable_weights] == ["levels"]
     inputs = keras.Input((1, 4))
@@ -82,7 +82,7 @@ def test_levels_start_smooth_and_standardized():
     levels = started_levels(0)
     np.testing.assert_allclose(levels.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(levels.std(axis=0), 1, rtol=1e-5)
-    # The first number of a vector is the level itself.
+    # The first number of a vector is the level.
     steps = np.diff(levels[:, 0])
     np.testing.assert_allclose(steps, steps[0], rtol=1e-2)
     assert steps[0] > 0
@@ -92,7 +92,7 @@ def test_levels_start_smooth_and_standardized():
         )
         assert close.max() < distant.min()
         assert close.mean() < distant.mean() / 3
-    # Nearest of all others to a level is one next to it.
+    # The vector most similar to that of a level is that of a neighbour.
     between = np.linalg.norm(levels[:, None] - levels[None], axis=-1)
     np.fill_diagonal(between, np.inf)
     assert np.all(np.abs(between.argmin(axis=1) - np.arange(256)) == 1)
@@ -102,6 +102,6 @@ def test_levels_start_from_the_seed():
     same, other = started_levels(0), started_levels(1)
     np.testing.assert_array_equal(started_levels(0), same)
     assert np.abs(same[:, 1:] - other[:, 1:]).max() > 0.1
-    # No two columns say the same.
+    # No two columns are equal.
     correlation = np.corrcoef(same.T) - np.eye(6)
     assert np.abs(correlation).max() < 0.999

@@ -88,7 +88,7 @@ def test_scan_within_a_graph_and_with_all_floats():
 @pytest.mark.parametrize(
     "index_map",
     [
-        # At the start, at the end, in runs, and where 0 follows -1.
+        # Padding at the start, at the end, in runs, and before position 0.
         [[-1, 0, 1, 2], [3, 4, 5, -1]],
         [[4, 5, -1, -1], [-1, -1, 0, 1]],
         [[0, 1, 2, 3], [4, 5, -1, -1]],
@@ -149,15 +149,15 @@ def test_config_is_small(order):
     ],
     ids=["more steps", "more pixels", "terabytes", "fewer steps"],
 )
-def test_config_that_lies_about_the_shape_is_refused(shape, message):
+def test_config_with_a_wrong_shape_is_refused(shape, message):
     config = Scan(np.arange(12).reshape(3, 4)).get_config()
     config["index_map"]["shape"] = shape
-    # Keras makes a TypeError of what it meets in a configuration.
+    # Keras turns an error in a configuration into a TypeError.
     with pytest.raises((TypeError, ValueError), match=message):
         Scan.from_config(config)
 
 
-def test_no_more_is_unpacked_than_the_shape_says():
+def test_unpacking_stops_at_the_size_of_the_shape():
     bomb = base64.b64encode(zlib.compress(bytes(2**24), 9)).decode()
     packed = {"shape": [3, 4], "differences": bomb}
     try:

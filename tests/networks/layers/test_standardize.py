@@ -1,4 +1,4 @@
-"""Standardize: the input minus a mean, divided by a scale."""
+"""Standardize: subtract a mean and divide by a scale."""
 
 from sklstm._keras import keras
 

@@ -1,4 +1,4 @@
-"""WindowLoss: labels from masks, weights, chains, and what it refuses."""
+"""WindowLoss: labels from masks, weights, chains, and invalid targets."""
 
 from sklstm._keras import keras
 
@@ -9,7 +9,7 @@ from sklstm import PatchSequencer
 from sklstm.networks import WindowLoss
 
 
-def test_loss_by_hand():
+def test_loss_by_its_definition():
     loss = WindowLoss((1, 2), coverage=0.5, positive_weight=3.0)
     labels = np.array([[0, 255]], "uint8")
     score = np.array([0.3, -0.2], "float32").reshape(1, 1, 2, 1)
@@ -19,7 +19,7 @@ def test_loss_by_hand():
     assert again.get_config() == loss.get_config()
 
 
-def test_window_loss_refuses_what_is_no_target():
+def test_invalid_targets_are_refused():
     import tensorflow as tf
 
     scores = np.zeros((2, 1, 2, 1), "float32")
@@ -40,15 +40,15 @@ def test_window_loss_refuses_what_is_no_target():
         of_masks.call(np.zeros((2, 1, 4)), scores)
 
 
-def test_balanced_weights_are_those_of_an_image():
+def test_balanced_weights_depend_on_the_image():
     loss = WindowLoss((2, 5), positive_weight="balanced")
     labels = np.zeros((3, 10), "uint8")
-    labels[0, 4] = 255  # 9 times as rare: a weight of 3
-    labels[1, :] = 255  # not rare: 1
+    labels[0, 4] = 255  # nine other windows for this one: a weight of 3
+    labels[1, :] = 255  # no other windows: a weight of 1
     score = np.zeros((3, 2, 5, 1), "float32")
     found = keras.ops.convert_to_numpy(loss.call(labels, score))
     np.testing.assert_allclose(found, np.log(2) * np.array([1.2, 1, 1]), rtol=1e-5)
-    # With chains, a line that holds a defect counts as its windows do.
+    # With chains, a line that contains a defect has the weight of its defects.
     chains = np.zeros((3, 2, 5, 9), "float32")
     found = keras.ops.convert_to_numpy(loss.call(labels, chains))
     rows, columns = np.log(2) * np.array([[2, 1.4], [1, 1], [1, 1]]).T
