@@ -333,7 +333,7 @@ def test_the_gradient_of_the_log_partition_is_the_marginals(scale):
 def test_4000_steps_in_float32_against_float64(scale):
     layer = crf(2)
     layer.transitions.assign(np.array([[3.0, -3.0], [-2.0, 2.5]], "float32"))
-    # All scores are far from zero, so their sums are much larger than their differences.
+    # All scores are far from zero. Their sums are much larger than their differences.
     emissions = 5 * scale + numbers(2, 4000, 2, scale=scale)
     potentials = layer(emissions)
     best, best_score = (to_numpy(x) for x in viterbi(potentials))
