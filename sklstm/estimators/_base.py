@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,6 @@ from sklearn.base import BaseEstimator
 from sklstm._compat import CallbackSupportMixin, StrOptions
 from sklstm.estimators._constraints import constraints_of
 from sklstm.images import count_samples, unchanged_on_error
-from sklstm.training._copies import keep_whole_in_copies
 
 if TYPE_CHECKING:
     import keras
@@ -87,7 +87,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
             Names to values.
         """
         # Whoever asks may copy them: clone does, and a search copies its values next.
-        keep_whole_in_copies()
+        _keep_whole_in_copies()
         params = super().get_params(deep=deep)
         params.update({name: getattr(self, name) for name in self._routed_names()})
         return params
@@ -166,7 +166,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
                 raise
 
     def __getstate__(self) -> dict[str, Any]:
-        keep_whole_in_copies()
+        _keep_whole_in_copies()
         return self._without_runs(super().__getstate__())
 
     def __sklearn_clone__(self) -> KerasEstimator:
@@ -177,6 +177,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
     def _without_runs(self, attributes: dict[str, Any]) -> dict[str, Any]:
         if attributes.get("callbacks") is None:
             return attributes
+        # Here and not above: this loads Keras.
         from sklstm.training._callbacks import without_runs
 
         names = ["callbacks", *self._routed_to("callbacks")]
@@ -233,3 +234,13 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         if isinstance(self.random_state, np.random.RandomState):
             return np.random.SeedSequence(int(self.random_state.randint(2**31 - 1)))
         return np.random.SeedSequence(int(self.random_state))
+
+
+def _keep_whole_in_copies() -> None:
+    """Let copies and pickles keep all of the user's own Keras objects."""
+    # Where Keras is not loaded, there are none.
+    if "keras" in sys.modules:
+        # Here and not above: this loads Keras' wrapper in this package.
+        from sklstm.training._copies import keep_whole_in_copies
+
+        keep_whole_in_copies()

@@ -673,6 +673,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         (5, 8, 8)
         """
         check_is_fitted(self)
+        # Here and not above: this loads Keras.
         from sklstm.training._attention_map import has_attention, step_weights
 
         if per not in ("step", "pixel"):

@@ -33,6 +33,7 @@ def check_new_samples(estimator: Any, X: Any) -> np.ndarray:
     What the estimator was fitted with decides how X is read: its parameters may have
     been changed since.
     """
+    # Here and not above: this loads Keras.
     from sklstm.networks import get_network
 
     if hasattr(estimator, "sequencer_"):
@@ -108,6 +109,7 @@ def _can_hold(dtype: str, low: int, high: int) -> bool:
 
 def _kind_of_sample(estimator: Any) -> str:
     """Return "sequences", "images" or "volumes": what X must hold."""
+    # Here and not above: this loads Keras.
     from sklstm.networks import check_augmentation, get_network
 
     network = get_network(estimator.network)

@@ -110,6 +110,7 @@ class CompiledNetwork:
     def _make_engine(self) -> Any:
         if keras.backend.backend() != "tensorflow":
             return None
+        # Here and not above: this loads TensorFlow.
         from sklstm.training._tensorflow import GraphEngine
 
         spec = self.spec

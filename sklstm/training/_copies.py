@@ -9,9 +9,10 @@ configuration where Keras itself needs it and the object's own attributes beside
 import copy
 import copyreg
 import inspect
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from sklstm._keras import keras
 
 import numpy as np
 
@@ -21,13 +22,8 @@ def keep_whole_in_copies() -> None:
 
     scikit-learn deep-copies parameters when it clones an estimator, and the values of
     a grid before it sets them. So the copies must be right before an estimator sees
-    them. The registry of `copyreg` is what Python has for this. Nothing happens where
-    Keras is not loaded, since no object of Keras can exist then.
+    them. The registry of `copyreg` is what Python has for this.
     """
-    if "keras" not in sys.modules:
-        return
-    from sklstm._keras import keras
-
     reducers: dict[type, Callable] = {
         keras.losses.Loss: _reduce_loss,
         keras.metrics.Metric: _reduce_stateful,
@@ -81,8 +77,6 @@ def _reduce_stateful(thing: Any) -> tuple:
 
 
 def _reduce_layer(layer: Any) -> tuple:
-    from sklstm._keras import keras
-
     if layer.weights or isinstance(layer, keras.Model):
         return layer.__reduce__()  # Keras keeps the weights
     return _from_config, (type(layer), layer.get_config())
@@ -207,15 +201,11 @@ def _plain_parent(thing: Any, config: dict) -> Any:
                 return parent(**given)
             except Exception:
                 break
-    from sklstm._keras import keras
-
     return keras.metrics.Metric()
 
 
 def _is_machinery(value: Any) -> bool:
     """Tell what Keras makes for itself, such as variables, and no user gave."""
-    from sklstm._keras import keras
-
     if isinstance(value, keras.Variable | keras.metrics.Metric):
         return True
     if isinstance(value, list | tuple | dict) and value:

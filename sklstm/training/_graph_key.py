@@ -22,6 +22,8 @@ from sklstm._keras import keras
 
 import numpy as np
 
+from sklstm.training._unproven import Unproven
+
 # Libraries whose functions and classes do not change while a process runs. Those that
 # read the time, files or the environment are not among them.
 _LIBRARIES = frozenset(
@@ -48,43 +50,6 @@ _SLOTS = (
     types.MemberDescriptorType,
     types.WrapperDescriptorType,
 )
-
-
-class Unproven:
-    """Stands in a key for a value that may change unseen; equal to itself alone.
-
-    Parameters
-    ----------
-    value : Any
-        The value.
-    what : str
-        Says in a message what it is.
-    """
-
-    def __init__(self, value: Any, what: str) -> None:
-        self.value = value
-        self.what = what
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Unproven) and other.value is self.value
-
-    def __hash__(self) -> int:
-        return id(self.value)
-
-    def __repr__(self) -> str:
-        return f"Unproven({self.what})"
-
-
-def unproven_part(key: Any) -> Unproven | None:
-    """Return the first part of a key that cannot be proven equal, or None."""
-    if isinstance(key, Unproven):
-        return key
-    if isinstance(key, tuple | frozenset):
-        for part in key:
-            found = unproven_part(part)
-            if found is not None:
-                return found
-    return None
 
 
 def freeze(value: Any) -> Any:

@@ -273,6 +273,7 @@ def deterministic_ops() -> Iterator[None]:
     """Let only deterministic kernels run within the block, and all others after it."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
+        # Here and not above: this loads TensorFlow.
         from sklstm.training._tensorflow import deterministic_kernels
 
         with deterministic_kernels():

@@ -15,6 +15,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING
 
 from sklstm.training._fork import check_not_forked, forked_late
+from sklstm.training._unproven import unproven_part
 
 if TYPE_CHECKING:
     from sklstm.training._compiled import CompiledNetwork
@@ -59,8 +60,6 @@ class Pool:
         """
         check_not_forked()
         self._be_of_this_process()
-        from sklstm.training._graph_key import unproven_part
-
         key = spec.key()
         if unproven_part(key) is None:
             with self._lock:
@@ -69,6 +68,7 @@ class Pool:
                     free = self._free[name]
                     if free.key == key and not _is_held(free):
                         return self._free.pop(name)
+        # Here and not above: this loads Keras.
         from sklstm.training._compiled import CompiledNetwork
 
         return CompiledNetwork(spec)
@@ -82,8 +82,6 @@ class Pool:
         if compiled.process != os.getpid():
             self._inherited.append(compiled)
             return
-        from sklstm.training._graph_key import unproven_part
-
         if compiled.exposed or unproven_part(compiled.key) is not None:
             compiled.release()
             return

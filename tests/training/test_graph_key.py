@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from sklstm.training import _graph_key
-from sklstm.training._graph_key import freeze, unproven_part
+from sklstm.training._graph_key import freeze
+from sklstm.training._unproven import unproven_part
 
 WIDTH = 4
 SETTINGS = {"width": 4, "layers": [2, 3]}

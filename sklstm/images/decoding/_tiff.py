@@ -36,6 +36,7 @@ from sklstm.images.decoding._tiff_layout import (
     Layout,
     read_layout,
 )
+from sklstm.images.decoding._whole import is_whole
 
 
 def read_tiff(data: bytes) -> Picture:
@@ -243,8 +244,6 @@ def _read_by_opencv(data: bytes, layout: Layout) -> Picture:
     import cv2
 
     if layout.compression == JPEG:
-        from sklstm.images.decoding._whole import is_whole
-
         segments = zip(layout.offsets, layout.counts, strict=False)
         # OpenCV fills what is missing with grey.
         if not all(is_whole(data[start : start + n]) for start, n in segments):

@@ -2,15 +2,13 @@ from __future__ import annotations
 
 import warnings
 from contextlib import closing
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from sklstm._compat import CallbackSupportMixin, with_callbacks
 from sklstm.images import is_count
-from sklstm.images._resize import resize
 from sklstm.preprocessing._ahead import map_ahead
 from sklstm.preprocessing._base import ArrayOutputMixin
 from sklstm.preprocessing._checks import check_choice, check_sizes
@@ -22,11 +20,10 @@ from sklstm.preprocessing.fundus._photographs import (
     read_photograph,
 )
 
+if TYPE_CHECKING:
+    from sklstm.preprocessing.fundus._view import View
+
 _OUTPUTS = ("enhanced", "graham", "vesselness", "vessels", "stack")
-# Hysteresis on the vesselness and the least size of a part, in pixels of a field of
-# view 540 wide: best F1 on the training half of DRIVE (benchmarks/drive.py).
-_STRONG, _WEAK, _LEAST_PART = 0.7, 0.35, 20
-_RIM = 3  # the edge of the field answers a little, like a vessel
 
 
 class FundusPreprocessor(
@@ -252,87 +249,37 @@ class FundusPreprocessor(
         )
 
     def _prepare(self, photograph: np.ndarray, name: str) -> tuple:
-        """Return image, mask, and whether there is a field of view."""
-        from sklstm.preprocessing.fundus._field import cropped, resized
-        from sklstm.preprocessing.fundus._field_of_view import find_field
+        """Return image, mask, and whether a field of view was found."""
+        # Here and not above: this loads OpenCV.
+        from sklstm.preprocessing.fundus._view import make_view
 
         if self.color == "rgb" and photograph.ndim == 2:
             raise ValueError(
                 f"color='rgb' needs photographs in colour, but {name} is grey: set "
                 "color='green'."
             )
-        field = find_field(photograph)
-        if self.crop:
-            photograph, field = cropped(photograph, field)
-            # A square also of an ellipse, which becomes the circle that it was.
-            side = self.size or max(photograph.shape[:2])
-            photograph, field = resized(photograph, field, (side, side))
-        elif self.size is not None:
-            shape = [
-                max(1, round(n * self.size / (2 * radius)))
-                for n, radius in zip(
-                    photograph.shape[:2], field.radii[::-1], strict=True
-                )
-            ]
-            photograph, field = resized(photograph, field, (shape[0], shape[1]))
-        mask = field.mask(photograph.shape[:2])
-        view = _View(photograph, mask, (2 * field.radii[0], 2 * field.radii[1]))
-        return self._output(view), mask, field.found == "ellipse"
+        view = make_view(photograph, self.size, self.crop)
+        return self._output(view), view.mask, view.is_found
 
-    def _output(self, view: _View) -> np.ndarray:
-        if self.output == "enhanced":
-            return self._enhanced(view)
-        if self.output == "graham":
-            return _graham(self._smoothed(view.values(self.color)), view)
+    def _output(self, view: View) -> np.ndarray:
+        # Here and not above: these load OpenCV.
+        from sklstm.preprocessing.fundus._enhancement import enhanced, graham, smoothed
+        from sklstm.preprocessing.fundus._segmentation import vesselness_of, vessels_of
+
         if self.output == "vesselness":
-            return _vesselness(view)
+            return vesselness_of(view)
         if self.output == "vessels":
-            return _decide(_vesselness(view), view)
-        view = replace(view, photograph=view.values("green"))
-        return np.stack(
-            [
-                self._enhanced(view),
-                _graham(self._smoothed(view.photograph), view),
-                np.round(_vesselness(view) * 255).astype(np.uint8),
-            ],
-            axis=-1,
-        )
-
-    def _smoothed(self, values: np.ndarray) -> np.ndarray:
-        import cv2
-
-        # 12 grey levels are more than noise and less than a vessel or a lesion.
-        return cv2.bilateralFilter(values, 5, 12, 1.5) if self.denoise else values
-
-    def _enhanced(self, view: _View) -> np.ndarray:
-        import cv2
-
-        values = self._smoothed(view.values(self.color))
-        if values.ndim == 2:
-            return self._evened(values, view)
-        lab = cv2.cvtColor(values, cv2.COLOR_RGB2LAB)
-        lab[..., 0] = self._evened(lab[..., 0], view)
-        rgb = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
-        rgb[~view.mask] = 0
-        return rgb
-
-    def _evened(self, values: np.ndarray, view: _View) -> np.ndarray:
-        """Even the illumination and raise the contrast of one channel."""
-        import cv2
-
-        background = _background(values, view, 1 / 12)
-        # Outside the same level: a tile at the rim shall see no black.
-        even = np.where(view.mask, values.astype(np.float32) - background + 128, 128)
-        height, width = values.shape
-        across, down = self.tile_grid_size
-        tiles = (
-            max(1, round(across * width / view.diameters[0])),
-            max(1, round(down * height / view.diameters[1])),
-        )
-        clahe = cv2.createCLAHE(self.clip_limit, tiles)
-        raised = clahe.apply(np.clip(even, 0, 255).astype(np.uint8))
-        raised[~view.mask] = 0
-        return raised
+            return vessels_of(view)
+        values = view.values("green" if self.output == "stack" else self.color)
+        if self.denoise:
+            values = smoothed(values)
+        if self.output == "graham":
+            return graham(values, view)
+        image = enhanced(values, view, self.clip_limit, self.tile_grid_size)
+        if self.output == "enhanced":
+            return image
+        likely = np.round(vesselness_of(view) * 255).astype(np.uint8)
+        return np.stack([image, graham(values, view), likely], axis=-1)
 
     def _check_parameters(self) -> None:
         check_choice("output", self.output, _OUTPUTS)
@@ -404,6 +351,7 @@ def fov_mask(image: Any) -> np.ndarray:
     >>> bool((mask == inside).mean() > 0.99)
     True
     """
+    # Here and not above: this loads OpenCV.
     from sklstm.preprocessing.fundus._field_of_view import find_field
 
     photograph = read_photograph(image, "image")
@@ -418,92 +366,3 @@ def fov_mask(image: Any) -> np.ndarray:
             stacklevel=2,
         )
     return field.mask(photograph.shape[:2])
-
-
-@dataclass(frozen=True)
-class _View:
-    """A photograph as it is worked on, uint8, and its mask.
-
-    The diameters of its field of view, across and down, are in pixels. They differ for
-    a squashed photograph, and so do all widths that are parts of them.
-    """
-
-    photograph: np.ndarray
-    mask: np.ndarray
-    diameters: tuple[float, float]
-
-    def values(self, color: str) -> np.ndarray:
-        if self.photograph.ndim == 2 or color == "rgb":
-            return self.photograph
-        return np.ascontiguousarray(self.photograph[..., 1])
-
-
-def _background(values: np.ndarray, view: _View, part: float) -> np.ndarray:
-    """Return the mean around each pixel of the mask, over a part of the diameters."""
-    import cv2
-
-    sigmas = [part * diameter for diameter in view.diameters]
-    # It is smooth: an eighth of the size is enough, and 64 times faster.
-    steps = [max(1, round(sigma / 5)) for sigma in sigmas]
-    height, width = values.shape
-    size = max(1, width // steps[0]), max(1, height // steps[1])
-    weights = view.mask.astype(np.float32)
-    parts = [values.astype(np.float32) * weights, weights]
-    small = [cv2.resize(part, size, interpolation=cv2.INTER_AREA) for part in parts]
-    total, weight = (
-        cv2.GaussianBlur(one, (0, 0), sigmas[0] / steps[0], sigmaY=sigmas[1] / steps[1])
-        for one in small
-    )
-    mean = total / np.maximum(weight, 1e-3)
-    return cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def _graham(values: np.ndarray, view: _View) -> np.ndarray:
-    channels = values[..., None] if values.ndim == 2 else values
-    out = np.empty(channels.shape, np.uint8)
-    for i in range(channels.shape[2]):
-        channel = np.ascontiguousarray(channels[..., i])
-        difference = channel - _background(channel, view, 1 / 60)
-        out[..., i] = np.clip(np.round(4 * difference + 128), 0, 255)
-    out[~view.mask] = 128
-    return out[..., 0] if values.ndim == 2 else out
-
-
-def _vesselness(view: _View) -> np.ndarray:
-    """Filter at the diameter that the filters are made for, and scale the map back."""
-    import cv2
-
-    from sklstm.preprocessing.fundus._vessels import DIAMETER, vesselness
-
-    green = view.values("green")
-    height, width = green.shape
-    across, down = (DIAMETER / diameter for diameter in view.diameters)
-    if max(abs(across - 1), abs(down - 1)) < 0.05:
-        return vesselness(green, view.mask)
-    size = max(1, round(width * across)), max(1, round(height * down))
-    scaled = resize(green, size[::-1])
-    mask = cv2.resize(view.mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    found = vesselness(scaled, mask.view(bool))
-    back = cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.where(view.mask, back, np.float32(0))
-
-
-def _decide(likely: np.ndarray, view: _View) -> np.ndarray:
-    """Keep what is weak where it hangs together with what is strong, and not small."""
-    import cv2
-
-    across, down = (diameter / 540 for diameter in view.diameters)
-    rims = [2 * max(1, round(_RIM * scale)) + 1 for scale in (across, down)]
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, rims)
-    inner = cv2.erode(
-        view.mask.view(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0
-    )
-    n, labels, stats, _ = cv2.connectedComponentsWithStats(
-        (likely >= _WEAK).astype(np.uint8) & inner, connectivity=8
-    )
-    strong = np.zeros(n, bool)
-    strong[np.unique(labels[likely >= _STRONG])] = True
-    least = _LEAST_PART * across * down
-    kept = strong & (stats[:, cv2.CC_STAT_AREA] >= least)
-    kept[0] = False
-    return kept[labels]

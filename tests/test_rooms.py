@@ -1,0 +1,63 @@
+"""How the package is arranged, beyond what import-linter checks. Reads all modules."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "sklstm"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+IMPORT = ("from ", "import ", ")")
+HEAVY = ("Keras", "TensorFlow", "Optuna", "OpenCV", "matplotlib")
+
+
+def imports_in_functions(tree):
+    """Yield the imports of the package that stand inside a function."""
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        for node in ast.walk(function):
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                continue
+            if any(name.partition(".")[0] == "sklstm" for name in names):
+                yield node
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
+def test_an_import_inside_a_function_keeps_something_heavy_out_and_says_so(module):
+    text = module.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for node in imports_in_functions(ast.parse(text)):
+        above = node.lineno - 2
+        while (
+            lines[above].strip().startswith(("from ", "import ", ")"))
+            or not lines[above]
+        ):
+            above -= 1
+        comment = ""
+        while lines[above].strip().startswith("#"):
+            comment = lines[above] + comment
+            above -= 1
+        assert any(name in comment for name in HEAVY), f"line {node.lineno}: {comment}"
+
+
+def test_one_module_touches_scikeras():
+    touch = [
+        module.name
+        for module in MODULES
+        if "scikeras.wrappers" in module.read_text(encoding="utf-8")
+    ]
+    assert touch == ["_scikeras.py"]
+
+
+def test_no_two_classes_share_a_name():
+    places = {}
+    for module in MODULES:
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(str(module))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
