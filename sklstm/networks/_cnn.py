@@ -41,13 +41,29 @@ def cnn(
 
     Parameters
     ----------
-    input_shape, n_classes, filters, input_noise, dropout, l2, augmentation, ordinal
-        See `cnn_lstm`. There is one dropout layer, before the head.
-    units, n_layers, bidirectional
+    input_shape : tuple
+        Shape (height, width, channels) of an image.
+    n_classes : int
+        Number of classes.
+    units, n_layers : int
         Parameters of the `cnn_lstm` whose number of weights is matched.
+    bidirectional : bool
+        Parameter of the `cnn_lstm` whose number of weights is matched.
+    filters : int
+        Number of filters of the stem; see `cnn_lstm`.
     pooling : {"max", "mean", "last"}
         How to pool over all positions. Convolutions have no last step, so "last" means
         "mean".
+    input_noise : float
+        See `lstm`.
+    dropout : float
+        Dropout rate before the head.
+    l2 : float
+        See `lstm`.
+    augmentation : None, str, dict or keras.layers.Layer
+        See `lstm`.
+    ordinal : bool
+        See `lstm`.
 
     Returns
     -------

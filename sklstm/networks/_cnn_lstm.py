@@ -61,7 +61,11 @@ def cnn_lstm(
     pooling : {"max", "mean", "last"}
         How to make one vector of all steps. "last" takes the output of each direction
         at the step that it reads last.
-    input_noise, dropout, l2, augmentation, ordinal
+    input_noise, dropout, l2 : float
+        See `lstm`.
+    augmentation : None, str, dict or keras.layers.Layer
+        See `lstm`.
+    ordinal : bool
         See `lstm`.
 
     Returns

@@ -47,10 +47,12 @@ def conv_lstm(
         Number of stacked convolutional LSTM layers.
     bidirectional : bool
         If True, read the slices in both directions.
-    input_noise, dropout, l2, ordinal
+    input_noise, dropout, l2 : float
         See `lstm`.
     augmentation : None, str, dict or keras.layers.Layer
         See `lstm`. All slices of a volume are changed alike.
+    ordinal : bool
+        See `lstm`.
 
     Returns
     -------

@@ -47,7 +47,15 @@ def lstm_transformer(
 
     Parameters
     ----------
-    input_shape, n_classes, units, n_layers, bidirectional, embedding, embedding_units
+    input_shape : tuple
+        See `lstm`.
+    n_classes, units, n_layers : int
+        See `lstm`.
+    bidirectional : bool
+        See `lstm`.
+    embedding : {None, "dense", "pixel"}
+        See `lstm`.
+    embedding_units : int or None
         See `lstm`.
     attention : {None, "multihead", "self", "multiscale", "additive"}
         Attention of the blocks. None and "multihead" have `n_heads` heads, "self" has
@@ -59,10 +67,22 @@ def lstm_transformer(
         Number of attention heads of each block.
     windows : tuple of int
         Window sizes of "multiscale", in steps.
-    pooling, input_noise, l2, batch_norm, index_map, augmentation, ordinal
+    pooling : {"last", "mean", "max", "attention"}
+        See `lstm`.
+    input_noise : float
         See `lstm`.
     dropout : float
         Dropout rate after every LSTM layer and inside the blocks.
+    l2 : float
+        See `lstm`.
+    batch_norm : bool
+        See `lstm`.
+    index_map : ndarray of int, shape (n_steps, n_pixels_per_step), or None
+        See `lstm`.
+    augmentation : None, str, dict or keras.layers.Layer
+        See `lstm`.
+    ordinal : bool
+        See `lstm`.
 
     Returns
     -------

@@ -52,6 +52,11 @@ def check_augmentation(augmentation: Any) -> None:
         If the value has a wrong type.
     ValueError
         If a name or an amount is not valid, or if a layer mixes images.
+
+    Examples
+    --------
+    >>> from sklstm.networks import check_augmentation
+    >>> check_augmentation({"rotation": 15})
     """
     if isinstance(augmentation, keras.layers.Layer):
         for layer in (augmentation, *getattr(augmentation, "layers", ())):

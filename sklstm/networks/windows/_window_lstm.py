@@ -78,7 +78,11 @@ def window_lstm(
     input_noise : float
         Standard deviation of the Gaussian noise that training adds to the standardized
         input, after `contrast`.
-    dropout, l2, batch_norm, augmentation
+    dropout, l2 : float
+        See `lstm`.
+    batch_norm : bool
+        See `lstm`.
+    augmentation : None, str, dict or keras.layers.Layer
         See `lstm`.
 
     Returns
