@@ -144,6 +144,18 @@ class PositionEncoding(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict) -> "PositionEncoding":
+        """Make a layer from its configuration.
+
+        Parameters
+        ----------
+        config : dict
+            What `get_config` returned, possibly in an earlier version.
+
+        Returns
+        -------
+        PositionEncoding
+            The layer.
+        """
         # Earlier versions also wrote the initial value of the gain.
         config = {name: value for name, value in config.items() if name != "gain"}
         return super().from_config(config)
