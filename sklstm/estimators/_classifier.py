@@ -1,4 +1,4 @@
-"""LSTMImageClassifier: an image, or a sequence made of one, to a class."""
+"""LSTMImageClassifier: the class of an image or of a sequence."""
 
 from __future__ import annotations
 
@@ -33,136 +33,149 @@ from sklstm.training._data import Data, take_rows
 
 
 class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
-    """Classify images by an LSTM that reads them as sequences.
+    """Image classifier that reads an image as a sequence with an LSTM.
 
-    A scikit-learn classifier over a Keras network. Inputs are standardized inside the
-    network, by one mean and one standard deviation of the training data, so that pixels
-    of 0..1, 0..16 and 0..255 train alike.
+    This estimator trains a Keras network. The network standardizes its input by the
+    mean and the standard deviation of all training pixels. Pixels in 0..1, 0..16 and
+    0..255 therefore give the same results.
 
     Parameters
     ----------
     network : str or callable, default="lstm"
-        "lstm" or "lstm_transformer" for sequences; "cnn_lstm" or "cnn" for images;
-        "conv_lstm" for volumes and videos. Or a function ``(input_shape, n_classes,
-        **params)`` that returns a new `keras.Model`, not compiled, whose output is
-        (n, n_classes) probabilities, or a subclass of `keras.Model` that is made in
-        this way. ``input_shape`` is ``(None, n_features)``, or that of an image or
-        volume, channels last, if the function has an attribute ``takes = "images"`` or
-        ``takes = "volumes"``. Of the parameters below that shape the network it gets
-        those it names, and all of ``network__*``.
+        The network to train:
+
+        - "lstm" and "lstm_transformer" read sequences;
+        - "cnn_lstm" and "cnn" read images;
+        - "conv_lstm" reads volumes and videos;
+        - a function ``build(input_shape, n_classes, **params)`` returns a new
+          `keras.Model` that is not compiled and that outputs (n, n_classes)
+          probabilities. A subclass of `keras.Model` that takes these arguments works
+          as well. ``input_shape`` is ``(None, n_features)``. If the function has the
+          attribute ``takes = "images"`` or ``takes = "volumes"``, it is the shape of
+          one image or volume with its channels last. The function receives those of
+          the parameters below that it names, and all ``network__*`` parameters.
     sequencer : RowSequencer, PatchSequencer, VolumeSequencer or None, default=None
-        Makes sequences of images inside the network, batch by batch: X then holds
-        images, and overlapping patches take no memory but a batch's.
-        ``sequencer__stride`` and the like can be set and searched. None: X holds
-        sequences, or is read by rows.
+        Scan that turns images into sequences inside the network, batch by batch. X
+        then holds images, and overlapping patches need memory for one batch only. Its
+        parameters can be set and searched, for example ``sequencer__stride``. If None,
+        X holds sequences, and the rows of an image are its steps.
     augmentation : {"light", "medium"}, dict, keras.layers.Layer or None, default=None
-        Changes images at random, in training only, before they are scanned. "light"
-        turns by up to 15 degrees, shifts and zooms by up to a tenth; "medium" turns by
-        30, shifts by .15, zooms and changes the contrast by a fifth, and erases a
-        rectangle of one image in ten. The keys of a dict are "rotation" (degrees),
-        "translation", "zoom", "contrast", "erasing" (fractions), "noise" (in standard
-        deviations of the image), "flip" ("horizontal", "vertical", "both") and "fill"
-        ("constant", "nearest", "reflect"). Needs images: a network that takes them, or
-        a `sequencer`.
+        Random changes of the images during training, before the scan:
+
+        - "light" rotates by up to 15 degrees, and shifts and zooms by up to 10 %;
+        - "medium" rotates by up to 30 degrees, shifts by up to 15 %, zooms and changes
+          the contrast by up to 20 %, and erases a rectangle in 10 % of the images;
+        - a dict has the keys "rotation" (degrees), "translation", "zoom", "contrast"
+          and "erasing" (fractions), "noise" (in standard deviations of the image),
+          "flip" ("horizontal", "vertical" or "both") and "fill" ("constant",
+          "nearest" or "reflect").
+
+        Augmentation needs images: a network that reads images, or a `sequencer`.
     units : int, default=64
-        Hidden units per LSTM layer and direction.
+        Number of hidden units of each LSTM layer in each direction.
     n_layers : int, default=1
-        LSTM layers, one on the other.
+        Number of stacked LSTM layers.
     bidirectional : bool, default=True
-        Read the sequence in both directions.
+        If True, read the sequence in both directions.
     embedding : {"dense", "pixel"} or None, default=None
-        "dense" projects every step linearly, to `units` features or to
-        ``network__embedding_units``, before the first LSTM. "pixel" gives each of 256
-        grey levels a vector of 4, or ``network__embedding_units``, numbers; a step is
-        the vectors of its pixels.
+        Embedding of the steps before the first LSTM layer. "dense" projects each step
+        linearly to `units` features, or to ``network__embedding_units``. "pixel"
+        replaces each pixel by a learned vector for its grey level, one of 256. The
+        vector has 4 numbers, or ``network__embedding_units``.
     attention : {"self", "multihead", "multiscale", "additive"} or None, default=None
-        Attention over the steps, after the LSTM: every step looks at every step
-        ("self"; "multihead" in ``network__n_heads=4`` ways), or at those of its window,
-        of the sizes ``network__windows=(4, 16, 64)`` ("multiscale"); or a mean of the
-        steps with learned weights takes the place of `pooling` ("additive").
+        Attention over the steps after the LSTM layers:
+
+        - "self": each step attends to all steps;
+        - "multihead": the same with several heads, ``network__n_heads=4``;
+        - "multiscale": each step attends to the steps of its window, for several
+          window sizes, ``network__windows=(4, 16, 64)``;
+        - "additive": a weighted mean of the steps with learned weights. It replaces
+          `pooling`.
     pooling : {"last", "mean", "max", "attention"} or None, default=None
-        How the steps become one vector: the last one each direction reads, the mean,
-        the maximum, or a mean with learned weights. None for the network's own: "max"
-        of image networks, "last" of the others.
+        How the steps become one vector. "last" takes the last step that each direction
+        reads, "mean" and "max" are taken over the steps, and "attention" is a weighted
+        mean with learned weights. If None, "cnn_lstm" and "cnn" use "max" and the other
+        networks use "last".
     input_noise : float or None, default=None
-        Standard deviation of Gaussian noise that training adds to the standardized
-        input, in standard deviations of the pixels [3]_. It keeps a small image set
-        from being learned by heart. 0 for none; None is 0.5 for networks that read
-        sequences and 0.2 for those that read images or volumes.
+        Standard deviation of the Gaussian noise that training adds to the standardized
+        input [3]_, in standard deviations of the pixels. It keeps the network from
+        memorizing a small image set. If None, it is 0.5 for networks that read
+        sequences and 0.2 for the others. 0 adds no noise.
     dropout : float, default=0.3
-        Rate after every LSTM layer, in [0, 1).
+        Dropout rate after each LSTM layer, in [0, 1).
     l2 : float, default=0.0
-        Strength of the penalty on the squares of all kernels.
+        Strength of the L2 penalty on all kernels.
     batch_norm : bool, default=False
-        Batch normalization after every LSTM layer.
+        If True, normalize batches after each LSTM layer.
     ordinal : bool, default=False
-        The classes are ordered, as grades are: the network ends in one score and
-        thresholds that all samples share, a cumulative-link model [4]_, which keeps
-        P(class > k) falling in k and has fewer weights than a softmax. Labels must be
-        numbers; only their order counts.
+        If True, the classes are ordered, as grades are. The network then ends in one
+        score and in thresholds that all samples share, a cumulative-link model [4]_. It
+        has fewer weights than a softmax. Labels must be numbers. Only their order
+        counts.
     optimizer : str, class or keras.optimizers.Optimizer, default="adam"
-        "adamw", "sgd", ...; ``optimizer__beta_1`` and the like go to it. An instance
-        is copied, and keeps its own learning rate, clipping and accumulation. If its
-        learning rate is a schedule of Keras, it follows that and not `lr_schedule`.
+        Name, class or instance of a Keras optimizer. Parameters of a name or a class
+        are routed, for example ``optimizer__beta_1``. An instance is copied, and keeps
+        its own learning rate, clipping and accumulation. If its learning rate is a
+        Keras schedule, `lr_schedule` has no effect.
     learning_rate : float, default=3e-3
-        Learning rate at the start.
+        Learning rate at the start of training.
     lr_schedule : {"cosine", "constant"} or keras schedule, default="cosine"
-        "cosine" lets the learning rate fall to zero by the last update of training
-        (Loshchilov and Hutter, 2017). A `LearningRateSchedule` of Keras takes the
-        place of `learning_rate`. Callbacks can set the learning rate only with
-        "constant"; otherwise they are refused.
+        Schedule of the learning rate. "cosine" lets it fall to zero along half a cosine
+        [2]_ until the last update. A Keras `LearningRateSchedule` replaces
+        `learning_rate`. Callbacks can set the learning rate only with "constant"; with
+        the others they are refused.
     clipvalue : float or None, default=1.0
-        Bound on every element of the gradient. None to clip by norm, with
-        ``optimizer__clipnorm`` or ``optimizer__global_clipnorm``, or not at all.
+        Bound on each element of the gradient. Set it to None to clip by norm with
+        ``optimizer__clipnorm`` or ``optimizer__global_clipnorm``, or not to clip.
     gradient_accumulation_steps : int, default=1
-        Batches whose mean gradient makes one update.
+        Number of batches whose mean gradient makes one update.
     batch_size : int, default=32
-        Samples per batch; the last one of an epoch may be smaller.
+        Number of samples in a batch. The last batch of an epoch may be smaller.
     epochs : int or "auto", default="auto"
-        Passes over the training data, at most. "auto" is 60, or of fewer samples as
-        many as make 1,200 updates of the weights, 400 at most: few images need more
-        passes, not fewer updates.
+        Maximum number of passes over the training data. If "auto", train for 60 epochs.
+        On small data sets train longer, until the weights have been updated 1,200
+        times, but never for more than 400 epochs.
     early_stopping : bool, default=False
-        Stop when the validation loss has not fallen for `patience` epochs, on
-        ``X_val, y_val`` of `fit` or else on a stratified part of the training data.
-        The weights of the best epoch are kept. With the cosine schedule, training
-        goes back to them and leads the learning rate to zero over ``patience / 2``
-        further epochs, so that the schedule ends when training ends.
+        If True, stop when the validation loss has not fallen for `patience` epochs, and
+        keep the weights of the best epoch. The validation data are ``X_val, y_val`` of
+        `fit`, or else a stratified part of the training data. With the cosine schedule,
+        training goes back to the best weights first, and lowers the learning rate to
+        zero over ``patience / 2`` further epochs.
     patience : int, default=10
-        Epochs to wait for a better one.
+        Number of epochs to wait for a lower validation loss.
     validation_fraction : float, default=0.1
-        Part of the training data held out for early stopping.
+        Fraction of the training data that is held out for early stopping.
     class_weight : dict, "balanced" or None, default=None
-        Labels to weights. A dict that names some of the classes leaves the others at
-        1; one that names all may name more. "balanced" gives all classes the same
-        total weight.
+        Weights of the classes. Classes that a dict does not name have the weight 1. A
+        dict that names all classes may name others as well. "balanced" gives all
+        classes the same total weight.
     loss : str, class, function or keras.losses.Loss, default=None
-        None for the cross-entropy. Any loss without "sparse" in its name is given
-        one-hot targets. ``loss__*`` goes to a class.
+        Loss to minimize. If None, use the cross-entropy. A loss with "sparse" in its
+        name receives class numbers, and any other loss receives one-hot targets.
+        ``loss__*`` parameters go to a class.
     metrics : list, default=None
-        Metrics in `history_` besides loss and accuracy: names, classes, instances or
-        functions. A metric of Keras is given the targets that it is made for, whatever
-        the loss is given. One of your own is given one-hot targets, or class numbers
-        if "sparse" is in its name or it cannot compute with one-hot targets.
+        Further metrics for `history_`: names, classes, instances or functions. A Keras
+        metric receives the targets that it is made for, whatever the loss receives. A
+        metric of your own receives one-hot targets. It receives class numbers if
+        "sparse" is in its name, or if it cannot use one-hot targets.
     callbacks : list or keras.callbacks.Callback, default=None
-        Classes or instances; ``callbacks__*`` goes to classes, as in scikeras. One
-        that listens to single batches makes training run through Keras' own `fit`,
-        which is slower.
+        Keras callbacks, as classes or instances. ``callbacks__*`` parameters go to
+        classes, as in scikeras. A callback that listens to single batches makes
+        training run through Keras' own `fit`, which is slower.
     dtype_policy : {"float32", "mixed_float16", "mixed_bfloat16"}, default=None
-        "mixed_float16" or "mixed_bfloat16" compute in half precision where the
-        hardware gains by it; weights and probabilities stay float32. None for the
-        policy that Keras has.
+        Keras dtype policy of the network. The mixed policies compute in half precision,
+        which is faster on some hardware. Weights and probabilities stay float32. If
+        None, use the global policy of Keras.
     warm_start : bool, default=False
-        Go on from the weights of the last fit, and with its standardization, instead
-        of from new ones.
+        If True, continue from the weights and the standardization of the last fit.
     op_determinism : bool, default=False
-        Let only deterministic kernels run while training. Slower, and needed only
-        for identical results on a GPU.
+        If True, run only deterministic kernels during training. This is slower, and
+        identical results need it only on a GPU.
     random_state : int, RandomState instance or None, default=None
-        Determines weights, order, dropout and split. None draws from the system;
-        nobody's global generator is read or moved.
+        Seed for initial weights, order of the samples, dropout and the split. Pass an
+        int for reproducible results. Global generators are neither read nor changed.
     verbose : int, default=0
-        1 prints a line per epoch.
+        If 1, print a line per epoch.
     **routed
         Parameters with the prefixes ``network__``, ``optimizer__``, ``loss__``,
         ``metrics__`` and ``callbacks__``, as in scikeras.
@@ -170,30 +183,30 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels, sorted.
+        Sorted labels.
     model_ : keras.Model
         The trained network.
     history_ : dict of str to list of float
-        A value per epoch of loss, accuracy, gradient_norm (mean over the batches of
-        the norm of the whole gradient, before clipping), learning_rate (at the
-        epoch's last batch) and, in epochs with validation, val_loss and val_accuracy.
+        Values per epoch: loss, accuracy, gradient_norm (mean over the batches of the
+        norm of the whole gradient before clipping), learning_rate (of the last batch)
+        and, in epochs with validation, val_loss and val_accuracy.
     n_iter_ : int
-        Epochs run.
+        Number of epochs run.
     best_epoch_ : int
-        Epochs after which the kept weights were reached.
+        Number of epochs after which the kept weights were reached.
     sequencer_ : estimator
-        The fitted sequencer, where `sequencer` was given.
+        The fitted `sequencer`, if one was given.
     n_features_in_ : int
-        Values per sample.
+        Number of values per sample.
     image_shape_ : tuple
         Shape of one sample.
     feature_names_in_ : ndarray of str
-        Names of the columns, where X was a table whose columns have strings as names.
+        Names of the columns, if X was a table whose column names are strings.
 
     See Also
     --------
-    RowSequencer : Images to sequences of rows or columns.
-    PatchSequencer : Images to sequences of patches.
+    RowSequencer : Read images by rows or columns.
+    PatchSequencer : Read images by patches.
 
     References
     ----------
@@ -318,16 +331,19 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             (n, depth, height, width) or (n, depth, height, width, channels). uint8 is
             kept as bytes, all else becomes float32.
         y : array-like of shape (n,)
-            Classes: whole numbers, strings or bool, all of one kind and none missing.
+            Classes: whole numbers, strings or bool. All labels are of one kind, and
+            none is missing.
         sample_weight : array-like of shape (n,), default=None
-            Weight of each sample's loss, not negative. Only proportions count: weights
-            are divided by their mean. Samples of weight zero are left out.
+            Weights of the losses of the samples, not negative. Only their proportions
+            count, because they are divided by their mean. Samples of weight zero are
+            left out.
         X_val, y_val : array-like, default=None
-            Samples to watch and, with ``early_stopping``, to stop by; their losses are
-            weighted by `class_weight`. None: with ``early_stopping``, a stratified part
-            of the training data, with its own weights.
+            Validation data, which `early_stopping` uses if it is set. Their losses are
+            weighted by `class_weight`. If None, `early_stopping` holds out a stratified
+            part of the training data with its weights.
         groups : array-like of shape (n,), default=None
-            Samples of one group, a patient's photographs, stay together in that split.
+            Groups of the samples, such as patients. That split keeps the samples of a
+            group together.
 
         Returns
         -------
@@ -337,7 +353,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         Raises
         ------
         ValueError
-            If a parameter, X or y cannot be used; the estimator stays as it was.
+            If a parameter, X or y cannot be used. The estimator does not change.
         FloatingPointError
             If the loss becomes NaN or infinite.
         """
@@ -368,20 +384,20 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
     ) -> LSTMImageClassifier:
-        """Train one more epoch, at a constant learning rate.
+        """Train for one more epoch, at a constant learning rate.
 
-        The first call settles classes and standardization.
+        The first call determines the classes and the standardization.
 
         Parameters
         ----------
         X : array-like
             As in `fit`.
         y : array-like of shape (n,)
-            Classes; not all need be present.
+            Classes. Not all of them have to occur.
         classes : array-like, default=None
-            All classes there will be. Needed at the first call if `y` lacks some.
+            All classes that will occur. The first call needs them if `y` lacks some.
         sample_weight : array-like of shape (n,), default=None
-            As in `fit`, but divided by the mean of the first call in all later ones.
+            As in `fit`. Later calls divide by the mean of the first call.
 
         Returns
         -------
@@ -442,7 +458,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         own = check_sample_weight(sample_weight, len(x))
         per_class = class_weights(self.class_weight, self.classes_, codes, own)
         weights = multiply(own, per_class[codes])
-        # Later calls of partial_fit keep to the scale of the first.
+        # Later calls of partial_fit keep the scale of the first call.
         mean = getattr(self, "_mean_weight", None) if one_epoch and continues else None
         used = rescale(weights, mean) > 0
         if not used.all():
@@ -510,7 +526,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
     def _classes_of(
         self, y: Any, n_samples: int, continues: bool, classes: Any
     ) -> np.ndarray:
-        """Set `classes_` and return the place of each label in it."""
+        """Set `classes_` and return the index of each label in it."""
         y = check_labels(y, n_samples)
         if self.ordinal and y.dtype.kind not in "buif":
             raise ValueError(
@@ -535,7 +551,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         return encode(y, self.classes_)
 
     def _given_validation(self, validation: tuple, per_class: np.ndarray) -> tuple:
-        """Return samples, classes and weights to watch."""
+        """Return the samples, class numbers and weights of the validation data."""
         X_val, y_val = validation
         if X_val is None or y_val is None:
             given, missing = ("y_val", "X_val") if X_val is None else ("X_val", "y_val")
@@ -545,7 +561,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         try:
             x_val = check_samples(self, X_val, reset=False)
         except (TypeError, ValueError) as error:
-            # It speaks of X, as every check of images does.
+            # The message is about X. Here it has to be about X_val.
             reason = str(error)
             if "was fitted on" in reason:
                 reason = (reason.rpartition(";")[0] or reason).removeprefix("X ")
@@ -569,7 +585,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         return x_val, codes[used], weights[used]
 
     def _one_hot(self) -> bool:
-        """Tell whether the loss wants rows of zeros and a one."""
+        """Return whether the loss receives one-hot targets."""
         if self.loss is None:
             return False
         kind = self.loss if isinstance(self.loss, type) else type(self.loss)
@@ -631,33 +647,36 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         return self.classes_[probabilities.argmax(axis=1)]
 
     def attention_map(self, X: Any, per: str = "step") -> np.ndarray:
-        """Return how much the network looks at each step, or at each pixel.
+        """Return the attention of the network to each step or each pixel.
 
-        Needs a network with `attention`, or ``pooling="attention"``; of a network of
-        your own, one that ends in an `AttentionPooling`. The weight of step k is the
-        sum over all steps q of (how much the pooling takes of q) times (how much q
-        looks at k). A mean takes of all steps alike, and a maximum counts as one;
-        "last" takes half of the last step and half of the first, at which the way back
-        ends, or all of the last.
+        The network needs `attention` or ``pooling="attention"``. A network of your own
+        must end in an `AttentionPooling`. The weight of step k sums the attention that
+        each step q pays to k, weighted by the contribution of q to the pooled vector.
+        "mean" pooling weights all steps equally, and "max" pooling counts as a mean.
+        With "last" pooling, the last step contributes everything. If the network is
+        bidirectional, the last and the first step contribute half each, because the
+        backward direction ends at the first step.
 
         Parameters
         ----------
         X : array-like
             As in `fit`, of the same shape per sample.
         per : {"step", "pixel"}, default="step"
-            "pixel" paints the weight of each step on the pixels it reads, averaged
-            where several read one; it needs `sequencer`. In a Pipeline, the
-            sequencer's own ``steps_to_image`` does it.
+            "pixel" gives the weight of each step to the pixels that it reads, and the
+            mean to pixels that several steps read. It needs `sequencer`. If the
+            sequencer is a step of a Pipeline, use its method ``steps_to_image``.
 
         Returns
         -------
         ndarray of shape (n, n_steps) or (n, height, width), float32
-            Over the steps, weights sum to one. Of volumes (n, depth, height, width).
+            Weights, which sum to one over the steps. (n, depth, height, width) for
+            volumes.
 
         Raises
         ------
         ValueError
-            If the network has no attention over steps, or no `sequencer` for pixels.
+            If the network has no attention over the steps, or if `per` is "pixel" and
+            there is no `sequencer`.
 
         Examples
         --------
@@ -703,9 +722,9 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
 
 
 def _as_callbacks_see(X: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
-    """Return what scikit-learn's callbacks are shown: the data as `fit` was given it.
+    """Return the data for scikit-learn's callbacks, as the caller gave them to `fit`.
 
-    They score it by the estimator's own methods, which take nothing else.
+    The callbacks score them by the methods of the estimator, which take such data.
     """
     metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
     return {"X": X, "y": y, "metadata": metadata}
