@@ -1,4 +1,4 @@
-"""LSTMDefectDetector: images to masks of what is defective in them."""
+"""LSTMDefectDetector: masks of the defects in images."""
 
 from __future__ import annotations
 
@@ -37,94 +37,102 @@ if TYPE_CHECKING:
 
 
 class LSTMDefectDetector(KerasEstimator):
-    """Find defects in images by LSTMs along the rows and columns of their windows.
+    """Detector of defects in images, trained on masks.
 
-    Learns from images and masks of their defects. An image is cut into windows, every
-    row and every column of them is read by an LSTM with attention, and every window
-    gets a label. Linear-chain CRFs [1]_ along rows and columns make labels agree with
-    their neighbours.
+    The detector cuts an image into windows on a grid. LSTMs with attention read each
+    row and each column of windows, and the network labels each window. Linear-chain
+    CRFs [1]_ along rows and columns make the labels of neighbours agree.
 
     Parameters
     ----------
     size : int or tuple of int, default=256
-        (height, width) in pixels, or one number for both, that every image is brought
-        to for the network. Masks and probabilities come back in the image's own size.
+        Size (height, width) in pixels that each image is resized to for the network. A
+        number stands for both. Masks and probabilities have the size of the image.
     sequencer : PatchSequencer or RowSequencer, default=None
-        The windows, on a grid, row by row. None for ``PatchSequencer(8, 8)``.
+        The windows. They must lie on a grid and be read row by row. If None, use
+        ``PatchSequencer(8, 8)``.
     stem : bool, default=True
-        Make the features of a window by convolutions, ``network__filters=16`` wide at
-        first, that see more than the window. Needs windows whose sides and strides are
-        multiples of 4. False: a window is its pixels.
+        If True, convolutions make the features of a window from the window and its
+        surroundings. They have ``network__filters=16`` filters in the first layer.
+        Sides and strides of the windows must be multiples of 4. If False, the features
+        are the pixels of the window.
     contrast : tuple of int or None, default=(4, 16)
-        Show the network how a pixel differs from the mean of its image, and of squares
-        of a fourth and a sixteenth of the shorter side around it, in standard
-        deviations there: what does not depend on the light. None for the pixels as they
-        are.
+        If not None, the network reads the difference of each pixel from the mean of its
+        image and from the means of squares around it, in standard deviations there.
+        The default squares have a fourth and a sixteenth of the shorter side of the
+        image. This removes differences in lighting. If None, the network reads the
+        pixels.
     crf : bool, default=True
-        Let chains along rows and columns decide, trained by their likelihood besides
-        the cross-entropy of the windows. False decides window by window.
+        If True, chains along rows and columns decide together. They are trained on
+        their likelihood and on the cross-entropy of the windows. If False, each window
+        is decided alone.
     units : int, default=16
-        Hidden units per LSTM layer and direction, of either axis.
+        Number of hidden units of each LSTM layer in each direction.
     n_layers : int, default=1
-        LSTM layers, one on the other.
+        Number of stacked LSTM layers.
     bidirectional : bool, default=True
-        Read lines in both directions.
+        If True, read rows and columns in both directions.
     attention : {"multihead", "self"} or None, default="multihead"
-        Attention between the windows of a line; ``network__n_heads=4``.
+        Attention between the windows of a row or column. "multihead" has
+        ``network__n_heads=4``.
     augmentation : {"light", "medium"}, dict or None, default=None
-        As in `LSTMImageClassifier`, but nothing is erased; what moves pixels moves the
-        mask alike.
+        As in `LSTMImageClassifier`, but without erasing. What moves pixels also moves
+        the mask.
     coverage : float, default=0.1
-        A window is defective, in training, if at least such a part of it is; a defect
-        smaller than that is in the window that holds most of it.
+        Smallest part of a window that must be defective for training to call the window
+        defective. A defect that is smaller in all its windows counts in the window that
+        holds most of it.
     positive_weight : float or "balanced", default="balanced"
-        Weight of defective windows, and with ``crf`` of the lines they are in.
-        "balanced" is the square root of how much rarer they are in their image, 10 at
-        most, so that a pinhole counts beside a stain.
+        Weight of defective windows and, with `crf`, of the rows and columns that hold
+        them. "balanced" is the square root of how many times rarer they are in their
+        image, but at most 10. Small defects then count next to large ones.
     focal_gamma : float, default=0.0
-        Of the focal loss [2]_: windows that are right already count less.
+        Exponent of the focal loss [2]_, which gives less weight to windows that are
+        already right. 0 is the cross-entropy.
     sampling : "balanced" or None, default=None
-        "balanced" draws images with and without defects alike, in every epoch as many
-        as there are.
+        If "balanced", each epoch draws images with and without defects equally often,
+        as many as there are in total. If None, each epoch uses each image once.
     input_noise : float, default=0.0
-        Standard deviation of the noise that training adds to what the network reads.
+        Standard deviation of the Gaussian noise that training adds to the input.
     dropout : float, default=0.2
-        Rate after every LSTM layer, in [0, 1).
+        Dropout rate after each LSTM layer, in [0, 1).
     l2 : float, default=0.0
-        Strength of the penalty on the squares of all kernels.
+        Strength of the L2 penalty on all kernels.
     batch_norm : bool, default=False
-        Batch normalization after every LSTM layer.
+        If True, normalize batches after each LSTM layer.
     optimizer : str, class or keras.optimizers.Optimizer, default="adam"
-        As in `LSTMImageClassifier`, as are all of these without a word of their own.
+        As in `LSTMImageClassifier`.
     learning_rate : float, default=4e-3
-        Learning rate at the start.
+        Learning rate at the start of training.
     lr_schedule : {"cosine", "constant"} or keras schedule, default="cosine"
-        "cosine" lets the learning rate fall to zero by the last update.
+        As in `LSTMImageClassifier`.
     clipvalue : float or None, default=1.0
-        Bound on every element of the gradient.
+        Bound on each element of the gradient. As in `LSTMImageClassifier`.
     gradient_accumulation_steps : int, default=1
-        Batches whose mean gradient makes one update.
+        Number of batches whose mean gradient makes one update.
     batch_size : int, default=16
-        Images per batch.
+        Number of images in a batch.
     epochs : int, default=30
-        Passes over the training data, at most.
+        Maximum number of passes over the training data.
     early_stopping : bool, default=False
-        Stop when the loss on the images held out for the threshold has not fallen for
-        `patience` epochs, and keep the best weights.
+        If True, stop when the loss on the images held out for the threshold has not
+        fallen for `patience` epochs, and keep the weights of the best epoch.
     patience : int, default=10
-        Epochs to wait for a better one.
+        Number of epochs to wait for a lower validation loss.
     validation_fraction : float, default=0.15
-        Part of the training images that is held out to choose `threshold_` by.
+        Fraction of the training images that is held out to choose `threshold_`.
     callbacks : list or keras.callbacks.Callback, default=None
-        Classes or instances; ``callbacks__*`` goes to classes.
+        Keras callbacks, as classes or instances. ``callbacks__*`` parameters go to
+        classes.
     dtype_policy : {"float32", "mixed_float16", "mixed_bfloat16"}, default=None
-        None for the policy that Keras has.
+        Keras dtype policy of the network. If None, use the global policy of Keras.
     op_determinism : bool, default=False
-        Let only deterministic kernels run while training.
+        If True, run only deterministic kernels during training.
     random_state : int, RandomState instance or None, default=None
-        Determines weights, order, dropout, augmentation and split.
+        Seed for initial weights, order of the images, dropout, augmentation and the
+        split. Pass an int for reproducible results.
     verbose : int, default=0
-        1 prints a line per epoch.
+        If 1, print a line per epoch.
     **routed
         Parameters with the prefixes ``network__``, ``optimizer__`` and
         ``callbacks__``.
@@ -132,22 +140,21 @@ class LSTMDefectDetector(KerasEstimator):
     Attributes
     ----------
     threshold_ : float
-        Probability from which a window is called defective: at which `predict` has
-        the best F1 over the pixels held out, at `size`, on average over resamples of
-        the images.
+        Probability from which a window is called defective. It gives `predict` the
+        highest F1 over the pixels held out, at `size`, averaged over resamples of the
+        images.
     model_ : keras.Model
         The trained network.
     sequencer_ : estimator
         The fitted sequencer.
     grid_ : tuple of int
-        Windows (down, across).
+        Number of windows (down, across).
     image_shape_ : tuple
-        (height, width, channels) of what the network reads.
+        Shape (height, width, channels) of what the network reads.
     classes_ : ndarray of int
-        Numbers of the rows of a mask, or of the windows where `Y` was labels of
-        windows: one entry for each position along the second axis of `Y`, as
-        scikit-learn has it for targets of several outputs. Its `cross_val_predict`
-        needs it.
+        Indices along the second axis of `Y`: rows of a mask, or windows if `Y` was
+        labels of windows. scikit-learn has one entry for each output of a multi-output
+        target, and its `cross_val_predict` needs this attribute.
     history_ : dict of str to list of float
         As in `LSTMImageClassifier`, without accuracies.
     n_iter_, best_epoch_ : int
@@ -155,7 +162,7 @@ class LSTMDefectDetector(KerasEstimator):
 
     See Also
     --------
-    LSTMImageClassifier : One label for an image.
+    LSTMImageClassifier : Predict one label for an image.
 
     References
     ----------
@@ -273,19 +280,20 @@ class LSTMDefectDetector(KerasEstimator):
         ----------
         X : array-like
             Images (n, height, width[, channels]), or a list of images that may differ
-            in size, of any number of channels. uint8 is kept as bytes, all else
-            becomes float32.
+            in size. They have any number of channels. uint8 is kept as bytes. All
+            other dtypes become float32.
         Y : array-like
-            Masks of 0 and 1, or bool, one for each image and of its height and width.
-            A mask may have three channels that are equal, as colour files have. None
-            in place of a mask stands for an image without defects. Or labels of
-            windows, an array (n, n_steps).
+            Masks of 0 and 1 or of bool. Each image has a mask of its height and width.
+            A mask may have three equal channels, as colour files have. None in place
+            of a mask stands for an image without defects. `Y` can also hold labels of
+            windows, as an array (n, n_steps).
         X_val, Y_val : array-like, default=None
-            Images and masks to choose the threshold by, and to stop by with
-            ``early_stopping``. None: a part of the training data, with its share of
-            images without defects.
+            Validation data, which determine the threshold and which `early_stopping`
+            uses. If None, `fit` holds out a part of the training data, with and without
+            defects in the same proportion.
         groups : array-like of shape (n,), default=None
-            Images of one group, of one workpiece, stay together in that split.
+            Groups of the images, such as workpieces. That split keeps the images of a
+            group together.
 
         Returns
         -------
@@ -295,14 +303,14 @@ class LSTMDefectDetector(KerasEstimator):
         Raises
         ------
         ValueError
-            If a parameter, X or Y cannot be used; the estimator stays as it was.
+            If a parameter, X or Y cannot be used. The estimator does not change.
         FloatingPointError
             If the loss becomes NaN or infinite.
 
         Warns
         -----
         UserWarning
-            If `Y` calls most of most images defective, as inverted masks do.
+            If most images are defective in most of their pixels, as with inverted masks.
         """
         self._validate_params()
         context = self._init_callback_context(max_subtasks=self.epochs)
@@ -384,7 +392,7 @@ class LSTMDefectDetector(KerasEstimator):
         if self.sampling == "balanced" and 0 < defective.mean() < 1:
             share = np.where(defective, defective.mean(), 1 - defective.mean())
             chances = 1 / (2 * len(x) * share)
-        self.threshold_ = 0.5  # what a search sees that scores epochs
+        self.threshold_ = 0.5  # for a search that scores the epochs
         watched = Data(x_val, y_val, np.ones(len(y_val), np.float32))
         result = train_network(
             self,
@@ -449,7 +457,7 @@ class LSTMDefectDetector(KerasEstimator):
         name: str,
         stacklevel: int | None = None,
     ) -> np.ndarray:
-        """Return the targets from 0 to 255; see `check_masks` for `stacklevel`."""
+        """Return the targets, from 0 to 255. See `check_masks` for `stacklevel`."""
         below = None if stacklevel is None else stacklevel + 1
         if not is_window_labels(Y):
             masks = check_masks(Y, images, name, below)
@@ -488,23 +496,24 @@ class LSTMDefectDetector(KerasEstimator):
         return resize_images(images, self.image_shape_[:2])
 
     def _to_pixels(self, values: np.ndarray) -> np.ndarray:
-        """Put a value for each window back on the pixels of what the network reads."""
+        """Give the value of each window to its pixels."""
         return self.sequencer_.steps_to_image(values.reshape(len(values), -1))
 
     def _decided(self, margins: np.ndarray) -> np.ndarray:
-        """Put margins on pixels; above 0 a pixel is defective."""
-        # Where windows overlap, or sizes differ, far margins shall not outvote others.
+        """Give the margins to the pixels. Above 0, a pixel is defective."""
+        # A pixel that several windows hold gets their mean. One very clear window
+        # must not outvote the others.
         return self._to_pixels(np.clip(margins, -1, 1))
 
     def _read(self, x: np.ndarray) -> WindowOutputs:
-        """Return what the network says of images that have its size."""
+        """Return the outputs of the network for images that have its size."""
         # Here and not above: this loads Keras.
         from sklstm.estimators._window_outputs import WindowOutputs
 
         return WindowOutputs(self._fitted_network.compiled.predict(x), self.grid_)
 
     def _outputs(self, X: Any) -> tuple[list[np.ndarray], WindowOutputs]:
-        """Return the images, checked, and what the network says of them."""
+        """Return the checked images and the outputs of the network."""
         check_is_fitted(self)
         images = check_images(X)
         return images, self._read(self._resized(images))
@@ -516,7 +525,7 @@ class LSTMDefectDetector(KerasEstimator):
         ]
 
     def predict_proba(self, X: Any) -> Any:
-        """Return the probability of a defect, pixel by pixel.
+        """Return the probability of a defect for each pixel.
 
         Parameters
         ----------
@@ -526,15 +535,15 @@ class LSTMDefectDetector(KerasEstimator):
         Returns
         -------
         ndarray of shape (n, height, width), float32, or list of ndarray
-            A list where the images differ in size. With ``crf``, marginals of the
-            chains.
+            A list if the images differ in size. With `crf`, the probabilities are
+            marginals of the chains.
         """
         images, outputs = self._outputs(X)
         probabilities = outputs.probabilities()
         return _joined(self._own_sizes(images, self._to_pixels(probabilities)))
 
     def predict(self, X: Any) -> Any:
-        """Return masks of what is defective.
+        """Return masks of the defects.
 
         Parameters
         ----------
@@ -544,9 +553,9 @@ class LSTMDefectDetector(KerasEstimator):
         Returns
         -------
         ndarray of shape (n, height, width), bool, or list of ndarray
-            A list where the images differ in size. With ``crf``, the labels that the
-            best labelling of every line gives, at `threshold_`; rows and columns
-            decide together.
+            A list if the images differ in size. With `crf`, the decision on a window
+            compares the best labels of its row and its column with and without a defect
+            in this window, at `threshold_`.
         """
         images, outputs = self._outputs(X)
         margins = outputs.margins(self.threshold_)
@@ -554,7 +563,7 @@ class LSTMDefectDetector(KerasEstimator):
         return _joined([one > 0 for one in maps])
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Return how likely an image has a defect anywhere.
+        """Return a score for each image. The higher it is, the likelier a defect.
 
         Parameters
         ----------
@@ -564,14 +573,14 @@ class LSTMDefectDetector(KerasEstimator):
         Returns
         -------
         ndarray of shape (n,), float32
-            Log-odds of the two windows that are most likely defective, their mean.
+            Mean of the log-odds of the two windows that are most likely defective.
         """
         _, outputs = self._outputs(X)
         odds = outputs.log_odds().reshape(len(outputs), -1)
         return np.sort(odds, axis=1)[:, -2:].mean(axis=1)
 
     def predict_windows(self, X: Any) -> np.ndarray:
-        """Return the probability of a defect, window by window.
+        """Return the probability of a defect for each window.
 
         Parameters
         ----------
@@ -599,7 +608,7 @@ class LSTMDefectDetector(KerasEstimator):
         Returns
         -------
         float
-            1 where there is nothing to be found and nothing is.
+            F1 score. It is 1 if no pixel is defective and none is predicted to be.
         """
         images = check_images(X)
         if is_window_labels(Y):
@@ -621,6 +630,6 @@ class LSTMDefectDetector(KerasEstimator):
 
 
 def _joined(maps: list[np.ndarray]) -> Any:
-    """Return one array where all have one shape."""
+    """Return one array if all maps have one shape, or else the list."""
     same = len({one.shape for one in maps}) == 1
     return np.stack(maps) if same else maps
