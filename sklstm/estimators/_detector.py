@@ -310,7 +310,7 @@ class LSTMDefectDetector(KerasEstimator):
         Warns
         -----
         UserWarning
-            If most images are defective in most of their pixels, as with inverted masks.
+            If most images are defective in most pixels, as with inverted masks.
         """
         self._validate_params()
         context = self._init_callback_context(max_subtasks=self.epochs)
