@@ -63,7 +63,11 @@ html_theme_options = {
     "show_prev_next": False,
     "footer_end": [],
 }
-html_sidebars = {"index": [], "changelog": [], "development": []}  # pages without pages below them
+html_sidebars = {
+    "index": [],
+    "changelog": [],
+    "development": [],
+}  # pages without pages below them
 
 # -- What the API pages leave out -------------------------------------------------
 

@@ -1,6 +1,6 @@
-"""What every estimator over a Keras network shares: parameters, training, pickling.
+"""The base class of all estimators that train a Keras network.
 
-Keras is imported by the first fit and not before.
+This module does not load Keras. The first fit does.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
     from sklstm.training._fitted_network import FittedNetwork
 
-# Of "auto" epochs. Fewer leave a network on a hundred images far from trained
-# (benchmarks/digits.py --small).
+# Least number of updates of epochs="auto". With fewer, a network on a hundred
+# images is far from trained (benchmarks/digits.py --small).
 _FEWEST_UPDATES = 1200
 
 
 class KerasEstimator(CallbackSupportMixin, BaseEstimator):
-    """Base of the estimators: routed parameters, a pooled network, all or nothing."""
+    """Base class with routed parameters, a network from the pool, and safe fits."""
 
     _routes: tuple[str, ...] = (
         "network",
@@ -39,7 +39,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         "metrics",
         "callbacks",
     )
-    # Of the parameters that are no hyperparameters, and that all of them have.
+    # Constraints of the parameters that are not in the table of hyperparameters.
     _parameter_constraints: dict = {
         "callbacks": "no_validation",
         "dtype_policy": [
@@ -74,31 +74,32 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
             self._routed = (*getattr(self, "_routed", ()), *routed)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Get the parameters of this estimator, the routed ones included.
+        """Get the parameters of this estimator, including routed ones.
 
         Parameters
         ----------
         deep : bool, default=True
-            Also return the parameters of parameters that are estimators.
+            If True, also return the parameters of parameters that are estimators.
 
         Returns
         -------
         dict
-            Names to values.
+            Names and values.
         """
-        # Whoever asks may copy them: clone does, and a search copies its values next.
+        # The caller may copy them next, as clone and searches do.
         _keep_whole_in_copies()
         params = super().get_params(deep=deep)
         params.update({name: getattr(self, name) for name in self._routed_names()})
         return params
 
     def set_params(self, **params: Any) -> KerasEstimator:
-        """Set parameters of this estimator, the routed ones included.
+        """Set parameters of this estimator, including routed ones.
 
         Parameters
         ----------
         **params : dict
-            Names to values; ``optimizer__beta_1`` and the like go to that part.
+            Names and values. A name such as ``optimizer__beta_1`` sets a parameter of
+            the optimizer.
 
         Returns
         -------
@@ -138,7 +139,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         return getattr(self, "_routed", ())
 
     def _routed_to(self, *prefixes: str) -> dict[str, Any]:
-        """Return routed parameters, names with their prefix."""
+        """Return the parameters routed to some prefixes, by their full names."""
         return {
             name: getattr(self, name)
             for name in self._routed_names()
@@ -147,12 +148,12 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
 
     @contextmanager
     def _all_or_nothing(self, continues: bool) -> Iterator[None]:
-        """Leave the estimator as it was when the block fails.
+        """Restore the estimator if the block fails.
 
         Parameters
         ----------
         continues : bool
-            The block trains the network that the estimator already holds.
+            If True, the block trains the network that the estimator already holds.
         """
         state = self._fitted_network.get_state() if continues else None
         with unchanged_on_error(self):
@@ -191,7 +192,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
 
     @property
     def model_(self) -> keras.Model:
-        """The trained `keras.Model`; it is yours to keep, no later fit reuses it."""
+        """The trained `keras.Model`. No later fit uses it again."""
         if not self._is_fitted():
             raise AttributeError(
                 f"This {type(self).__name__} is not fitted yet: call fit first."
@@ -201,7 +202,8 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         return compiled.model
 
     def _get_fitted_attr_html(self, doc_link: str = "") -> Any:
-        # The display of scikit-learn reads every attribute and keeps none.
+        # The display of scikit-learn reads all attributes but keeps none, so that
+        # the network can still go back to the pool.
         self._is_shown = True
         try:
             return super()._get_fitted_attr_html(doc_link)
@@ -209,7 +211,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
             del self._is_shown
 
     def _plan_epochs(self, X: Any) -> int:
-        """Return how many epochs a fit on X takes at most."""
+        """Return the maximum number of epochs of a fit on X."""
         if self.epochs != "auto":
             return self.epochs
         batches = max(1, math.ceil(count_samples(X) / self.batch_size))
@@ -217,7 +219,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         return max(60, min(400, math.ceil(for_updates)))
 
     def _snapshot(self) -> dict[str, Any]:
-        """Return what a copy of this estimator, fitted so far, must own itself."""
+        """Return the attributes that a copy must own to predict as after this epoch."""
         return {
             "_fitted_network": copy.deepcopy(self._fitted_network),
             "history_": {name: list(values) for name, values in self.history_.items()},
@@ -227,7 +229,8 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
     def _seed_sequence(self) -> np.random.SeedSequence:
         """Return the source of all randomness of one fit.
 
-        None draws from the system, so that nobody's global generator moves.
+        Without `random_state`, the system provides it. NumPy's global generator is
+        neither read nor changed.
         """
         if self.random_state is None:
             return np.random.SeedSequence()
@@ -237,10 +240,10 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
 
 
 def _keep_whole_in_copies() -> None:
-    """Let copies and pickles keep all of the user's own Keras objects."""
-    # Where Keras is not loaded, there are none.
+    """Let copies and pickles keep all attributes of the user's Keras objects."""
+    # Without Keras, no such object exists.
     if "keras" in sys.modules:
-        # Here and not above: this loads Keras' wrapper in this package.
+        # Here and not above: this loads Keras.
         from sklstm.training._copies import keep_whole_in_copies
 
         keep_whole_in_copies()

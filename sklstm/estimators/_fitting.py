@@ -39,7 +39,7 @@ from sklstm.training._settings import policy_name, refuse_scopes
 from sklstm.training._spec import NetworkSpec, changed_parts
 
 # A cross-entropy over standardized inputs has gradients of norm 0.01 to 10. These
-# bounds are far outside, where training no longer learns.
+# bounds are far outside, and training does not learn there.
 _EXPLODED = 1e3
 _VANISHED = 1e-6
 
@@ -78,7 +78,7 @@ def start_network(
         network_params=_network_params(estimator) | (network_params or {}),
         optimizer=estimator.optimizer,
         optimizer_params=_optimizer_params(estimator),
-        # By name: whoever loads a pickle may have another policy.
+        # Store the name, because a pickle may be loaded under another policy.
         dtype_policy=policy_name(estimator.dtype_policy, estimator.network),
         **parts,
     )
@@ -102,7 +102,7 @@ def start_network(
 
 
 def _continued(estimator: Any, spec: NetworkSpec) -> CompiledNetwork:
-    """Return the network that the estimator holds, if it can go on as specified."""
+    """Return the network that the estimator holds, or raise if it cannot continue."""
     compiled = estimator._fitted_network.compiled
     changed = changed_parts(spec.key(), compiled.key)
     if [name for name in changed if name != "the dtype of X"]:
@@ -112,7 +112,7 @@ def _continued(estimator: Any, spec: NetworkSpec) -> CompiledNetwork:
             "that trains on cannot follow: set it back, or fit with "
             "warm_start=False."
         )
-    if compiled.spec.input_dtype != spec.input_dtype:  # bytes before, floats now
+    if compiled.spec.input_dtype != spec.input_dtype:  # uint8 before, float32 now
         state = estimator._fitted_network.get_state()
         estimator._fitted_network = FittedNetwork(_pool.POOL.take(spec))
         compiled = estimator._fitted_network.compiled
@@ -121,7 +121,7 @@ def _continued(estimator: Any, spec: NetworkSpec) -> CompiledNetwork:
 
 
 def _network_params(estimator: Any) -> dict[str, Any]:
-    """Return what the network function is given of the estimator's parameters."""
+    """Return the parameters of the estimator that the network function receives."""
     if isinstance(estimator.network, SavedNetwork):
         name = estimator.network.name
         raise ValueError(
@@ -134,14 +134,14 @@ def _network_params(estimator: Any) -> dict[str, Any]:
     known = parameters_of(get_network(estimator.network).build)
     if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
         unknown = [name for name in params if name not in known]
-        if callable(estimator.network):  # it may do without, but not keep an order
+        if callable(estimator.network):  # a user's network may lack all but this one
             refused = [name for name in unknown if name == "ordinal"]
         else:
             refused = unknown
         _refuse_without_effect(estimator, refused, own_params(known))
         params = {k: v for k, v in params.items() if k in known}
     if params.get("pooling") is None:
-        params.pop("pooling", None)  # the network has its own default
+        params.pop("pooling", None)  # use the default of the network
     for routed, value in estimator._routed_to("network").items():
         name = routed.removeprefix("network__")
         if name in FROM_DATA:
@@ -153,14 +153,14 @@ def _network_params(estimator: Any) -> dict[str, Any]:
 
 
 def input_noise_of(estimator: Any) -> float:
-    """Return `input_noise`, or what it is where it is None."""
+    """Return `input_noise`, or the default of the network if it is None."""
     if estimator.input_noise is not None:
         return estimator.input_noise
     return 0.5 if get_network(estimator.network).takes == "sequences" else 0.2
 
 
 def _refuse_without_effect(estimator: Any, names: list[str], own: list[str]) -> None:
-    """Raise if one of the parameters, which the network lacks, was set."""
+    """Raise if a parameter that the network lacks was set."""
     defaults = inspect.signature(type(estimator)).parameters
     for name in names:
         if getattr(estimator, name) != defaults[name].default:
@@ -173,8 +173,8 @@ def _refuse_without_effect(estimator: Any, names: list[str], own: list[str]) -> 
 
 
 def _optimizer_params(estimator: Any) -> dict[str, Any]:
-    """Return what the optimizer is made with, clipping included."""
-    optimizer_class(estimator.optimizer)  # raises if it is none
+    """Return the parameters of the optimizer, including clipping."""
+    optimizer_class(estimator.optimizer)  # raise if it is not an optimizer
     params = {
         name.removeprefix("optimizer__"): value
         for name, value in estimator._routed_to("optimizer").items()
@@ -302,7 +302,7 @@ def train_network(
 
 
 def _check_probabilities(outputs: np.ndarray) -> None:
-    """Refuse a user's network that gives anything but probabilities."""
+    """Raise if the outputs of a user's network are not probabilities."""
     if outputs.min() < 0 or abs(float(outputs.sum()) - 1) > 1e-3:
         raise ValueError(
             f"The network's outputs for one sample sum to {outputs.sum():.3g}, but "
@@ -311,16 +311,16 @@ def _check_probabilities(outputs: np.ndarray) -> None:
 
 
 def warn_about_gradients(norms: list[float], stacklevel: int = 2) -> None:
-    """Warn where the mean gradient of an epoch exploded or vanished.
+    """Warn if the mean gradient of an epoch exploded or vanished.
 
     Parameters
     ----------
     norms : list of float
-        Mean norm of each epoch.
+        Mean norm of the gradient in each epoch.
     stacklevel : int
         As in `warnings.warn`, counted from this function.
     """
-    # NaN where every step of an epoch was skipped, as loss scaling does at first.
+    # The norm is NaN if each step of an epoch was skipped, as loss scaling can do.
     norms = [0.0 if math.isnan(norm) else norm for norm in norms]
     largest = int(np.argmax(norms))
     if norms[largest] > _EXPLODED:

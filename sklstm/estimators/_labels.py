@@ -1,4 +1,4 @@
-"""Labels, groups and the split for early stopping: NumPy and scikit-learn alone."""
+"""Labels, groups and validation splits. Loads no Keras."""
 
 from contextlib import suppress
 from numbers import Real
@@ -21,12 +21,12 @@ def check_labels(
     Parameters
     ----------
     y : array-like of shape (n_samples,)
-        Numbers, strings, bool or dates, none of them missing. A column (n_samples, 1)
-        is taken with a warning.
+        Numbers, strings, bool or dates. None may be missing. A column (n_samples, 1)
+        is accepted with a warning.
     n_samples : int
-        How many there must be.
+        Required number of labels.
     name, samples : str
-        What messages call the labels and the samples they belong to.
+        Names of the labels and of their samples in messages.
 
     Returns
     -------
@@ -36,9 +36,10 @@ def check_labels(
     Raises
     ------
     ValueError
-        If they are missing, mixed, continuous, not one-dimensional, or too few or many.
+        If labels are missing, mixed, continuous, not one-dimensional, too few or too
+        many.
     TypeError
-        If they are sparse, or cannot be made an array.
+        If they are sparse or cannot be converted to an array.
     """
     if y is None:
         raise ValueError(
@@ -51,7 +52,7 @@ def check_labels(
             f"has {n_samples}, {name} has {len(y)}; every sample needs one label."
         )
     try:
-        with np.errstate(invalid="ignore"):  # it casts what int64 cannot hold
+        with np.errstate(invalid="ignore"):  # numbers that int64 cannot hold
             check_classification_targets(y)
     except (TypeError, ValueError):
         kind = type(y.tolist()[0]).__name__
@@ -66,23 +67,23 @@ def check_labels(
 
 
 def check_classes(classes: Any) -> np.ndarray:
-    """Return all the labels there will be, sorted.
+    """Return the sorted labels of all classes.
 
     Raises
     ------
     ValueError
-        If one is missing, or if they are no vector of one kind.
+        If a label is missing, or if the labels are not a vector of one kind.
     """
     return np.unique(_as_vector(classes, "classes"))
 
 
 def check_groups(groups: Any, n_samples: int) -> np.ndarray:
-    """Return `groups` as a vector, one entry a sample.
+    """Return `groups` as a vector with an entry for each sample.
 
     Raises
     ------
     ValueError
-        If one is missing, or if they are no vector of one kind and of that length.
+        If a group is missing, or if they are not a vector of one kind and this length.
     """
     groups = _as_vector(groups, "groups")
     if len(groups) != n_samples:
@@ -94,10 +95,11 @@ def check_groups(groups: Any, n_samples: int) -> np.ndarray:
 
 
 def _as_vector(given: Any, name: str) -> np.ndarray:
-    """Return a vector of one kind without missing entries, or say what is wrong."""
+    """Return a vector of one kind without missing entries, or raise."""
     if issparse(given):
         raise TypeError(f"{name} is sparse, but must be dense: use {name}.toarray().")
-    # Of a list NumPy would make strings of numbers, and of NaN the string "nan".
+    # In a list of numbers and strings, NumPy would turn the numbers into strings and
+    # NaN into "nan".
     plain = isinstance(given, list | tuple)
     values = to_numpy(given, name, dtype=object if plain else None)
     if values.dtype.kind == "T":
@@ -135,7 +137,7 @@ def _kind_of_label(value: Any) -> str:
 
 
 def _refuse_missing(values: np.ndarray, masked: Any, name: str) -> None:
-    """Raise where entries are None, NaN, NaT, NA, infinite or masked."""
+    """Raise if entries are None, NaN, NaT, NA, infinite or masked."""
     missing = np.zeros(len(values), bool) | np.ravel(masked)
     if values.dtype.kind == "f":
         missing = missing | ~np.isfinite(values)
@@ -166,7 +168,7 @@ def is_missing(value: Any) -> bool:
 
 
 def encode(y: np.ndarray, classes: np.ndarray, name: str = "y") -> np.ndarray:
-    """Return each label's place in `classes` (sorted), int32.
+    """Return the index of each label in the sorted `classes`, int32.
 
     Raises
     ------
@@ -188,29 +190,29 @@ def stratified_split(
     seed: np.random.SeedSequence,
     groups: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows to train on and rows to watch, each with every class.
+    """Split rows into a training part and a validation part with all classes in each.
 
     Parameters
     ----------
     codes : ndarray of shape (n,)
         Classes.
     fraction : float
-        Part to watch, in (0, 1).
+        Fraction of the validation part, in (0, 1).
     seed : numpy.random.SeedSequence
-        Determines the split.
+        Source of the split.
     groups : ndarray of shape (n,), optional
-        Rows of one group go to one side. Of every class, and of all rows, the part to
-        watch is as near to the fraction as groups allow.
+        Groups that are not split. In total and in each class, the validation part is
+        then as near to the fraction as the groups allow.
 
     Returns
     -------
     train, watched : ndarray
-        Row numbers, sorted.
+        Sorted row numbers of the two parts.
 
     Raises
     ------
     ValueError
-        If a class would be missing on either side.
+        If a class would be missing in one of the parts.
     """
     rows = np.arange(len(codes))
     state = np.random.RandomState(seed.generate_state(1)[0])
@@ -240,14 +242,15 @@ def stratified_split(
     return np.sort(train), np.sort(watched)
 
 
-# Orders in which groups are tried. One is enough where there are many groups.
+# Numbers of random orders in which groups are tried, and of groups tried in total. One
+# order is enough for many groups.
 _N_ORDERS, _N_GROUPS_TRIED = 20, 2000
 
 
 def _split_groups(
     codes: np.ndarray, fraction: float, groups: np.ndarray, state: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Split by groups, as near to the fraction of every class as groups allow."""
+    """Split by groups, as near to the fraction in each class as the groups allow."""
     names, places = np.unique(groups, return_inverse=True)
     if len(names) < 2:
         raise ValueError("all samples are of one group")
@@ -265,26 +268,26 @@ def _split_groups(
 def _choose_groups(
     counts: np.ndarray, fraction: float, order: np.ndarray
 ) -> tuple[int, float, np.ndarray]:
-    """Choose groups to watch, in an order, while they bring the parts nearer.
+    """Choose groups for validation, in an order, as long as they improve the split.
 
     Parameters
     ----------
     counts : ndarray of shape (n_groups, n_classes)
         Samples of each class in each group.
     fraction : float
-        Part of each class, and of all samples, that is wanted.
+        Wanted fraction of each class and of all samples.
     order : ndarray of shape (n_groups,)
-        In which the groups are tried.
+        Order in which the groups are tried.
 
     Returns
     -------
     n_missing : int
-        Classes without a chosen group.
+        Number of classes without a chosen group.
     distance : float
-        From what is wanted: squared errors of the classes' sizes and of the sum, each
-        over the size of the whole.
+        Sum of the squared errors of the sizes of all classes and of the total. Each
+        error is divided by the size of the class, or of all samples.
     chosen : ndarray of shape (n_groups,), bool
-        A class never loses all its groups to this part.
+        The chosen groups. Some groups of each class are left for training.
     """
     sizes = np.column_stack([counts, counts.sum(axis=1)])
     whole = sizes.sum(axis=0)
@@ -301,7 +304,7 @@ def _choose_groups(
         more = held + sizes[group]
         if (more < whole).all() and distance(more) < distance(held):
             add(group)
-    for k in np.flatnonzero(held[:-1] == 0):  # all groups of the class are too large
+    for k in np.flatnonzero(held[:-1] == 0):  # each group of the class was too large
         able = [
             group
             for group in order
@@ -341,8 +344,8 @@ def hold_out_defective(
     codes = defective.astype(np.int32)
     with suppress(ValueError):
         return stratified_split(codes, fraction, seed, groups)
-    # Images of one kind are too few for both sides. Those without defects may all
-    # be trained on, with their groups.
+    # There are too few images of one kind for both parts. All images without defects
+    # may be in the training part.
     rows = np.flatnonzero(defective)
     if groups is None:
         groups = np.arange(len(codes))

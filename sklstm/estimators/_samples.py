@@ -1,4 +1,4 @@
-"""What an estimator is given, as its network takes it: sequences, images or volumes."""
+"""Samples as the network reads them: sequences, images or volumes."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from sklstm.preprocessing._base import BaseSequencer
 
 
 def check_samples(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
-    """Return samples to train on as the network takes them, uint8 or float32.
+    """Return training samples in the form that the network reads, uint8 or float32.
 
-    Sequences (n, n_steps, n_features); or images or volumes with their channels
-    last, where the network or a sequencer inside it reads them.
+    They are sequences (n, n_steps, n_features), or images or volumes with channels
+    last if the network or a sequencer inside it reads these.
 
     Raises
     ------
     TypeError, ValueError
-        If X is no such batch, or of another depth than the samples of the first fit.
+        If X is not such a batch, or if its depth differs from that of the first fit.
     """
     kind = _kind_of_sample(estimator)
     shape = None
@@ -28,10 +28,10 @@ def check_samples(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
 
 
 def check_new_samples(estimator: Any, X: Any) -> np.ndarray:
-    """Return samples to predict as the fitted network takes them.
+    """Return samples for prediction in the form that the fitted network reads.
 
-    What the estimator was fitted with decides how X is read: its parameters may have
-    been changed since.
+    The state after `fit` decides how X is read, because parameters may have changed
+    since.
     """
     # Here and not above: this loads Keras.
     from sklstm.networks import get_network
@@ -51,7 +51,7 @@ def _as_samples(
         estimator, X, reset=reset, image_shape=shape, volumes=volumes
     )
     _check_depth(estimator, images, reset=reset)
-    if kind == "sequences":  # a step is a row of pixels, its channels together
+    if kind == "sequences":  # a step holds all channels of a row
         images = images.reshape(*images.shape[:2], -1)
     elif images.ndim == (4 if volumes else 3):
         images = images[..., None]
@@ -67,10 +67,10 @@ def _as_samples(
 
 
 def _check_depth(estimator: Any, images: np.ndarray, *, reset: bool) -> None:
-    """Refuse integers of another type than in fit where a value shows another scale.
+    """Refuse integers whose values show that their scale is not that of `fit`.
 
-    255 is white in uint8 and almost black in uint16. Values that both types can hold
-    say nothing of the scale and are taken, and so are floats.
+    255 is white in uint8 and almost black in uint16. Values that both integer types
+    can hold do not show the scale, and are accepted. Floats are accepted as well.
     """
     if images.dtype.kind not in "bui":
         if reset:
@@ -108,7 +108,7 @@ def _can_hold(dtype: str, low: int, high: int) -> bool:
 
 
 def _kind_of_sample(estimator: Any) -> str:
-    """Return "sequences", "images" or "volumes": what X must hold."""
+    """Return the kind of samples in X: "sequences", "images" or "volumes"."""
     # Here and not above: this loads Keras.
     from sklstm.networks import check_augmentation, get_network
 
@@ -146,7 +146,7 @@ def _read_by(sequencer: BaseSequencer) -> str:
 
 
 def fit_sequencer(estimator: Any, x: np.ndarray) -> None:
-    """Set `sequencer_`, the scan inside the network, where there is one."""
+    """Fit `sequencer_`, the scan inside the network, if there is one."""
     if estimator.sequencer is None:
         estimator.__dict__.pop("sequencer_", None)
         return

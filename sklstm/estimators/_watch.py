@@ -1,4 +1,4 @@
-"""Watching the epochs of fits that somebody else starts."""
+"""Watch the epochs of fits inside other estimators."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,21 +12,22 @@ _WATCHER: ContextVar[Callable[[Any, int, dict], bool] | None] = ContextVar(
 
 @contextmanager
 def watch_epochs(watcher: Callable[[Any, int, dict], bool]) -> Iterator[None]:
-    """See every epoch of every network that is fitted within the block.
+    """Call a function after each epoch of each network that the block fits.
 
-    The fit may be a Pipeline's, or be hidden deeper still; it must run in the thread
+    The fit may be inside a Pipeline or any other estimator. It must run in the thread
     of the block.
 
     Parameters
     ----------
     watcher : callable
-        ``watcher(estimator, epoch, logs) -> bool`` after each epoch, counted from 0.
-        The estimator can already predict. True ends the training, without an error.
+        Function ``watcher(estimator, epoch, logs) -> bool``. Epochs count from 0. The
+        estimator can already predict. If the function returns True, training stops
+        without an error.
 
     Yields
     ------
     None
-        Nothing: the watcher is called.
+        The block receives no value.
 
     Examples
     --------
@@ -44,6 +45,6 @@ def watch_epochs(watcher: Callable[[Any, int, dict], bool]) -> Iterator[None]:
 
 
 def tell_watcher(estimator: Any, epoch: int, logs: dict) -> bool:
-    """Tell whoever watches; return whether training is to stop."""
+    """Call the watcher, if there is one, and return whether training must stop."""
     watcher = _WATCHER.get()
     return watcher is not None and bool(watcher(estimator, epoch, logs))

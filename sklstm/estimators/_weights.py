@@ -1,4 +1,4 @@
-"""Weights of samples and classes: checked, multiplied, brought to a mean of one."""
+"""Weights of samples and classes, scaled to a mean of one. Loads no Keras."""
 
 from numbers import Real
 from typing import Any
@@ -16,21 +16,21 @@ def check_sample_weight(sample_weight: Any, n_samples: int) -> np.ndarray:
     Parameters
     ----------
     sample_weight : array-like of shape (n_samples,), float or None
-        Weight of each sample, or of all. None is 1.
+        Weight of each sample, or one weight for all. None means 1.
     n_samples : int
-        How many there must be.
+        Required number of weights.
 
     Returns
     -------
     ndarray of shape (n_samples,), float64
-        The weights, finite and not negative.
+        Weights that are finite and not negative.
 
     Raises
     ------
     ValueError
-        If they are anything else.
+        If the weights cannot be used.
     TypeError
-        If they are sparse, or cannot be made an array.
+        If they are sparse or cannot be converted to an array.
     """
     if isinstance(sample_weight, str):
         instead = "give one number for each sample"
@@ -47,7 +47,7 @@ def check_sample_weight(sample_weight: Any, n_samples: int) -> np.ndarray:
     if sample_weight is None or isinstance(sample_weight, Real):
         one = 1.0 if sample_weight is None else sample_weight
         sample_weight = np.full(n_samples, one)
-    # Of a list NumPy would make strings of numbers beside strings.
+    # In a list of numbers and strings, NumPy would turn the numbers into strings.
     plain = isinstance(sample_weight, list | tuple)
     given: Any = to_numpy(
         sample_weight, "sample_weight", dtype=object if plain else None
@@ -88,31 +88,32 @@ def class_weights(
     codes: np.ndarray,
     sample_weight: np.ndarray,
 ) -> np.ndarray:
-    """Return the weight of every class, by the rules of scikit-learn.
+    """Return the weight of each class by the rules of scikit-learn.
 
     Parameters
     ----------
     class_weight : dict, "balanced" or None
-        Labels to weights. A dict that names some of the classes leaves the others at
-        1, and one that names all may name more, since a fold may lack a class.
+        Weights by label. Classes that the dict does not name have the weight 1. A dict
+        that names all classes may name others too, because a fold may lack a class.
         "balanced" gives all classes that occur the same total weight.
     classes : ndarray of shape (n_classes,)
         Labels.
     codes : ndarray of shape (n,)
-        The samples' classes, as places in `classes`.
+        Classes of the samples, as indices into `classes`.
     sample_weight : ndarray of shape (n,)
         Weights of the samples.
 
     Returns
     -------
     ndarray of shape (n_classes,), float64
-        "balanced": the total weight of all samples, divided by the number of classes
-        and by the total weight of the class; 0 for a class without samples.
+        Weights of the classes. "balanced" divides the total weight of all samples by
+        the number of classes that occur and by the total weight of the class. The
+        weight of a class without samples is 0.
 
     Raises
     ------
     ValueError
-        If a dict names what is no class and leaves a class out, or if a weight is not a
+        If a dict has an unknown label and leaves a class out, or if a weight is not a
         finite number of at least 0.
     """
     if class_weight is None:
@@ -157,12 +158,12 @@ def _as_floats(numbers: Any) -> np.ndarray:
 
 
 def multiply(of_samples: np.ndarray, of_classes: np.ndarray) -> np.ndarray:
-    """Multiply the weight of each sample by that of its class.
+    """Multiply the weight of each sample by the weight of its class.
 
     Raises
     ------
     ValueError
-        If nothing is above zero, or float64 cannot hold a product.
+        If no product is above zero, or if float64 cannot hold one.
     """
     with np.errstate(over="ignore", under="ignore"):
         weights = of_samples * of_classes
@@ -180,31 +181,31 @@ def multiply(of_samples: np.ndarray, of_classes: np.ndarray) -> np.ndarray:
 
 
 def mean_weight(weights: np.ndarray) -> float:
-    """Return the mean of those above zero, whatever their size."""
+    """Return the mean of the weights above zero, without overflow."""
     weights = weights[weights > 0]
-    largest = weights.max()  # without it, a sum of large ones would be infinite
+    largest = weights.max()  # the sum of large weights could be infinite
     return float(largest * np.mean(weights / largest))
 
 
 def rescale(weights: np.ndarray, mean: float | None = None) -> np.ndarray:
-    """Divide weights by their mean, or by that of others.
+    """Divide weights by their mean, or by a given mean.
 
     Parameters
     ----------
     weights : ndarray of shape (n,), float64
-        Not negative.
+        Weights that are not negative.
     mean : float or None
-        What they are divided by. None for the mean of those above zero.
+        Divisor. If None, use the mean of the weights above zero.
 
     Returns
     -------
     ndarray of shape (n,), float32
-        Weights too small beside the mean for float32 are zero.
+        Scaled weights. Those that are too small for float32 are zero.
 
     Raises
     ------
     ValueError
-        If that is true of all of them.
+        If all scaled weights are zero.
     """
     with np.errstate(over="ignore", under="ignore"):
         mean = mean_weight(weights) if mean is None else mean

@@ -1,4 +1,4 @@
-"""Windows of the defect detector: their labels, their grid and their strides."""
+"""Windows of the detector: labels, grid, sides and strides."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ import numpy as np
 
 
 def is_window_labels(Y: Any) -> bool:
-    """Whether Y is a label for every window, (n, n_steps), and not masks."""
+    """Return whether Y holds labels of windows, (n, n_steps), instead of masks."""
     return isinstance(Y, np.ndarray) and Y.dtype != object and Y.ndim == 2
 
 
 def check_window_labels(Y: np.ndarray, n: int, n_steps: int, name: str) -> np.ndarray:
-    """Return the labels of windows as 0 and 255, uint8."""
+    """Return the labels of windows as uint8, 0 and 255."""
     if Y.shape != (n, n_steps):
         raise ValueError(
             f"{name} has the shape {Y.shape}: labels of windows must be ({n}, "
@@ -26,12 +26,12 @@ def check_window_labels(Y: np.ndarray, n: int, n_steps: int, name: str) -> np.nd
 
 
 def window_grid(index_map: np.ndarray, width: int) -> tuple[int, int]:
-    """Return how many windows there are (down, across).
+    """Return the number of windows (down, across).
 
     Raises
     ------
     ValueError
-        If they do not lie on a grid, or are not read row by row.
+        If the windows do not lie on a grid or are not read row by row.
     """
     tops, lefts = np.divmod(index_map[:, 0], width)
     down, across = len(np.unique(tops)), len(np.unique(lefts))
@@ -48,7 +48,7 @@ def window_grid(index_map: np.ndarray, width: int) -> tuple[int, int]:
 def stem_windows(
     index_map: np.ndarray, shape: tuple[int, ...], multiple: int
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return sides and strides of windows that a stem of convolutions can cut.
+    """Return the sides and strides of windows for a stem of convolutions.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def stem_windows(
     shape : tuple of int
         (height, width, ...) of the image.
     multiple : int
-        What sides and strides must be multiples of.
+        Sides and strides must be multiples of this number.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def stem_windows(
     Raises
     ------
     ValueError
-        If the windows are no such.
+        If a stem cannot make the features of these windows.
     """
     places = np.divmod(index_map, shape[1])
     sides = tuple(int(np.ptp(place[0])) + 1 for place in places)
