@@ -1,4 +1,4 @@
-"""How much a trained network looks at each step of its sequences."""
+"""The attention of a trained network to each step of its sequences."""
 
 from typing import Any
 
@@ -13,34 +13,34 @@ _HEADS = keras.layers.MultiHeadAttention
 
 
 def has_attention(model: keras.Model, spec: NetworkSpec) -> bool:
-    """Tell whether the network weighs its steps, in a way that can be followed."""
+    """Return whether the network has attention that `step_weights` can follow."""
     return bool(_attention_layers(_network_itself(model)[1], spec))
 
 
 def step_weights(
     model: keras.Model, x: np.ndarray, batch_size: int, spec: NetworkSpec
 ) -> np.ndarray:
-    """Return how much each step counts in what the softmax is given.
+    """Return the weight of each step in the vector that the output layer receives.
 
-    Attention between the steps says at which steps each step looks, the pooling how
-    much each looking step counts: the product of the two. Maxima over the steps count
-    as their mean.
+    Attention gives the weights with which each step attends to all steps. The pooling
+    gives the weight of each attending step. The result is the product of both. "max"
+    pooling counts as a mean.
 
     Parameters
     ----------
     model : keras.Model
-        Network with an attention layer, with attention as its pooling, or both.
+        Network with an attention layer, with attention as pooling, or with both.
     x : ndarray
-        Samples as the network takes them.
+        Samples in the form that the network reads.
     batch_size : int
-        Samples at a time.
+        Number of samples at a time.
     spec : NetworkSpec
-        What the network was made of.
+        Specification of the network.
 
     Returns
     -------
     ndarray of shape (n, n_steps), float32
-        Rows sum to one.
+        Weights. Each row sums to one.
     """
     before, network = _network_itself(model)
     layers = _attention_layers(network, spec)
@@ -62,12 +62,12 @@ def step_weights(
                 weights = _looked_at(layer, inputs, weights)
         maps.append(keras.ops.convert_to_numpy(keras.ops.cast(weights, "float32")))
     weights = np.concatenate(maps)
-    # In half precision a row's sum is off by a thousandth.
+    # In half precision, the sum of a row may differ from one by a thousandth.
     return weights / weights.sum(axis=1, keepdims=True)
 
 
 def _network_itself(model: keras.Model) -> tuple[keras.Model | None, keras.Model]:
-    """Take a user's own network from behind augmentation and scan, where they are."""
+    """Separate a user's own network from the augmentation and scan before it."""
     *before, network = model.layers
     if not before or not isinstance(network, keras.Model):
         return None, model
@@ -75,11 +75,11 @@ def _network_itself(model: keras.Model) -> tuple[keras.Model | None, keras.Model
 
 
 def _attention_layers(model: keras.Model, spec: NetworkSpec) -> list:
-    """Return the layers that weigh the steps, in the order of reading."""
+    """Return the layers with attention over the steps, from first to last."""
     kinds = (AttentionPooling, SelfAttention, MultiScaleAttention)
     if not callable(spec.network):
         return [layer for layer in model.layers if isinstance(layer, (*kinds, _HEADS))]
-    # How a network of the user's own reads the steps is known only of this pooling.
+    # In a user's own network, only this pooling can be followed.
     found = [layer for layer in model.layers if isinstance(layer, kinds)]
     return found if found and isinstance(found[-1], AttentionPooling) else []
 
@@ -89,7 +89,7 @@ def _read_by(layer: Any) -> Any:
 
 
 def _looked_at(layer: Any, steps: Any, queries: Any) -> Any:
-    """Return (n, n_steps): how much each step is looked at by `queries`, the same."""
+    """Return the attention to each step, (n, n_steps), from weighted `queries`."""
     if not isinstance(layer, _HEADS):
         return layer.step_weights(steps, queries)
     _, weights = layer(steps, steps, return_attention_scores=True)

@@ -1,4 +1,4 @@
-"""What happens between epochs, as Keras callbacks: every way of training runs them."""
+"""Keras callbacks for the work between epochs, and rules for the user's callbacks."""
 
 import copy
 import math
@@ -25,7 +25,7 @@ _BATCH_HOOKS = [
 
 
 def wants_batches(callback: keras.callbacks.Callback) -> bool:
-    """Tell whether a callback listens to single batches."""
+    """Return whether a callback listens to single batches."""
     return any(
         hook in vars(callback)
         or getattr(type(callback), hook) is not getattr(keras.callbacks.Callback, hook)
@@ -34,34 +34,35 @@ def wants_batches(callback: keras.callbacks.Callback) -> bool:
 
 
 def let_go(callbacks: list) -> None:
-    """Take the model from callbacks: an instance is the user's and outlives the fit."""
+    """Remove the model from callbacks, because the user's instances outlive the fit."""
     for callback in callbacks:
-        # Not by its own method, which may count on a model as TensorBoard's does.
+        # The callback's own `set_model` may need a model, as that of TensorBoard does.
         keras.callbacks.Callback.set_model(callback, None)
 
 
 def remember_training(model: keras.Model) -> None:
-    """Note a model that is trained here: copies of callbacks are made without it."""
+    """Remember a model that is trained here. Copies of callbacks leave it out."""
     _TRAINED.add(model)
 
 
 def without_runs(callbacks: Any) -> Any:
-    """Return callbacks as a copy of their estimator shall have them.
+    """Return callbacks for a copy of their estimator.
 
-    A callback of the user is there in every fit and may keep what it saw. Of that, a
-    file, a writer or the network belongs to the fit that made it; a file cannot be
-    copied, and a network would be copied for every clone.
+    A callback may keep objects of the fits that it has seen, such as an open file, a
+    writer or the network. These belong to the fit. A file cannot be copied, and the
+    network would be copied for each clone. The copies therefore leave them out.
 
     Parameters
     ----------
     callbacks : Any
-        Callbacks and classes of callbacks, alone or nested.
+        A callback, a class of callbacks, or nested lists and dicts of them.
 
     Returns
     -------
     Any
-        Nested alike. Instances are new and share what they hold; what cannot be copied
-        is None, or missing where it is one of several.
+        The same nesting with new instances, which share their attributes with the old
+        ones. An attribute that cannot be copied is None. An item of a container that
+        cannot be copied is left out.
     """
     if isinstance(callbacks, list | tuple):
         return type(callbacks)(without_runs(one) for one in callbacks)
@@ -77,7 +78,7 @@ def without_runs(callbacks: Any) -> Any:
 
 
 def _copyable(value: Any) -> Iterator[Any]:
-    """Yield the value, or what of it can be copied, or nothing."""
+    """Yield the value, or the part of it that can be copied, or nothing."""
     if isinstance(value, _PLAIN):
         yield value
     elif type(value) in (list, tuple, set):
@@ -94,14 +95,14 @@ def _copyable(value: Any) -> Iterator[Any]:
 
 
 def refuse_rate_setters(callbacks: list, schedule: str) -> None:
-    """Raise if a callback is known to set the learning rate, which a schedule sets.
+    """Raise if a callback sets the learning rate and a schedule does too.
 
     Parameters
     ----------
     callbacks : list of keras.callbacks.Callback
-        Those of the user.
+        Callbacks of the user.
     schedule : str
-        What sets the learning rate.
+        Name of the schedule for the message.
     """
     setters = (
         keras.callbacks.LearningRateScheduler,
@@ -120,15 +121,15 @@ def _sets_the_rate(who: str, schedule: str) -> str:
 
 
 class RateGuard:
-    """Two callbacks, around the user's, that find out whether these set the rate.
+    """Two callbacks that find out whether the user's callbacks set the learning rate.
 
-    The rate before and after the user's callbacks is compared in every hook, so that
+    They run before and after the user's callbacks and compare the rate in each hook. So
     it does not matter how a callback sets it.
 
     Parameters
     ----------
     schedule : str
-        What sets the learning rate.
+        Name of the schedule for the message.
     """
 
     def __init__(self, schedule: str) -> None:
@@ -152,14 +153,14 @@ class RateGuard:
 
 
 class EpochRecorder(keras.callbacks.Callback):
-    """Add gradient norm and learning rate to the logs, keep all, stop at NaN.
+    """Add gradient norm and learning rate to the logs, record them, and raise at NaN.
 
     Parameters
     ----------
     history : dict of lists
-        Appended to.
+        Lists of the logs. Each epoch appends to them.
     verbose : int
-        1 prints a line per epoch.
+        If 1, print a line per epoch.
     """
 
     def __init__(self, history: dict[str, list[float]], verbose: int) -> None:
@@ -190,21 +191,20 @@ class EpochRecorder(keras.callbacks.Callback):
 
 
 class BestWeights(keras.callbacks.Callback):
-    """Early stopping on the validation loss; best weights are kept in memory.
+    """Early stopping on the validation loss. The best weights are kept in memory.
 
-    When `patience` epochs have brought nothing better, training goes back to the best
-    weights. If the learning rate is on a cosine schedule, it is then led to zero over
-    a few last epochs, so that the schedule ends when training ends; the best epoch of
-    all wins.
+    If the loss has not improved for `patience` epochs, training goes back to the best
+    weights. With a cosine schedule, a few more epochs then lower the learning rate to
+    zero, so that the schedule ends when training ends. The best of all epochs counts.
 
     Parameters
     ----------
     patience : int
-        Epochs without a lower validation loss.
+        Number of epochs to wait for a lower validation loss.
     anneal : int
-        Epochs that lead the learning rate to zero after that; 0 for none.
+        Number of epochs after that in which the learning rate falls to zero.
     updates_per_epoch : float
-        Optimizer updates in an epoch.
+        Number of optimizer updates in an epoch.
     """
 
     def __init__(self, patience: int, anneal: int, updates_per_epoch: float) -> None:
@@ -242,14 +242,14 @@ class BestWeights(keras.callbacks.Callback):
 
 
 class EpochHooks(keras.callbacks.Callback):
-    """Call plain functions around each epoch, as scikit-learn's callbacks need.
+    """Call functions before and after each epoch, for scikit-learn's callbacks.
 
     Parameters
     ----------
     begin : callable
-        ``begin(epoch)``.
+        Function ``begin(epoch)``.
     end : callable
-        ``end(epoch, logs) -> bool``; True stops training.
+        Function ``end(epoch, logs) -> bool``. If it returns True, training stops.
     """
 
     def __init__(

@@ -36,8 +36,8 @@ from sklstm.training._scikeras import build_model
 from sklstm.training._settings import own_settings
 from sklstm.training._spec import NetworkSpec
 
-# Keras draws the seeds of layers that name none from Python's global generator. It is
-# ours for the moment of building a user's network, and put back.
+# Keras draws the seeds of layers without a seed from Python's global generator. The
+# state of the generator is set while a network is built, and restored after that.
 _PYTHON_RANDOM = threading.RLock()
 
 
@@ -47,7 +47,7 @@ class CompiledNetwork:
     Parameters
     ----------
     spec : NetworkSpec
-        What to build.
+        Specification of the network to build.
     """
 
     @own_settings()
@@ -68,21 +68,21 @@ class CompiledNetwork:
         self._optimizer_start = [_numpy(v) for v in optimizer.variables]
         self.engine = self._make_engine()
         self._predict_batches: dict[int, int] = {}
-        # Numbers of references to its parts, since callbacks of a user's saw them.
+        # Numbers of references to the parts, from the time that callbacks saw them.
         self._references: list[int] | None = None
 
     def show_to_callbacks(self) -> None:
-        """Count who holds parts of the model, before callbacks of a user's see it.
+        """Count the references to parts of the model before a user's callbacks see it.
 
-        The caller must not hold one in a variable of its own.
+        The caller must not hold such a part in a variable.
         """
         if self._references is None:
-            gc.collect()  # what building left in cycles counts as well
+            gc.collect()  # reference cycles left from building count as well
             self._references = self._count_references()
 
     @contextmanager
     def own_references(self) -> Iterator[None]:
-        """Expect the references that the block makes to stay."""
+        """Do not count the references that the block makes as those of callbacks."""
         before = self._count_references()
         yield
         if self._references is not None:
@@ -93,9 +93,9 @@ class CompiledNetwork:
             ]
 
     def is_held(self) -> bool:
-        """Tell whether a callback still holds the model or a part of it.
+        """Return whether a callback still holds the model or a part of it.
 
-        That a layer or a variable was kept shows in the number of references to it.
+        The number of references to a layer or a variable shows it.
         """
         if self._references is None:
             return False
@@ -154,12 +154,12 @@ class CompiledNetwork:
 
     @own_settings()
     def release(self) -> None:
-        """Let go of what was traced, once nobody trains or predicts with it."""
+        """Delete the traced functions. The network can no longer train or predict."""
         if self.engine is not None:
             self.engine.release()
 
     def start(self, seed: np.random.SeedSequence) -> None:
-        """Put everything where a fresh build would have it, for this seed."""
+        """Reset weights, seeds and optimizer to those of a new network."""
         if self.joint_augmentation is not None:
             self.joint_augmentation.start(seed.spawn(1)[0])
         if isinstance(self.spec.network, str):
@@ -201,10 +201,10 @@ class CompiledNetwork:
                     getattr(layer, variable).assign(values[name])
 
     def standardize(self, x: np.ndarray) -> None:
-        """Fit the network's own scaling of its input to training data.
+        """Fit the standardization inside the network to training data.
 
-        A scan inside counts: a pixel weighs as much as in the sequences that a
-        sequencer before the network would make.
+        With a scan inside the network, a pixel counts as often as the scan reads it.
+        The result is that of a sequencer before the network.
         """
         layers = _all_layers(self.model)
         scaling = [layer for layer in layers if isinstance(layer, Standardize)]
@@ -219,7 +219,7 @@ class CompiledNetwork:
                     layer.set(low, high)
 
     def get_state(self) -> dict[str, list]:
-        """Return everything that training moved, and what each of the weights is."""
+        """Return all numbers that training changes, and the names of the weights."""
         return {
             "names": self._names(),
             "model": [_numpy(v) for v in self._variables()],
@@ -227,12 +227,12 @@ class CompiledNetwork:
         }
 
     def set_state(self, state: dict[str, list]) -> None:
-        """Put back what `get_state` returned.
+        """Restore the state that `get_state` returned.
 
         Raises
         ------
         ValueError
-            If it was returned of a network made of other layers.
+            If the state is that of a network with other layers.
         """
         if state["names"] != self._names():
             raise ValueError(
@@ -243,8 +243,8 @@ class CompiledNetwork:
         self._assign(self.model.optimizer.variables, state["optimizer"])
 
     def _names(self) -> list[str]:
-        # Layer and weight, without the numbers that Keras adds: these count what a
-        # process has built.
+        # The names have layer and weight, but not the numbers that Keras adds. Those
+        # count the layers that a process has built.
         ends = ["/".join(v.path.split("/")[-2:]) for v in self._variables()]
         return [re.sub(r"_\d+(?=/|$)", "", end) for end in ends]
 
@@ -259,14 +259,14 @@ class CompiledNetwork:
 
     @own_settings()
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Return the network's output for every sample."""
+        """Return the output of the network for each sample."""
         most = self.predict_batch(x)
         if self.engine is not None:
             return self.engine.predict(x, most)
         return predict_in_buckets(self.model, x, min(most, 256))
 
     def predict_batch(self, x: np.ndarray) -> int:
-        """Return how many samples to predict at a time."""
+        """Return the number of samples to predict at a time."""
         n_steps = x.shape[1]
         if n_steps not in self._predict_batches:
             self._predict_batches[n_steps] = batch_within_memory(self.model, n_steps)
@@ -274,7 +274,7 @@ class CompiledNetwork:
 
 
 def _read_before(build: Callable, reading_params: dict[str, Any]) -> Callable:
-    """Put augmentation and scan before a network that knows nothing of them."""
+    """Put augmentation and scan before a network that does not take them."""
 
     @functools.wraps(build)
     def built(input_shape: tuple, n_classes: int, **params: Any) -> keras.Model:
@@ -286,10 +286,11 @@ def _read_before(build: Callable, reading_params: dict[str, Any]) -> Callable:
 
 
 def batch_within_memory(model: keras.Model, n_steps: int, n_values: int = 2**25) -> int:
-    """Return how many samples make no layer's output larger than 128 MiB, 512 at most.
+    """Return a number of samples whose layer outputs need at most 128 MiB each.
 
-    Overlapping patches of large photographs are megabytes each, and attention weighs
-    each of them against each. `n_steps` stands for what the graph leaves open.
+    The number is at most 512. The overlapping patches of one large photograph need
+    megabytes, and attention compares each patch with each. `n_steps` replaces the sides
+    that the graph leaves open.
     """
     sizes = [1]
     for layer in _all_layers(model):
@@ -305,7 +306,7 @@ def batch_within_memory(model: keras.Model, n_steps: int, n_values: int = 2**25)
 def predict_in_buckets(
     model: keras.Model, x: np.ndarray, most: int = 256
 ) -> np.ndarray:
-    """Predict in batches of few different sizes: each new size is compiled anew."""
+    """Predict in batches of few different sizes, because each size is compiled."""
     outputs = []
     for first in range(0, len(x), most):
         part = x[first : first + most].astype("float32", copy=False)
@@ -317,8 +318,8 @@ def predict_in_buckets(
 
 
 def _numpy(variable: Any) -> np.ndarray:
-    # asarray first: np.array asks `__array__` for a copy in a way that Keras' variables
-    # do not know, which NumPy 2 warns about.
+    # np.array would pass a keyword to `__array__` that Keras' variables do not take.
+    # NumPy 2 would warn.
     return np.array(np.asarray(variable))
 
 

@@ -1,9 +1,9 @@
-"""Copies of a user's Keras losses, metrics, optimizers and layers, kept whole.
+"""Complete copies of a user's Keras losses, metrics, optimizers and layers.
 
-Keras copies and pickles these objects by their configuration alone. An own class that
-does not describe all of itself in `get_config` then comes back with its defaults, and
-one that is not registered does not come back at all. The copies made here take the
-configuration where Keras itself needs it and the object's own attributes besides.
+Keras copies and pickles these objects by their configuration alone. A user's class with
+an incomplete `get_config` comes back with its defaults, and a class that is not
+registered does not come back at all. The copies made here use the configuration where
+Keras needs it, and keep the other attributes of the object as well.
 """
 
 import copy
@@ -18,11 +18,11 @@ import numpy as np
 
 
 def keep_whole_in_copies() -> None:
-    """Let `copy` and `pickle` keep the attributes of the user's own Keras objects.
+    """Let `copy` and `pickle` keep all attributes of the user's Keras objects.
 
-    scikit-learn deep-copies parameters when it clones an estimator, and the values of
-    a grid before it sets them. So the copies must be right before an estimator sees
-    them. The registry of `copyreg` is what Python has for this.
+    scikit-learn copies parameters when it clones an estimator, and the values of a grid
+    before it sets them. The copies must therefore be right before an estimator sees
+    them. The registry of `copyreg` makes this possible.
     """
     reducers: dict[type, Callable] = {
         keras.losses.Loss: _reduce_loss,
@@ -58,12 +58,12 @@ def _in_keras(kind: Any) -> bool:
 
 def _reduce_loss(loss: Any) -> tuple:
     if _in_keras(type(loss)) and _in_keras(_kind(getattr(loss, "fn", loss))):
-        return loss.__reduce__()  # its configuration is all of it
+        return loss.__reduce__()  # its configuration is complete
     return _make_loss, (type(loss),), dict(vars(loss))
 
 
 def _make_loss(kind: Any) -> Any:
-    # In another process the class is new, and may be copied again there.
+    # In another process, the class is not registered yet, and may be copied again.
     keep_whole_in_copies()
     return kind.__new__(kind)
 
@@ -72,7 +72,7 @@ def _reduce_stateful(thing: Any) -> tuple:
     holds = [getattr(thing, name, None) for name in ("_learning_rate", "_fn")]
     own = [one for one in holds if callable(one) and not _is_machinery(one)]
     if _in_keras(type(thing)) and all(_in_keras(_kind(one)) for one in own):
-        return thing.__reduce__()  # its configuration is all of it
+        return thing.__reduce__()  # its configuration is complete
     return _rebuild, _parts(thing)
 
 
@@ -83,32 +83,31 @@ def _reduce_layer(layer: Any) -> tuple:
 
 
 def rebuilt(thing: Any, kind: type | None = None) -> Any:
-    """Return an equal metric or optimizer, as it was before it was first used.
+    """Return an equal metric or optimizer in its initial state.
 
     Parameters
     ----------
     thing : keras.metrics.Metric or keras.optimizers.Optimizer
-        Not changed.
+        Object to copy. It does not change.
     kind : type or None
-        Class of the copy: a subclass of the class of `thing`. None for that class.
+        Class of the copy, a subclass of the class of `thing`. If None, that class.
 
     Returns
     -------
     object
-        Built from its configuration; attributes that the configuration leaves out are
-        copied.
+        Object made from the configuration, with copies of all other attributes.
 
     Raises
     ------
     TypeError
-        If the configuration does not suffice to make it.
+        If the object cannot be made from its configuration.
     """
     made, config, attributes = _parts(thing)
     return _rebuild(kind or made, config, copy.deepcopy(attributes))
 
 
 def _parts(thing: Any) -> tuple[type, dict, dict]:
-    """Return class, configuration, and the attributes that this leaves out."""
+    """Return class, configuration, and the attributes that this does not hold."""
     kind, config = type(thing), configuration(thing)
     plain = _from_config(kind, config)
     known = set(vars(_plain_parent(thing, config)))
@@ -145,10 +144,10 @@ def _rebuild(kind: type, config: dict, attributes: dict) -> Any:
 def configuration(thing: Any) -> dict[str, Any]:
     """Return the configuration of a metric or an optimizer.
 
-    A learning rate that is a schedule or a function is left to the caller: it may not
-    be possible to describe it.
+    The configuration leaves out a learning rate that is a schedule or a function,
+    because it may not be possible to describe it.
     """
-    # A twin: the user's object must not change.
+    # The user's object must not change, so a copy is asked.
     twin = object.__new__(type(thing))
     vars(twin).update(vars(thing))
     if callable(getattr(twin, "_learning_rate", None)) and not _is_machinery(
@@ -162,7 +161,7 @@ def configuration(thing: Any) -> dict[str, Any]:
         config = dict(twin.get_config())
     except NotImplementedError:
         config = {}
-    # What is left out, and kept as an attribute of the parameter's name.
+    # A class may leave parameters out, but keep them as attributes of the same name.
     kind: Any = type(thing)
     for name in inspect.signature(kind.__init__).parameters:
         value = vars(thing).get(name)
@@ -188,7 +187,7 @@ def _advice(kind: type, reason: str) -> str:
 
 
 def _plain_parent(thing: Any, config: dict) -> Any:
-    """Return a new object of the nearest class that is Keras' own, if one is made."""
+    """Return a new object of the nearest parent class of Keras, if it can be made."""
     for kind in type(thing).__mro__:
         if _in_keras(kind):
             parent: Any = kind
@@ -205,7 +204,7 @@ def _plain_parent(thing: Any, config: dict) -> Any:
 
 
 def _is_machinery(value: Any) -> bool:
-    """Tell what Keras makes for itself, such as variables, and no user gave."""
+    """Return whether Keras made this value, such as a variable, and not the user."""
     if isinstance(value, keras.Variable | keras.metrics.Metric):
         return True
     if isinstance(value, list | tuple | dict) and value:
@@ -215,7 +214,7 @@ def _is_machinery(value: Any) -> bool:
 
 
 def _untracked(value: Any) -> Any:
-    """Return a container as Python has it: Keras replaces those it is given."""
+    """Return a plain container. Keras replaces containers by its own."""
     for plain in (list, dict, set):
         if isinstance(value, plain) and type(value).__name__.startswith("Tracked"):
             return plain(value)

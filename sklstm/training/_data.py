@@ -6,20 +6,20 @@ from typing import Any
 
 import numpy as np
 
-# Bytes of samples that are copied whole, for a fit or as a part of them. Of more, a
-# few batches at a time: a large set of images is in memory once, or not at all.
+# Maximum size in bytes of samples that are copied as a whole. A larger set is copied a
+# few batches at a time. It is then in memory once, or not at all if it is on disk.
 AT_ONCE = 2**25
 
 
 class Subset:
-    """Some rows of a large array, read when they are asked for.
+    """Some rows of a large array, which are read when they are needed.
 
     Parameters
     ----------
     array : ndarray of shape (n, ...)
-        Stays where it is.
+        The array. It is not copied.
     rows : ndarray of int
-        Which of its rows.
+        Numbers of the rows.
     """
 
     def __init__(self, array: np.ndarray, rows: np.ndarray) -> None:
@@ -43,7 +43,7 @@ class Subset:
 
 
 def take_rows(x: Any, rows: np.ndarray) -> Any:
-    """Return some samples: a copy of few, of many a `Subset`."""
+    """Return some samples, as a copy if they are few, or else as a `Subset`."""
     if isinstance(x, Subset):
         x, rows = x.array, x.rows[rows]
     few = len(rows) * x[0].nbytes <= AT_ONCE
@@ -52,16 +52,16 @@ def take_rows(x: Any, rows: np.ndarray) -> Any:
 
 @dataclass
 class Data:
-    """Samples, encoded targets and weights, equally long.
+    """Samples, encoded targets and weights of equal length.
 
     Parameters
     ----------
     x : ndarray of shape (n, ...)
-        Samples as the network takes them.
+        Samples in the form that the network reads.
     y : ndarray of shape (n,) or (n, n_classes)
         Encoded targets.
     w : ndarray of shape (n,), float32
-        Weight of each sample's loss.
+        Weights of the losses of the samples.
     """
 
     x: np.ndarray

@@ -1,4 +1,4 @@
-"""A trained network as one estimator holds it, with or without its graph."""
+"""The trained network of one estimator, with or without its graph."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class FittedNetwork:
-    """A fitted network, held by one estimator: pickled as numbers, not as a graph.
+    """The trained network of one estimator. Pickles hold its numbers, not its graph.
 
     Parameters
     ----------
     compiled : CompiledNetwork
-        Taken from the pool; goes back when this object is gone.
+        A network from the pool. It goes back when this object is deleted.
     """
 
     def __init__(self, compiled: CompiledNetwork) -> None:
@@ -30,14 +30,15 @@ class FittedNetwork:
 
     def _hold(self, compiled: CompiledNetwork) -> None:
         self._compiled: CompiledNetwork | None = compiled
-        # Not __del__: an estimator may end as part of a reference cycle. The garbage
-        # collector would then call the finalizers of the network's own parts as well,
-        # and TensorFlow's drop the traced functions. This keeps the network out of it.
+        # The method __del__ would not do, because an estimator may be deleted as part
+        # of a reference cycle. The garbage collector would then finalize the parts of
+        # the network too, and TensorFlow would drop the traced functions. A finalizer
+        # that holds the network keeps it out of the cycle.
         weakref.finalize(self, _pool.POOL.give, compiled).atexit = False
 
     @property
     def compiled(self) -> CompiledNetwork:
-        """The network, rebuilt at first use where only its numbers have travelled."""
+        """The network. After unpickling, the first use builds it from its numbers."""
         check_not_forked()
         with self._lock:
             compiled = self._compiled
@@ -50,7 +51,7 @@ class FittedNetwork:
             return compiled
 
     def get_state(self) -> dict:
-        """Return the numbers: weights, seeds and the optimizer's."""
+        """Return all numbers: weights, seeds and the state of the optimizer."""
         with self._lock:
             compiled, state = self._compiled, self._state
         if compiled is None:

@@ -1,28 +1,28 @@
-"""Forked processes: TensorFlow and JAX cannot be used in one that they ran before."""
+"""Detection of forked processes, in which TensorFlow and JAX may not work."""
 
 import os
 import sys
 from typing import Any
 
-# Whether one of them had started when this process was forked.
+# True if TensorFlow or JAX had started before this process was forked.
 _forked_late = False
 
 
 def forked_late() -> bool:
-    """Whether this process was forked after TensorFlow or JAX had started."""
+    """Return whether this process was forked after TensorFlow or JAX had started."""
     return _forked_late
 
 
 def check_not_forked() -> None:
-    """Raise where the next operation of Keras would wait for ever.
+    """Raise if the next operation of Keras would wait for ever.
 
-    TensorFlow and JAX compute in threads, and a forked process has none of the
+    TensorFlow and JAX compute in threads, and a forked process does not have the
     threads of its parent.
 
     Raises
     ------
     RuntimeError
-        If they had started before this process was forked.
+        If TensorFlow or JAX had started before this process was forked.
     """
     if _forked_late:
         raise RuntimeError(
@@ -39,7 +39,7 @@ def _after_fork() -> None:
 
 
 def _attribute(module: str, *names: str) -> Any:
-    """Return an attribute of a module that is loaded; None where there is none."""
+    """Return an attribute of a loaded module, or None if there is none."""
     found: Any = sys.modules.get(module)
     for name in names:
         found = getattr(found, name, None)
@@ -47,7 +47,7 @@ def _attribute(module: str, *names: str) -> Any:
 
 
 def _tensorflow_runs() -> bool:
-    # Private: there is no public way to ask. Asking for devices would start it.
+    # These are private names. The public functions would start TensorFlow.
     context = _attribute("tensorflow.python.eager.context", "_context")
     return getattr(context, "_context_handle", None) is not None
 

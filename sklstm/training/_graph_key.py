@@ -1,9 +1,9 @@
-"""Keys of graphs: when two fits may share one compiled network.
+"""Keys of graphs, which decide whether two fits may share one compiled network.
 
-A graph is traced once and keeps what its functions read while they were traced. Two
-fits may share it only if everything that shapes it is proven equal. What a user's
-function, loss or layer reads is part of the key: its global variables, closures,
-defaults and attributes. What cannot be proven equal is a key of its own.
+A graph is traced once and keeps the values that its functions read during tracing. Two
+fits may share it only if everything that shapes it is proven equal. The key therefore
+contains what a user's function, loss or layer reads: global variables, closures,
+defaults and attributes. A value that cannot be proven equal is equal only to itself.
 """
 
 import builtins
@@ -24,26 +24,26 @@ import numpy as np
 
 from sklstm.training._unproven import Unproven
 
-# Libraries whose functions and classes do not change while a process runs. Those that
-# read the time, files or the environment are not among them.
+# Libraries whose functions and classes do not change while a process runs. The list has
+# no libraries that read the time, files or the environment.
 _LIBRARIES = frozenset(
     "abc builtins collections contextlib copy dataclasses enum fractions functools "
     "inspect itertools jax keras logging math numbers numpy operator re scipy sklearn "
     "sklstm string tensorflow torch types typing warnings".split()
 )
-# What reads from where no key can look, or gives another value at every call.
+# Names that read what no key can hold, or that give another value at each call.
 _UNPROVEN_NAMES = frozenset(
     "__import__ eval exec globals id input locals open random vars".split()
 )
 _ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD")
 _IMPORT = "import "
-# What shapes no graph in the namespace of a class: most is Python's own.
+# Names in the namespace of a class that shape no graph. Most are from Python.
 _CLASS_FURNITURE = frozenset(
     "__abstractmethods__ __annotate__ __annotate_func__ __annotations__ "
     "__annotations_cache__ __dict__ __doc__ __firstlineno__ __module__ __qualname__ "
     "__repr__ __static_attributes__ __weakref__ _abc_impl".split()
 )
-# The most objects that are looked at for one key.
+# Maximum number of objects that one key may hold.
 _MOST = 10_000
 _SLOTS = (
     types.GetSetDescriptorType,
@@ -63,8 +63,7 @@ def freeze(value: Any) -> Any:
     Returns
     -------
     hashable
-        Equal to the key of another value only if a graph made of the one is a graph
-        made of the other.
+        Key. Two keys are equal only if both values make the same graph.
 
     Examples
     --------
@@ -78,15 +77,16 @@ def freeze(value: Any) -> Any:
 
 
 class _UnprovenError(Exception):
-    """Raised where the walk meets what cannot be proven; says what it is."""
+    """Raised for a value that cannot be proven equal. The message describes it."""
 
 
 class _Freezer:
-    """One walk through a value; `what` says on the way where it is."""
+    """One walk through a value. The argument `what` describes the present part."""
 
     def __init__(self) -> None:
         self._keys: dict[int, Any] = {}
-        self._held: list = []  # an id is that of a living object
+        # They are kept alive, because Python reuses the ids of deleted objects.
+        self._held: list = []
         self._inside = False
 
     def freeze(self, value: Any, what: str) -> Any:
@@ -98,7 +98,7 @@ class _Freezer:
             return (type(value).__name__, repr(value))
         if id(value) in self._keys:
             return self._keys[id(value)]
-        # A function may call itself, a class name itself in its methods.
+        # A function may call itself, and methods may name their class.
         self._keys[id(value)] = ("the same as", len(self._keys))
         self._held.append(value)
         if len(self._held) > _MOST:
@@ -107,9 +107,9 @@ class _Freezer:
         return key
 
     def _whole(self, value: Any, what: str) -> Any:
-        """Freeze a value; a part of it that cannot be proven makes it unproven.
+        """Freeze a value. If a part of it cannot be proven, the value is `Unproven`.
 
-        The items of a container are values of their own.
+        The items of a container count as values.
         """
         if type(value) in (dict, list, tuple) and not self._inside:
             return self._freeze(value, what)
@@ -124,7 +124,7 @@ class _Freezer:
             self._inside = inside
 
     def _text(self, value: str, what: str) -> Any:
-        # A name may be that of a registered loss or layer of the user's.
+        # The text may name a registered loss or layer of the user.
         found = keras.saving.get_registered_object(value)
         own = () if found is None else (self.freeze(found, f"{value!r}"),)
         return ("str", str(value), *own)
@@ -176,7 +176,7 @@ class _Freezer:
         return self._instance(value, what)
 
     def _class(self, kind: type, what: str) -> Any:
-        """Freeze a class: itself, and what its methods read."""
+        """Freeze a class and what its methods read."""
         parts: list = []
         for base in kind.__mro__:
             if _is_library(base):
@@ -205,7 +205,8 @@ class _Freezer:
             return ("method", *(self.freeze(part, what) for part in bound))
         if isinstance(value, types.FunctionType):
             return self._function(value)
-        # Of C: of a library, and bound to no object that it may change.
+        # A function in C is trusted if it is from a library and if it is not bound to
+        # an object that may change.
         bound_to = getattr(value, "__self__", None)
         free = bound_to is None or isinstance(bound_to, types.ModuleType | type)
         trusted = free and (_is_library(value) or isinstance(value, np.ufunc))
@@ -217,7 +218,7 @@ class _Freezer:
         name = function.__name__
         code = function.__code__
         if _is_library(function):
-            # It may be one that a library made around a user's.
+            # A library may have made it around a function of the user.
             cells = [cell for cell in function.__closure__ or () if _is_filled(cell)]
             held = [cell.cell_contents for cell in cells]
             held = [f for f in held if _is_callable_kind(f) and not _is_library(f)]
@@ -238,7 +239,7 @@ class _Freezer:
         return ("function", function, *parts)
 
     def _read(self, function: types.FunctionType, name: str, attribute: str) -> Any:
-        """Freeze a global variable, or that attribute of a global module."""
+        """Freeze a global variable, or an attribute of a global module."""
         what = f"{name!r}, which {function.__name__!r} reads"
         if name in function.__globals__:
             value = function.__globals__[name]
@@ -255,7 +256,7 @@ class _Freezer:
         raise _UnprovenError(what)
 
     def _keras_object(self, value: Any, what: str) -> Any:
-        """Freeze an object of Keras' or of a user's subclass by its configuration."""
+        """Freeze an object of Keras or of a user's subclass by its configuration."""
         kind = type(value)
         if getattr(value, "weights", None) and not isinstance(
             value, keras.optimizers.Optimizer | keras.metrics.Metric
@@ -280,7 +281,7 @@ class _Freezer:
         )
 
     def _instance(self, value: Any, what: str) -> Any:
-        """Freeze an object by all that it holds, where Python says what that is."""
+        """Freeze an object by all its attributes, if Python knows them."""
         kind = type(value)
         ways = ("__reduce_ex__", "__getstate__", "__reduce__")
         changed = [
@@ -290,11 +291,11 @@ class _Freezer:
         if not changed:
             try:
                 _, arguments, state, items, pairs = value.__reduce_ex__(4)
-            except TypeError as error:  # it holds what Python cannot see
+            except TypeError as error:  # it has attributes that Python does not know
                 raise _UnprovenError(what) from error
             parts = [arguments[1:], state, list(items or ()), list(pairs or ())]
         elif changed == ["__reduce__"] and _root(reduce) in ("keras", "scikeras"):
-            parts = [vars(value)]  # those look at the configuration alone
+            parts = [vars(value)]  # they pickle the configuration alone
         else:
             raise _UnprovenError(what)
         return (
@@ -341,19 +342,20 @@ def _is_filled(cell: types.CellType) -> bool:
 
 
 def configuration_is_whole(value: Any) -> bool:
-    """Whether the configuration of a Keras object says all that it was made with.
+    """Return whether the configuration of a Keras object is complete.
 
-    Keras' own say so; a subclass does if it names every parameter of its constructor.
+    Configurations of Keras' own classes are complete. That of a subclass is complete if
+    it names each parameter of the constructor.
 
     Parameters
     ----------
     value : object
-        With a method `get_config`.
+        Object with a method `get_config`.
 
     Returns
     -------
     bool
-        False also where it cannot be asked for.
+        False also if `get_config` fails.
     """
     try:
         config = value.get_config()
@@ -368,10 +370,11 @@ def configuration_is_whole(value: Any) -> bool:
 
 @functools.lru_cache(maxsize=512)
 def _reads(code: types.CodeType) -> frozenset[tuple[str, str]]:
-    """Return what a function, and those inside it, read from outside.
+    """Return what a function and its inner functions read from outside.
 
-    Pairs of a global variable and the attribute that is read of it at once, or "".
-    Modules that it imports and attributes that no key can hold stand among them.
+    The result has pairs of a global variable and the attribute that is read from it
+    directly, or "". It also has the imported modules and the attributes that no key can
+    hold.
     """
     reads = set()
     instructions = [i for i in dis.get_instructions(code) if i.opname != "CACHE"]

@@ -1,4 +1,4 @@
-"""One training run of one compiled network: the same epochs whoever runs them."""
+"""The training of one compiled network, by an engine or by Keras' `fit`."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -27,26 +27,33 @@ from sklstm.training._settings import own_settings
 
 @dataclass
 class TrainingPlan:
-    """How long and how to train.
+    """The settings of one training.
 
     Parameters
     ----------
     epochs, batch_size : int
-        As in Keras.
+        Number of epochs, and of samples in a batch.
     shuffle_seed : int
-        With the number of an epoch, determines its order.
+        Seed that determines the order of each epoch, with the number of the epoch.
     peak : float
         Learning rate at the start.
     cosine : bool
-        Let the learning rate fall to zero by the last update, unless the optimizer
-        follows a schedule of its own.
+        If True, the learning rate falls to zero until the last update, unless the
+        optimizer follows its own schedule.
     accumulation : int
-        Batches per update.
+        Number of batches per update.
     patience : int or None
-        None trains all epochs and keeps the last weights.
+        Number of epochs to wait for a lower validation loss. If None, train for all
+        epochs and keep the last weights.
     chances : ndarray of shape (n,) or None
-        An epoch draws so many samples as there are, each with this probability, in the
-        place of every one once.
+        Probability of each sample to be drawn. An epoch draws as many samples as there
+        are. If None, an epoch uses each sample once.
+    verbose : int
+        If 1, print a line per epoch.
+    callbacks : list of keras.callbacks.Callback
+        Callbacks of the user.
+    epoch_begin, epoch_end : callable or None
+        See `EpochHooks`.
     """
 
     epochs: int
@@ -65,12 +72,12 @@ class TrainingPlan:
 
 @dataclass
 class TrainingResult:
-    """What a training run leaves besides the weights.
+    """The result of one training besides the weights.
 
     Parameters
     ----------
     n_epochs : int
-        Epochs run.
+        Number of epochs run.
     best_epoch : int
         Number of epochs after which the kept weights were reached.
     """
@@ -87,23 +94,23 @@ def train(
     plan: TrainingPlan,
     history: dict[str, list[float]],
 ) -> TrainingResult:
-    """Train a compiled network as planned.
+    """Train a compiled network.
 
     Parameters
     ----------
     compiled : CompiledNetwork
-        Its weights are changed.
+        Network to train. Its weights change.
     data, validation : Data
-        What to learn from and what to watch.
+        Training data and validation data.
     plan : TrainingPlan
-        How.
+        Settings.
     history : dict of lists
-        Metrics of each epoch are appended.
+        Lists of metrics. Each epoch appends to them.
 
     Returns
     -------
     TrainingResult
-        Epochs run, and the one whose weights were kept.
+        Number of epochs run, and the best one.
     """
     model = compiled.model
     remember_training(model)
@@ -147,14 +154,14 @@ def train(
         fit(compiled, data, validation, plan, order, callbacks)
     finally:
         optimizer.in_training = False
-        # Some are part of reference cycles, which would hold the model for long.
+        # Callbacks in reference cycles would hold the model for long.
         let_go(callbacks)
     n_epochs = recorder.n_epochs
     return TrainingResult(n_epochs, n_epochs if best is None else best.best_epoch + 1)
 
 
 class _Order:
-    """The order of the samples in each epoch: a function of seed and epoch alone."""
+    """The order of the samples in each epoch, a function of seed and epoch."""
 
     def __init__(
         self,
@@ -205,13 +212,13 @@ def _fit_in_graph(
         hooks.on_epoch_end(epoch, logs)
         if model.stop_training:
             break
-    # Keras' own last step: with `use_ema`, the averages become the weights.
+    # Keras does this last as well. With `use_ema`, the averages become the weights.
     model.optimizer.finalize_variable_values(model.trainable_weights)
     hooks.on_train_end(logs)
 
 
 class _Batches(keras.utils.PyDataset):
-    """The same batches for `model.fit`."""
+    """The batches of the engine, for `model.fit`."""
 
     def __init__(
         self, data: Data, batch_size: int, joint_augmentation: Any = None
@@ -270,7 +277,7 @@ def _fit_with_keras(
 
 @contextmanager
 def deterministic_ops() -> Iterator[None]:
-    """Let only deterministic kernels run within the block, and all others after it."""
+    """Let only deterministic kernels run inside the block."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         # Here and not above: this loads TensorFlow.
@@ -287,5 +294,5 @@ def deterministic_ops() -> Iterator[None]:
             yield
         finally:
             torch.use_deterministic_algorithms(before)
-    else:  # XLA's CPU kernels are deterministic; its GPU flags are set before start
+    else:  # kernels of XLA are deterministic on CPUs; GPU flags must be set at start
         yield

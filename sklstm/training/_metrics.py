@@ -1,8 +1,8 @@
-"""Metrics of Keras, each given the targets that it is made for.
+"""Keras metrics that receive the targets that they are made for.
 
-The loss decides whether Keras trains on class numbers or on rows of zeros and a one,
-and Keras gives a metric whatever the loss is given. Here a metric converts targets by
-itself, so that its value does not depend on the loss.
+The loss decides whether Keras trains on class numbers or on one-hot targets, and Keras
+gives the same targets to the metrics. Here, each metric converts the targets. Its value
+therefore does not depend on the loss.
 """
 
 import copy
@@ -18,10 +18,10 @@ from sklstm.training._copies import keep_whole_in_copies, rebuilt
 
 
 class _Targeted:
-    """Mixed into a Keras metric; see `targeted`."""
+    """Mixin for Keras metrics, see `targeted`."""
 
     _sklstm_mixed = True
-    _class_numbers = (False, False)  # of targets, of predictions
+    _class_numbers = (False, False)  # for targets, for predictions
 
     def update_state(
         self: Any, y_true: Any, y_pred: Any, sample_weight: Any = None
@@ -38,7 +38,7 @@ class _Targeted:
         value = super().result()  # type: ignore[misc]
         if isinstance(value, dict):
             return value
-        # A variable would still change: the validation writes into it.
+        # The validation would write into a variable.
         value = keras.ops.copy(value)
         if len(value.shape) == 0:
             return value
@@ -49,35 +49,35 @@ class _Targeted:
 
 @functools.cache
 def targeted(kind: type, class_numbers: tuple[bool, bool]) -> type:
-    """Return a subclass of a Keras metric that converts what it is given.
+    """Return a subclass of a Keras metric that converts targets and predictions.
 
     Parameters
     ----------
     kind : type
         A subclass of `keras.metrics.Metric`.
     class_numbers : tuple of bool
-        Whether targets are made class numbers and not rows of zeros and a one, and
-        whether predictions are made class numbers and not probabilities.
+        Whether targets become class numbers instead of one-hot rows, and whether
+        predictions become class numbers instead of probabilities.
 
     Returns
     -------
     type
-        Of the same name, and saved under the original's.
+        Class of the same name. It is saved under the name of the original.
     """
     namespace = {"__module__": kind.__module__, "_class_numbers": class_numbers}
     return type(kind.__name__, (_Targeted, kind), namespace)
 
 
 def make_metrics(given: Any, made: Any, routed: dict, n_classes: int) -> list:
-    """Return metrics that Keras can compile, whatever the loss is given.
+    """Return metrics for `keras.Model.compile` that suit any loss.
 
     Parameters
     ----------
     given : Any
-        ``metrics`` of the estimator: names, classes, functions and instances, alone or
-        nested.
+        Parameter ``metrics`` of the estimator: names, classes, functions and instances,
+        which may be nested.
     made : Any
-        The same after scikeras has made instances of names and classes.
+        The same nesting, in which scikeras has made instances.
     routed : dict
         Parameters with the prefix ``metrics__``.
     n_classes : int
@@ -86,19 +86,19 @@ def make_metrics(given: Any, made: Any, routed: dict, n_classes: int) -> list:
     Returns
     -------
     list of str and keras.metrics.Metric
-        Copies: no metric of the user is changed.
+        Copies. The metrics of the user do not change.
 
     Raises
     ------
     TypeError, ValueError
-        If a metric cannot be computed for the network's outputs.
+        If a metric cannot be computed from the outputs of the network.
     """
     named = any(name.endswith("name") for name in routed)
     metrics: list = []
     taken = {"accuracy"}
     for source, metric in zip(leaves(given), leaves(made), strict=True):
         if metric in ("accuracy", "acc"):
-            metrics.append(metric)  # Keras chooses by the targets
+            metrics.append(metric)  # Keras chooses the metric by the targets
             continue
         if metric in ("crossentropy", "ce"):
             metric = keras.metrics.CategoricalCrossentropy()
@@ -106,7 +106,7 @@ def make_metrics(given: Any, made: Any, routed: dict, n_classes: int) -> list:
         if isinstance(source, str):
             name = source
         elif isinstance(source, type) and _in_keras(source.__module__) and not named:
-            name = re.sub(r"_\d+$", "", str(name))  # Keras counts what it has made
+            name = re.sub(r"_\d+$", "", str(name))  # Keras numbers the names
         metric = _make_metric(metric, name, n_classes)
         first, count = metric.name, itertools.count(1)
         while metric.name in taken:
@@ -166,7 +166,7 @@ def _check_n_classes(metric: Any, n_classes: int) -> None:
 
 
 def _forms(metric: Any) -> list[tuple[bool, bool]]:
-    """Return what the metric is made for; the first of several that it can compute."""
+    """Return the forms of targets and predictions that a metric may need."""
     kinds = keras.metrics
     if isinstance(metric, kinds.BinaryIoU):
         return [(False, False)]
@@ -193,9 +193,9 @@ def _forms(metric: Any) -> list[tuple[bool, bool]]:
 
 
 def _failure(metric: Any, n_classes: int) -> str | None:
-    """Return why a metric cannot be computed, or None."""
+    """Return the reason why a metric cannot be computed, or None."""
     ops = keras.ops
-    n = 2 * n_classes + 1  # of one row for a class, shapes would fit by accident
+    n = 2 * n_classes + 1  # with one row for each class, shapes would fit by accident
     numbers = ops.arange(n) % n_classes
     rows = ops.full((n, n_classes), 1 / n_classes)
     try:
@@ -223,7 +223,7 @@ def _to_rows(targets: Any, n_classes: int) -> Any:
 
 
 def leaves(nested: Any) -> Iterator:
-    """Yield what a nested list, tuple or dict holds, without None."""
+    """Yield the items of nested lists, tuples and dicts, without None."""
     if isinstance(nested, list | tuple | dict):
         for item in nested.values() if isinstance(nested, dict) else nested:
             yield from leaves(item)
@@ -232,7 +232,7 @@ def leaves(nested: Any) -> Iterator:
 
 
 def to_floats(logs: dict) -> dict[str, float]:
-    """Return logs as numbers; a metric of several has a dictionary of its own."""
+    """Return logs as one flat dict of floats. Some metrics return a dict."""
     floats: dict[str, float] = {}
     for name, value in logs.items():
         if isinstance(value, dict):

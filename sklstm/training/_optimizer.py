@@ -1,8 +1,8 @@
-"""Optimizers that carry their schedule and measure the gradient.
+"""Optimizers with a schedule in variables and a measure of the gradient.
 
-The learning-rate schedule is a handful of optimizer variables, not a constant of the
-graph: another learning rate or another number of epochs needs no new trace, and
-every backend that carries optimizer variables carries it.
+The learning-rate schedule consists of optimizer variables and not of constants of the
+graph. Another learning rate or number of epochs therefore needs no new graph, and the
+schedule works on each backend that has optimizer variables.
 """
 
 import functools
@@ -13,7 +13,7 @@ from sklstm._keras import keras
 
 
 class _Scheduled:
-    """Mixed into a Keras optimizer; see `scheduled`."""
+    """Mixin for Keras optimizers, see `scheduled`."""
 
     _sklstm_mixed = True
     in_training = False
@@ -24,7 +24,7 @@ class _Scheduled:
 
     @learning_rate.setter
     def learning_rate(self: Any, value: Any) -> None:
-        # The graph holds what kind of rate there is: it would not follow.
+        # The kind of learning rate is part of the graph, which would not follow.
         if self.in_training and (callable(value) or self.follows_schedule()):
             raise ValueError(
                 "callbacks: one of them sets the learning rate to a schedule, or "
@@ -48,7 +48,7 @@ class _Scheduled:
             setattr(self, name, self.add_variable((), dtype="float32", name=name))
 
     def apply(self: Any, grads: list, trainable_variables: Any = None) -> None:
-        # Before clipping, so that a gradient that explodes is seen to.
+        # The norm before clipping shows whether the gradient explodes.
         present = [keras.ops.cast(g, "float32") for g in grads if g is not None]
         norm = keras.ops.sqrt(sum(keras.ops.sum(keras.ops.square(g)) for g in present))
         self.gradient_norm_sum.assign_add(norm)
@@ -69,19 +69,19 @@ class _Scheduled:
         super().apply(grads, trainable_variables)  # type: ignore[misc]
 
     def start_cosine(self: Any, peak: float, n_updates: int) -> None:
-        """Fall from `peak` to 0 along half a cosine over the next `n_updates`."""
+        """Let the rate fall from `peak` to 0 along half a cosine in `n_updates`."""
         self.schedule_peak.assign(peak)
         self.schedule_start.assign(float(self.iterations))
         self.schedule_steps.assign(float(n_updates))
         self._learning_rate.assign(peak)
 
     def keep_constant(self: Any, learning_rate: float) -> None:
-        """Keep one learning rate until told otherwise."""
+        """Set a constant learning rate."""
         self.schedule_steps.assign(0.0)
         self._learning_rate.assign(learning_rate)
 
     def follows_schedule(self: Any) -> bool:
-        """Tell whether the learning rate is a schedule of Keras, or a function."""
+        """Return whether the learning rate is a Keras schedule or a function."""
         return not isinstance(self._learning_rate, keras.Variable)
 
     def last_rate(self: Any) -> float:
@@ -89,7 +89,7 @@ class _Scheduled:
         if isinstance(
             self._learning_rate, keras.optimizers.schedules.LearningRateSchedule
         ):
-            # Keras has counted that batch already.
+            # Keras has already counted the last batch.
             step = keras.ops.maximum(self._iterations - 1, 0)
             return float(self._learning_rate(step))
         return float(self.learning_rate)
@@ -102,7 +102,7 @@ class _Scheduled:
         return total / count if count else math.nan
 
     def save_own_variables(self: Any, store: Any) -> None:
-        # A saved model holds the plain optimizer, and loads with it.
+        # A saved model holds the optimizer of Keras, without the variables added here.
         for i, variable in enumerate(self.variables[: self._n_own_variables]):
             store[str(i)] = variable.numpy()
 
@@ -119,7 +119,7 @@ def scheduled(optimizer_class: type) -> type:
     Returns
     -------
     type
-        Of the same name, and saved under the original's.
+        Class of the same name. It is saved under the name of the original.
     """
     namespace = {"__module__": optimizer_class.__module__}
     return type(optimizer_class.__name__, (_Scheduled, optimizer_class), namespace)
@@ -128,7 +128,7 @@ def scheduled(optimizer_class: type) -> type:
 def own_optimizer(model: keras.Model) -> Any:
     """Return the scheduled optimizer of a compiled model.
 
-    Under the policy "mixed_float16" Keras wraps it, to scale the loss.
+    With the policy "mixed_float16", Keras wraps the optimizer to scale the loss.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def own_optimizer(model: keras.Model) -> Any:
     Returns
     -------
     keras.optimizers.Optimizer
-        The one that carries schedule and gradient norm.
+        The optimizer with the schedule and the norm of the gradient.
     """
     return getattr(model.optimizer, "inner_optimizer", model.optimizer)
 
@@ -152,7 +152,7 @@ def optimizer_class(optimizer: Any) -> type:
             "by itself: give the inner one, and dtype_policy='mixed_float16'."
         )
     if isinstance(optimizer, str):
-        # Keras' own `get` does not know all of its classes: Lamb is missing in 3.15.
+        # `keras.optimizers.get` does not know all classes. Lamb is missing in 3.15.
         named = {name.lower(): kind for name, kind in vars(keras.optimizers).items()}
         kind = named.get(optimizer.lower())
         if isinstance(kind, type) and kind is not keras.optimizers.Optimizer:

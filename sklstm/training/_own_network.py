@@ -1,4 +1,4 @@
-"""A network of the user's own: what is done with it and what is asked of it."""
+"""Checks and additions for a user's own network."""
 
 import functools
 import inspect
@@ -11,10 +11,10 @@ from sklstm.networks import Probabilities
 
 
 def parameters_of(build: Callable) -> Mapping[str, inspect.Parameter]:
-    """Return the parameters that a network's function or class takes, by name.
+    """Return the parameters of a network function or class by name.
 
-    Of a class of models they are those that its `__init__` names: what it takes beyond
-    them is for Keras.
+    For a class of models, they are the named parameters of `__init__`. Other keyword
+    arguments are for Keras.
     """
     build = inspect.unwrap(build)
     if not isinstance(build, type):
@@ -26,18 +26,19 @@ def parameters_of(build: Callable) -> Mapping[str, inspect.Parameter]:
 
 
 def completed(build: Callable) -> Callable:
-    """Return a function that builds the same network, ready to be trained.
+    """Return a function that builds the same network in a form that can be trained.
 
     Parameters
     ----------
     build : callable
-        Function or class of the user: ``build(input_shape, n_classes, **params)``.
+        Function or class of the user, ``build(input_shape, n_classes, **params)``.
 
     Returns
     -------
     callable
-        Gives a functional model with one input and one output in float32. Raises
-        TypeError or ValueError if that cannot be made of what `build` returns.
+        Function that returns a functional model with one input and one output in
+        float32. It raises TypeError or ValueError if it cannot make one from what
+        `build` returns.
     """
 
     @functools.wraps(build)
@@ -62,7 +63,7 @@ def _complete(model: Any, input_shape: tuple, n_classes: int) -> keras.Model:
     given = model
     if isinstance(model, keras.Sequential) and not model.built:
         model.build((None, *input_shape))
-    if not getattr(model, "inputs", None):  # a subclass, which is called
+    if not getattr(model, "inputs", None):  # a subclass has to be called
         inputs = keras.Input(input_shape)
         model = keras.Model(inputs, model(inputs), name=model.name)
     if len(model.inputs) != 1:
@@ -83,7 +84,7 @@ def _complete(model: Any, input_shape: tuple, n_classes: int) -> keras.Model:
     output = model.outputs[0]
     if output.dtype != "float32":
         output = Probabilities(name="probabilities")(output)
-    nested = False  # in a list or a dict, which a chain of layers cannot have
+    nested = False  # in a list or a dict, which a Sequential cannot have
     if not isinstance(model, keras.Sequential):
         ends = (model.input, model.compute_output_spec(model.input))
         nested = any(map(keras.tree.is_nested, ends))
@@ -100,7 +101,7 @@ def _complete(model: Any, input_shape: tuple, n_classes: int) -> keras.Model:
 
 
 def check_outputs(model: keras.Model, n_classes: int) -> None:
-    """Raise unless a model gives one output, with a number for each class."""
+    """Raise unless a model has one output with a number for each class."""
     if len(model.outputs) != 1 or tuple(model.outputs[0].shape[1:]) != (n_classes,):
         shapes = [tuple(output.shape) for output in model.outputs]
         raise ValueError(
@@ -110,7 +111,7 @@ def check_outputs(model: keras.Model, n_classes: int) -> None:
 
 
 def check_sample_shape(model: keras.Model, shape: tuple[int, ...]) -> None:
-    """Raise unless a model takes samples of that shape."""
+    """Raise unless a model takes samples of a shape."""
     taken = tuple(model.inputs[0].shape[1:])
     if any(own not in (None, side) for own, side in zip(taken, shape, strict=True)):
         raise ValueError(

@@ -1,7 +1,7 @@
-"""The pool of compiled networks: the next fit takes one over from the last.
+"""The pool of compiled networks, which lets fits reuse graphs.
 
-A fitted estimator owns its network. When the estimator is gone, its network goes back
-here and waits, by key, for the next fit that wants one of the same graph.
+A fitted estimator owns its network. When the estimator is deleted, its network goes
+back to the pool. The next fit whose specification has the same key takes it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _DEFAULT_SIZE = 8
 
 
 class Pool:
-    """Free compiled networks, the longest unused dropped first.
+    """Compiled networks that no estimator uses. The longest unused is dropped first.
 
     Parameters
     ----------
     size : int
-        How many are kept; 0 keeps none.
+        Maximum number of networks.
     """
 
     def __init__(self, size: int = _DEFAULT_SIZE) -> None:
@@ -38,20 +38,21 @@ class Pool:
         self._forget()
 
     def _forget(self) -> None:
-        """Start with nothing. What a forked child inherits is kept out of use.
+        """Start with an empty pool.
 
-        To delete the parent's networks would call TensorFlow.
+        A forked process keeps the networks that it inherits, but does not use them. To
+        delete them would call TensorFlow.
         """
         self._inherited = [vars(self).get(name) for name in ("_free", "_inherited")]
         self._lock = threading.Lock()
-        # The garbage collector may call `give` at any moment, also within `take` of
-        # the same thread: what it brings waits here, where appending needs no lock.
+        # The garbage collector may call `give` at any moment, even inside `take` in the
+        # same thread. Returned networks wait here, where appending needs no lock.
         self._returned: deque[CompiledNetwork] = deque()
         self._free: OrderedDict[int, CompiledNetwork] = OrderedDict()
         self._process = os.getpid()
 
     def take(self, spec: NetworkSpec) -> CompiledNetwork:
-        """Return a network of that specification that nobody else holds.
+        """Return a network of this specification that nobody else holds.
 
         Raises
         ------
@@ -74,10 +75,10 @@ class Pool:
         return CompiledNetwork(spec)
 
     def give(self, compiled: CompiledNetwork) -> None:
-        """Take a network back, unless its model was given away.
+        """Take a network back, unless a user holds its model.
 
-        Of another process, or of a key that no other can be proven to equal, it is of
-        no use.
+        A network of another process cannot be used here. A network whose key cannot be
+        proven equal to any other would never be taken.
         """
         if compiled.process != os.getpid():
             self._inherited.append(compiled)
@@ -106,7 +107,7 @@ class Pool:
             self._forget()
 
     def clear(self) -> None:
-        """Drop all that are free."""
+        """Drop all free networks."""
         self._be_of_this_process()
         with self._lock:
             self._sort_in()
@@ -116,7 +117,7 @@ class Pool:
             compiled.release()
 
     def resize(self, size: int) -> None:
-        """Keep at most so many from now on."""
+        """Set the maximum number of free networks."""
         self._be_of_this_process()
         with self._lock:
             self.size = size
@@ -129,7 +130,7 @@ class Pool:
 def _is_held(compiled: CompiledNetwork) -> bool:
     if not compiled.is_held():
         return False
-    gc.collect()  # it may only be part of a reference cycle that nobody uses
+    gc.collect()  # the holder may be a reference cycle that nobody uses
     return compiled.is_held()
 
 
@@ -137,10 +138,10 @@ POOL = Pool()
 
 
 def clear_pool() -> None:
-    """Drop the compiled networks that wait for a next fit, and their memory.
+    """Delete the compiled networks that wait for a next fit.
 
-    Fitted estimators keep theirs. TensorFlow itself keeps some memory for every
-    network that it has ever traced.
+    Fitted estimators keep their networks. TensorFlow keeps some memory for each network
+    that it has traced.
 
     Examples
     --------
@@ -154,17 +155,18 @@ def clear_pool() -> None:
 
 
 def set_pool_size(size: int) -> None:
-    """Set how many compiled networks wait for a next fit in this process.
+    """Set the maximum number of compiled networks that wait for a next fit.
 
     Parameters
     ----------
     size : int
-        8 to begin with; 0 keeps none, and every fit builds and traces anew.
+        Maximum number in this process, 8 at the start. With 0, each fit builds and
+        traces a new network.
 
     Raises
     ------
     ValueError
-        If it is negative or not a whole number.
+        If `size` is negative or not a whole number.
 
     Examples
     --------

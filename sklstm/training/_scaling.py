@@ -1,4 +1,4 @@
-"""Mean, deviation and range of what a network reads."""
+"""Mean, standard deviation and range of the values that a network reads."""
 
 from typing import NamedTuple
 
@@ -8,40 +8,40 @@ from sklstm.images import batches
 
 
 class Scaling(NamedTuple):
-    """What standardizes an input, in the input's units."""
+    """Statistics of the input, in units of the input."""
 
     mean: float
-    """Mean of all values read."""
+    """Mean of all values."""
 
     scale: float
-    """Their standard deviation, or 1 where all are equal."""
+    """Standard deviation, or 1 if all values are equal."""
 
     low: float
-    """The smallest of them."""
+    """Smallest value."""
 
     high: float
-    """The largest of them."""
+    """Largest value."""
 
 
 def measure(x: np.ndarray, index_map: np.ndarray | None = None) -> Scaling:
-    """Measure samples as a scan reads them.
+    """Return the statistics of samples as a scan reads them.
 
-    The result is that of the sequences which the scan makes, but no sequence is made:
-    every pixel counts as often as the map names it, and every -1 counts as a 0.
+    The result is that of the sequences of the scan, but no sequence is made. Each pixel
+    counts as often as the index map names it, and each -1 counts as a 0.
 
     Parameters
     ----------
     x : ndarray of shape (n, ...)
-        Samples of any real dtype. With a map they are (n, height, width, channels), or
-        volumes of one axis more.
+        Samples of any real dtype. With an index map, they are images (n, height, width,
+        channels) or volumes (n, depth, height, width, channels).
     index_map : ndarray of int, shape (n_steps, n_pixels_per_step), or None
-        Positions of pixels in the flattened image, -1 for padding. If None, every
-        value counts once.
+        Indices of pixels in the flattened image, -1 for padding. If None, each value
+        counts once.
 
     Returns
     -------
     Scaling
-        Sums are taken in float64.
+        Statistics, computed in float64.
     """
     counts, n_entries, padded = None, x[0].size, False
     if index_map is not None:
@@ -57,7 +57,8 @@ def measure(x: np.ndarray, index_map: np.ndarray | None = None) -> Scaling:
             values = values * counts
         return float(values.sum(dtype="float64"))
 
-    # A few samples at a time: bytes would make eight times their size in float64.
+    # A few samples at a time save memory, because float64 needs eight times that of
+    # uint8.
     parts = list(batches(len(x), 8 * x[0].size))
     n_values = len(x) * n_entries
     mean = sum(total(x[part]) for part in parts) / n_values
@@ -75,7 +76,7 @@ def measure(x: np.ndarray, index_map: np.ndarray | None = None) -> Scaling:
 
 
 def _times_read(index_map: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return how often a map reads each pixel, of a shape that meets the channels."""
+    """Return how often an index map reads each pixel, with an axis for channels."""
     pixels = shape[:-1]
     read = index_map[index_map >= 0]
     counts = np.bincount(read, minlength=int(np.prod(pixels)))

@@ -1,7 +1,8 @@
-"""All that touches scikeras: routed parameters to Keras objects, and the built model.
+"""The use of scikeras, which makes Keras objects from routed parameters.
 
-scikeras' `BaseWrapper` sits underneath the estimators of this package and does what it
-does well: ``optimizer__beta_1``, ``callbacks__0__patience``, ``loss__gamma``.
+The `BaseWrapper` of scikeras turns parameters such as ``optimizer__beta_1``,
+``callbacks__0__patience`` and ``loss__gamma`` into objects. No other module uses
+scikeras.
 """
 
 import inspect
@@ -30,27 +31,27 @@ def build_model(
     Parameters
     ----------
     build : callable
-        Gives a `keras.Model` from keyword parameters alone.
+        Function that returns a `keras.Model` and takes keyword arguments only.
     network_params : dict
-        Those parameters.
+        Arguments of this function.
     compile_params : dict
-        ``optimizer`` (a class), ``loss``, ``metrics`` and their routed parameters.
+        ``optimizer`` (a class), ``loss`` and ``metrics`` with their routed parameters.
     jit_compile : bool or str
         As in `keras.Model.compile`.
     accuracy : bool
-        The network gives classes: the accuracy is added to the metrics.
+        If True, the network predicts classes, and the accuracy is a metric.
 
     Returns
     -------
     keras.Model
-        Compiled.
+        Compiled model.
 
     Raises
     ------
     TypeError
-        If a routed parameter is not known.
+        If a routed parameter is unknown.
     ValueError
-        If the name of a loss or metric is not known, or a metric cannot be computed.
+        If a loss or metric is unknown, or if a metric cannot be computed.
     """
     if accuracy:
         _check_network_params(build, network_params)
@@ -73,7 +74,7 @@ def build_model(
         return model
 
     wrapper = BaseWrapper(model=compiled, **compile_params)
-    wrapper._random_state = None  # this package seeds its networks itself
+    wrapper._random_state = None  # this package seeds its networks
     return wrapper._build_keras_model()
 
 
@@ -101,7 +102,7 @@ def _check_network_params(build: Callable, network_params: dict[str, Any]) -> No
 
 
 def _check_part(part: str, params: dict[str, Any]) -> None:
-    """Make optimizer, loss or metrics once, to say which of them is to blame."""
+    """Make optimizer, loss or metrics once, to name the part that fails."""
     value = params[part]
     routed = {k: v for k, v in params.items() if k.startswith(f"{part}__")}
     try:
@@ -128,19 +129,19 @@ def make_callbacks(callbacks: Any, routed: dict[str, Any]) -> list:
     Parameters
     ----------
     callbacks : Any
-        As scikeras takes them.
+        Callbacks in a form that scikeras accepts.
     routed : dict
-        Parameters that begin with ``callbacks__``.
+        Parameters with the prefix ``callbacks__``.
 
     Returns
     -------
     list of keras.callbacks.Callback
-        One flat list.
+        Flat list.
 
     Raises
     ------
     TypeError
-        If they are something else, or a routed parameter is not known.
+        If an item is not a callback, or if a routed parameter is unknown.
     """
     try:
         for callback in leaves(callbacks):

@@ -1,4 +1,4 @@
-"""Keras' global settings: those that networks here do not follow, and the others."""
+"""The global settings of Keras that networks here fix or follow."""
 
 import threading
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ _before: tuple[str, str] = ("", "")
 
 @contextmanager
 def own_settings() -> Iterator[None]:
-    """Let Keras compute in float32 and with channels last within the block.
+    """Let Keras compute in float32 and with channels last inside the block.
 
     Layers and operators read these settings when they are made and when they are
-    traced. The settings are those of the whole process: of threads that are inside at
-    the same time, the last one to leave puts back what the first one found.
+    traced. The settings belong to the whole process. If several threads are inside the
+    block, the last one to leave restores what the first one found.
     """
     global _inside, _before
     config = keras.config
@@ -46,9 +46,9 @@ def policy_name(dtype_policy: str | None, network: Any) -> str:
     Parameters
     ----------
     dtype_policy : str or None
-        None for that of Keras.
+        Parameter of the estimator. None stands for the global policy of Keras.
     network : str or callable
-        As the estimator has it.
+        Parameter of the estimator.
 
     Returns
     -------
@@ -58,12 +58,13 @@ def policy_name(dtype_policy: str | None, network: Any) -> str:
     Raises
     ------
     ValueError
-        If Keras is set to a policy in which that network cannot be made.
+        If the network cannot be made with this policy.
     """
     name = dtype_policy or keras.config.dtype_policy().name
-    if name == "float64":  # what `set_floatx` leaves; results are float32 in any case
+    if name == "float64":  # `set_floatx` sets it; results are float32 in any case
         return "float32"
-    # LSTMs start from a QR decomposition, which TensorFlow does not have in bfloat16.
+    # Orthogonal initialization needs a QR decomposition, which TensorFlow does not have
+    # in bfloat16.
     recurrent = isinstance(network, str) and network != "cnn"
     if name not in POLICIES or (name == "bfloat16" and recurrent):
         raise ValueError(
@@ -74,7 +75,7 @@ def policy_name(dtype_policy: str | None, network: Any) -> str:
 
 
 def refuse_scopes() -> None:
-    """Raise within a scope of TensorFlow in which a network cannot be trained."""
+    """Raise inside a scope of TensorFlow in which a network cannot be trained."""
     if keras.backend.backend() != "tensorflow":
         return
     import tensorflow as tf

@@ -1,4 +1,4 @@
-"""What a compiled network is made from, and the key by which the pool knows it."""
+"""The specification of a network, and the key that names its graph."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,32 +13,33 @@ from sklstm.training._hyperparameters import VARIABLES
 
 @dataclass
 class NetworkSpec:
-    """All that shapes the graph; it can be pickled where the graph cannot.
+    """Everything that shapes the graph of a network, in a form that can be pickled.
 
     Parameters
     ----------
     network : str or callable
         Name or function of the network.
     input_shape : tuple
-        Shape of one sample, None where it may vary.
+        Shape of one sample. None stands for a side that may vary.
     n_outputs : int
         Number of classes.
     input_dtype : str
-        "uint8" or "float32": how the training samples are held; the network casts.
+        dtype of the training samples in memory, "uint8" or "float32". The graph casts
+        them to float32.
     network_params, optimizer_params, compile_params : dict
-        What the network function, the optimizer, and loss and metrics are given.
+        Arguments of the network function, of the optimizer, and of loss and metrics.
     one_hot : bool
-        Targets are rows of zeros and a one, and not class numbers.
+        If True, targets are one-hot. If False, they are class numbers.
     reading_params : dict
-        ``index_map`` and ``augmentation``, where there are any. A user's own network
-        knows nothing of them: they are put before it.
+        ``index_map`` and ``augmentation``, if there are any. They are put before a
+        user's own network, which does not take them.
     dtype_policy : str or None
-        Keras' name of it; None for the policy that Keras has.
+        Name of the dtype policy of Keras. If None, the global policy.
     target_shape : tuple or None
-        Shape of one target, as bytes, of a network that gives windows; None of one
-        that gives classes.
+        Shape of one target, uint8, for a network that labels windows. None for a
+        network that predicts classes.
     joint_augmentation : dict or None
-        Augmentation that changes a sample and its target alike; see
+        Augmentation that changes a sample together with its target, see
         `JointAugmentation`.
     """
 
@@ -57,9 +58,9 @@ class NetworkSpec:
     joint_augmentation: dict | None = None
 
     def key(self) -> tuple:
-        """Return a hashable key, equal where one graph serves both.
+        """Return a hashable key. Two networks with equal keys can use one graph.
 
-        Of what users gave, it holds what their objects are now: they may change.
+        The key holds the present state of the user's objects, because they may change.
         """
         return tuple(
             ((group, name), freeze(value))
@@ -68,7 +69,7 @@ class NetworkSpec:
         )
 
     def target(self) -> tuple[tuple, str]:
-        """Return shape and dtype of one target."""
+        """Return the shape and the dtype of one target."""
         if self.target_shape is not None:
             return self.target_shape, "uint8"
         return ((self.n_outputs,), "float32") if self.one_hot else ((), "int32")
@@ -83,15 +84,16 @@ class NetworkSpec:
             configuration_is_whole(optimizer)
         ):
             config = configuration(optimizer)
-            del config["name"]  # numbered by Keras
+            del config["name"]  # Keras numbers the names
             del config["learning_rate"]
-            if not isinstance(optimizer._learning_rate, keras.Variable):  # as below
-                config["learning_rate"] = optimizer._learning_rate  # not its name alone
+            if not isinstance(optimizer._learning_rate, keras.Variable):  # a schedule
+                # The configuration holds no more than the name of a function.
+                config["learning_rate"] = optimizer._learning_rate
             optimizer = (type(optimizer), config)
         optimizer_params = dict(self.optimizer_params)
         schedule = optimizer_params.pop("learning_rate", None)
         if isinstance(schedule, float):
-            schedule = None  # a variable of the optimizer
+            schedule = None  # a variable of the optimizer holds it
         return {
             "network": {
                 "": self.network,

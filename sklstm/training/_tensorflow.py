@@ -1,8 +1,8 @@
-"""The engine on TensorFlow: epochs, evaluation and prediction inside one graph.
+"""The engine on TensorFlow, which runs an epoch in one graph.
 
-`model.fit` spends most of a small fit's time between the steps. Here an epoch is one
-call of one traced function: batches are gathered by a shuffled index, each goes
-through Keras' own `train_step`, and Python is asked again when the epoch is over.
+In a small fit, `model.fit` spends most of the time between the steps. Here, an epoch is
+one call of one traced function. The function gathers the batches by a shuffled index
+and calls Keras' `train_step` on each. Python runs again when the epoch is over.
 """
 
 import functools
@@ -16,8 +16,8 @@ from sklstm._keras import keras
 import numpy as np
 import tensorflow as tf
 
-# Private: what is public can turn determinism on and never off, and sets the options
-# of a call for the whole process.
+# These modules are private. The public functions can turn determinism on, but not off,
+# and they set the options of calls for the whole process.
 from tensorflow.python.eager import context as eager_context
 from tensorflow.python.framework import config
 from tensorflow.python.framework.func_graph import dismantle_func_graph
@@ -27,13 +27,13 @@ from sklstm.networks.layers._fused_lstm import known_batch_size
 from sklstm.training._data import AT_ONCE
 from sklstm.training._metrics import to_floats
 
-# Samples that are filled up to: the kernels take so many rows at a time.
+# The kernels compute this number of rows at a time. Batches are padded to a multiple.
 _VECTOR = 8
 
 
 @contextmanager
 def deterministic_kernels() -> Iterator[None]:
-    """Let only deterministic kernels run within the block."""
+    """Let only deterministic kernels run inside the block."""
     before = config.is_op_determinism_enabled()
     config.enable_op_determinism()
     try:
@@ -49,11 +49,12 @@ class GraphEngine:
     Parameters
     ----------
     model : keras.Model
-        Built and compiled, its optimizer built.
+        Compiled model whose optimizer is built.
     input_dtype : str
-        dtype of the samples that will be given.
+        dtype of the samples.
     target_shape : tuple
-        Shape of one target: () for class numbers, (n_classes,) for one-hot rows.
+        Shape of one target. It is () for class numbers and (n_classes,) for one-hot
+        rows.
     target_dtype : str
         dtype of the targets.
     joint_augmentation : JointAugmentation or None
@@ -68,8 +69,8 @@ class GraphEngine:
         target_dtype: str,
         joint_augmentation: Any = None,
     ) -> None:
-        # Metrics make their variables at first use: a trace in which they did so would
-        # be thrown away and made again.
+        # Metrics make their variables at first use. TensorFlow would repeat a trace in
+        # which they do so.
         model.compute_metrics(
             None,
             tf.zeros((1, *target_shape), target_dtype),
@@ -78,7 +79,7 @@ class GraphEngine:
         )
         model.reset_metrics()
 
-        # The sample's shape is left open where the network leaves it open.
+        # Sides that the network leaves open stay open.
         samples = tf.TensorSpec(model.inputs[0].shape, input_dtype)
         floats = tf.TensorSpec(model.inputs[0].shape, "float32")
         targets = tf.TensorSpec((None, *target_shape), target_dtype)
@@ -118,10 +119,10 @@ class GraphEngine:
         self._predict = predict
 
     def release(self) -> None:
-        """Let go of the traced functions, for good.
+        """Delete the traced functions.
 
-        TensorFlow holds the bodies of their loops in reference cycles that Python
-        cannot collect, and with them the functions themselves.
+        TensorFlow holds the bodies of their loops, and with them the functions, in
+        reference cycles that Python cannot collect.
         """
         functions = [
             *self._train_epoch.traced.values(),
@@ -163,8 +164,8 @@ class GraphEngine:
 
     def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
         """Return the network's output, (n, n_outputs)."""
-        # TensorFlow rounds the rows that are left over from whole vectors differently:
-        # what is predicted of a sample would depend on where it stands.
+        # TensorFlow rounds the rows after the last whole vector differently. Without
+        # padding, a prediction would depend on the position of its sample.
         whole = _VECTOR if batch_size >= _VECTOR else 1
         batch_size -= batch_size % whole
         outputs = []
@@ -178,16 +179,16 @@ class GraphEngine:
 
 
 class _PerChoice:
-    """A function of batches, traced for each way that LSTM layers choose to compute.
+    """A function of batches, traced once for each choice of LSTM kernels.
 
     Parameters
     ----------
     function : callable
-        What is traced.
+        Function to trace.
     signature : list of tf.TensorSpec
-        Of its arguments.
+        Signature of its arguments.
     model : keras.Model
-        The network that it calls.
+        Network that the function calls.
     """
 
     def __init__(self, function: Any, signature: list, model: keras.Model) -> None:
@@ -209,7 +210,7 @@ class _PerChoice:
 
 
 def _in_parts(data: tuple, order: np.ndarray, batch_size: int) -> Iterator[tuple]:
-    """Yield the same batches, some of them at a time, copied when it is their turn."""
+    """Yield some batches at a time, which are copied when they are needed."""
     item_bytes = data[0].nbytes // len(data[0])
     n_batches = max(1, AT_ONCE // 4 // (item_bytes * batch_size))
     for i in range(0, len(order), n_batches * batch_size):
@@ -221,8 +222,8 @@ def _in_parts(data: tuple, order: np.ndarray, batch_size: int) -> Iterator[tuple
 
 
 def _call(function: Any, *args: Any) -> Any:
-    # The concrete function: a second network is not a second trace of the first, but
-    # TensorFlow would take it for one and warn of retracing after the fifth.
+    # TensorFlow would take the functions of several networks for traces of one
+    # function, and warn of retracing after the fifth. Concrete functions avoid that.
     concrete = function.get_concrete_function()
     with little_rewriting():
         return concrete(*args)
@@ -230,15 +231,15 @@ def _call(function: Any, *args: Any) -> Any:
 
 @contextmanager
 def little_rewriting() -> Iterator[None]:
-    """Let TensorFlow only prune the graphs of the functions called in the block.
+    """Let TensorFlow only prune the graphs of functions called inside the block.
 
-    All its rewriting takes a quarter of the time of a first fit, and later calls of
-    the networks here gain nothing by it. Without any, TensorFlow keeps three times as
-    much memory of a function that is gone. A GPU needs all of it, to choose the layout
-    of images.
+    Full rewriting takes a quarter of the time of a first fit, and later calls of these
+    networks do not gain from it. Without any rewriting, TensorFlow keeps three times as
+    much memory of a deleted function. On a GPU, full rewriting stays on, because it
+    chooses the layout of images.
 
-    The option belongs to the calling thread and is put back. It is not public: where
-    a version of TensorFlow lacks it, graphs are rewritten.
+    The option belongs to the calling thread and is restored. It is private. If a
+    version of TensorFlow lacks it, graphs are fully rewritten.
     """
     options = _options_to_prune()
     if options is None:
@@ -254,7 +255,7 @@ def little_rewriting() -> Iterator[None]:
 
 
 def _dismantle(graph: Any) -> None:
-    inner = getattr(graph, "_functions", {})  # private, as the graphs in it
+    inner = getattr(graph, "_functions", {})  # private, and so are the graphs in it
     for function in list(inner.values()):
         held = getattr(function, "graph", None)
         if held is not None and held is not graph:
@@ -264,9 +265,9 @@ def _dismantle(graph: Any) -> None:
 
 
 def forget_kernels() -> None:
-    """Let TensorFlow drop what it holds to run functions that are gone.
+    """Let TensorFlow delete the kernels of functions that are deleted.
 
-    Functions that live are prepared again at their next call.
+    The next call of another function prepares its kernels again.
     """
     gc.collect()
     eager_context.context().clear_kernel_cache()
@@ -274,7 +275,7 @@ def forget_kernels() -> None:
 
 @functools.cache
 def _options_to_prune() -> Any:
-    """Return TensorFlow's options for a call, or None where it is to rewrite all."""
+    """Return the options of a call that only prunes, or None for full rewriting."""
     if tf.config.list_physical_devices("GPU"):
         return None
     try:
@@ -288,7 +289,7 @@ def _options_to_prune() -> Any:
 
 
 def _gather(indices: Any, x: Any, y: Any, w: Any) -> tuple:
-    # Bytes stay bytes until they are in a batch: a quarter of the memory.
+    # Samples of uint8 are cast in the batch, which saves three quarters of the memory.
     samples = tf.cast(tf.gather(x, indices), tf.float32)
     return samples, tf.gather(y, indices), tf.gather(w, indices)
 
@@ -300,7 +301,7 @@ def _for_each_batch(step: Any, order: Any, size: Any) -> None:
         step(order[start : start + size])
         return start + size
 
-    # One batch after another: they share the weights.
+    # Batches run one after another, because they share the weights.
     tf.while_loop(
         lambda start: start < n, body, [tf.constant(0)], parallel_iterations=1
     )

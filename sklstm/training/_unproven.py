@@ -1,4 +1,4 @@
-"""Parts of the pool's keys that cannot be proven equal to others. Loads no Keras."""
+"""Values in the pool's keys that cannot be proven equal. Loads no Keras."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 
 class Unproven:
-    """Stands in a key for a value that may change unseen; equal to itself alone.
+    """A value in a key that may change without notice. It equals only itself.
 
     Parameters
     ----------
     value : Any
         The value.
     what : str
-        Says in a message what it is.
+        Description of the value for messages.
     """
 
     def __init__(self, value: Any, what: str) -> None:
