@@ -1,8 +1,13 @@
 """Sphinx configuration: ``python -m sphinx -W -b html docs docs/_build/html``."""
 
+import os
 import re
+import sys
+from pathlib import Path
 
 import sklstm
+
+sys.path.insert(0, str(Path(__file__).parent))  # for gallery.py
 
 project = "sklstm"
 author = "sklstm developers"
@@ -31,12 +36,14 @@ numpydoc_show_class_members = False  # _templates/autosummary/class.rst does it
 
 # -- Gallery ----------------------------------------------------------------------
 
-# Only what runs in seconds on data that scikit-learn ships is run; the others need
-# `--data FOLDER` and are shown as code.
+# The build runs the examples that take a few seconds and need no data folder. For the
+# others it shows the output that `python docs/gallery.py` has stored.
+os.environ.pop("SKLSTM_DATA", None)
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
-    "filename_pattern": r"quickstart\.py$",
+    "filename_pattern": r"(quickstart|moving_digits)\.py$",
+    "within_subsection_order": "gallery.Order",
     "ignore_pattern": r"__init__\.py|[\\/]_",
     "abort_on_example_error": True,
     "capture_repr": ("_repr_html_", "__repr__"),

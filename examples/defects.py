@@ -2,15 +2,19 @@
 Defects of magnetic tiles: masks by LSTMs and a CRF
 ===================================================
 
-Photographs of 224 magnetic tiles, each taken about six times under different light,
-with masks of their defects (Huang et al., 2020). The images differ in size, most have
-no defect, and what is defective is some percent of the pixels. `LSTMDefectDetector`
-reads the windows of an image along rows and columns, and chains along both make
-neighbours agree; it chooses its threshold on tiles that it is not trained on. All
-photographs of a tile are on one side of every split. Takes ``--data FOLDER`` with
-``magnetic_tile/``, and some minutes on two cores; ``--quick`` is for a look at the
-pictures.
+The data are photographs of 224 magnetic tiles with masks of their defects (Huang et
+al., 2020). Each tile was photographed about six times under different light. The images
+differ in size, most of them have no defect, and few pixels are defective.
+`LSTMDefectDetector` reads the windows of an image along rows and columns. A conditional
+random field (CRF) along both makes neighbouring windows agree. The detector chooses its
+threshold on tiles that it is not trained on. All photographs of a tile are on the same
+side of every split.
+
+It needs ``--data FOLDER`` with ``magnetic_tile/``, and takes several minutes on two
+cores. ``--quick`` uses fewer tiles and epochs, for a look at the pictures.
 """
+
+# sphinx_gallery_thumbnail_path = 'images/defects.png'
 
 import argparse
 import os
@@ -29,7 +33,7 @@ from sklstm import LSTMDefectDetector
 
 parser = argparse.ArgumentParser(description="Finds defects of magnetic tiles.")
 parser.add_argument("--data", default=os.environ.get("SKLSTM_DATA"), help="folder")
-parser.add_argument("--out", default="defects.png", help="where the pictures go")
+parser.add_argument("--out", help="file for the picture")
 parser.add_argument("--quick", action="store_true", help="few tiles and epochs")
 arguments = parser.parse_args()
 if arguments.data is None:
@@ -42,8 +46,8 @@ if not files:
     parser.error(f"looked for {folder}/*/*.jpg; none is there")
 
 # %%
-# Frames are numbered as they were taken: a new tile starts where the number jumps by
-# more than 100. A random split would show the network the tile it is tested on.
+# Frames are numbered in the order in which they were taken, and a jump of more than 100
+# starts a new tile. A random split would train the detector on the tiles that test it.
 
 frames = np.array([int(re.search(r"num_(\d+)", path.name)[1]) for path in files])
 tiles = np.cumsum(np.diff(frames, prepend=frames[0]) > 100)
@@ -66,8 +70,9 @@ train, test = next(split.split(X, classes, groups=tiles))
 X_test, Y_test = [X[i] for i in test], [Y[i] for i in test]
 
 # %%
-# With chains and without. The figures are of pixels, of all images together; images
-# are ranked by `decision_function`.
+# Train the detector without and with the CRF. Average precision (AP) and F1 count the
+# pixels of all test images together. AUROC is that of `decision_function`, which ranks
+# the images.
 
 truth = np.concatenate([y.ravel() for y in Y_test])
 print(f"{'':12}pixel AP   pixel F1   image AUROC   fragments   seconds to train")
@@ -98,7 +103,7 @@ packages = ("numpy", "scikit-learn", "keras", "tensorflow", "sklstm")
 print("seed 0, " + ", ".join(f"{name} {version(name)}" for name in packages))
 
 # %%
-# Images that the network has not seen, of the last detector, the one with chains.
+# Draw test images with the answers of the last detector, the one with the CRF.
 
 shown = [i for i in range(len(X_test)) if Y_test[i].any()]
 shown = [shown[i] for i in np.linspace(0, len(shown) - 1, 6).astype(int)]
@@ -113,5 +118,22 @@ for row, title in zip(axes, ("image", "truth", "probability", "mask"), strict=Tr
     for axis in row:
         axis.set(xticks=[], yticks=[])
 figure.tight_layout()
-figure.savefig(arguments.out, dpi=80)
-print(f"pictures: {arguments.out}")
+if arguments.out is not None:
+    figure.savefig(arguments.out, dpi=80)
+    print(f"pictures: {arguments.out}")
+
+# %%
+# Output
+# ------
+#
+# The build of the documentation does not run this example. This is the stored output of
+# ``python examples/defects.py --data FOLDER --out defects.png``
+# (TensorFlow on one thread, beside other programs):
+#
+# .. rst-class:: sphx-glr-script-out
+#
+# .. literalinclude:: /outputs/defects.txt
+#    :language: none
+#
+# .. image:: /images/defects.png
+#    :alt: Tiles, the true masks, and the probabilities and masks of the detector.

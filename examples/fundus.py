@@ -2,14 +2,17 @@
 Retinal photographs: grades by windows
 ======================================
 
-A grading pipeline on real photographs. DRIVE carries no grades, so a task is made of
-what it does carry, vessels marked by a person: how dense are they in a window of 64 x
-64 pixels, in four grades? Photographs are prepared by `FundusPreprocessor`, which
-learns nothing; an LSTM reads the patches of a window, with attention at several
-scales, and ends in ordered grades. All windows of a photograph are on one side of
-every split. Takes ``--data FOLDER`` with ``drive.npz``, and some minutes on two
-cores; ``--quick`` is for a look at the pictures.
+This is a grading pipeline on real photographs. The DRIVE data set has no grades, but a
+person has marked the vessels in it. The task is to grade how dense the vessels are in a
+window of 64 x 64 pixels, from 0 to 3. `FundusPreprocessor` prepares the photographs. An
+LSTM with attention at several scales reads the patches of a window, and predicts
+ordered grades. All windows of a photograph are on the same side of every split.
+
+It needs ``--data FOLDER`` with ``drive.npz``, and takes about 25 minutes on two cores.
+``--quick`` uses fewer photographs and epochs, for a look at the pictures.
 """
+
+# sphinx_gallery_thumbnail_path = 'images/fundus_grades.png'
 
 import argparse
 import csv
@@ -38,7 +41,7 @@ from sklstm.metrics import quadratic_weighted_kappa
 
 parser = argparse.ArgumentParser(description="Grades windows of retinal photographs.")
 parser.add_argument("--data", default=os.environ.get("SKLSTM_DATA"), help="folder")
-parser.add_argument("--out", default="fundus.png", help="where the pictures go")
+parser.add_argument("--out", help="file for the picture")
 parser.add_argument("--quick", action="store_true", help="few photographs and epochs")
 arguments = parser.parse_args()
 if arguments.data is None:
@@ -52,8 +55,9 @@ with np.load(path) as file:
 n_photographs = 8 if arguments.quick else len(raw)
 
 # %%
-# A clinic has files and a table. Here they are written to a folder that is gone at the
-# end. `load_image_table` checks the files and lists what is missing, damaged or double.
+# In a clinic the photographs are files, listed in a table. Write such files to a
+# temporary folder. `load_image_table` checks them, and lists files that are missing,
+# damaged or duplicates.
 
 with tempfile.TemporaryDirectory() as folder:
     table = Path(folder) / "photographs.csv"
@@ -65,12 +69,12 @@ with tempfile.TemporaryDirectory() as folder:
             rows.writerow([f"{i:02}.png", "training" if i < 20 else "test"])
     photographs = load_image_table(table, "file", "half")
     images = ImageReader(color="rgb").fit_transform(photographs.paths)
-    # crop=False: every pixel stays where the person's mask has it.
+    # Without cropping, the pixels stay in line with the masks of the vessels.
     prepared = FundusPreprocessor("stack", crop=False).fit_transform(photographs.paths)
 
 # %%
-# Windows inside the field of view, and their grades: vessels on less than 6, 10, 14 %
-# of the pixels, or on more.
+# Cut windows inside the field of view. The grade of a window is the number of
+# thresholds (6, 10 and 14 %) that its share of vessel pixels reaches.
 
 SIDE = 64
 windows, colours, shares, groups = [], [], [], []
@@ -92,9 +96,9 @@ print(
 )
 
 # %%
-# The pipeline, and what could beat it: the CNN of the same package on the same input,
-# a logistic regression on histograms of the colours, and one that is given a single
-# number, the mean vesselness of the window.
+# Compare the LSTM with models that could beat it: the convolutional networks of this
+# package on the same input, a logistic regression on histograms of the colours, and a
+# logistic regression on a single number, the mean vesselness of the window.
 
 
 def histograms(images):
@@ -140,7 +144,7 @@ models = {
 
 
 def interval(predicted, n_draws=2000):
-    """95 % interval of the kappa, whole photographs drawn with replacement."""
+    """Bootstrap a 95 % interval of the kappa by drawing whole photographs."""
     rng = np.random.default_rng(0)
     members = [np.flatnonzero(groups == i) for i in np.unique(groups)]
     kappas = []
@@ -163,8 +167,8 @@ packages = ("numpy", "scikit-learn", "keras", "tensorflow", "sklstm")
 print("seed 0, " + ", ".join(f"{name} {version(name)}" for name in packages))
 
 # %%
-# A page of pictures: photographs that the network has not seen, what becomes of them,
-# and where it looks, window by window.
+# Draw three photographs that the network has not seen: the steps of their preparation,
+# where the network looks in each window, and the grades that it predicts.
 
 shown = np.unique(groups)[-3:]
 lstm.fit(windows[~np.isin(groups, shown)], grades[~np.isin(groups, shown)])
@@ -195,5 +199,22 @@ for i, row in zip(shown, axes, strict=True):
 for axis, title in zip(axes[0], titles, strict=True):
     axis.set_title(title)
 figure.tight_layout()
-figure.savefig(arguments.out, dpi=80)
-print(f"pictures: {arguments.out}")
+if arguments.out is not None:
+    figure.savefig(arguments.out, dpi=80)
+    print(f"pictures: {arguments.out}")
+
+# %%
+# Output
+# ------
+#
+# The build of the documentation does not run this example. This is the stored output of
+# ``python examples/fundus.py --data FOLDER --out fundus.png``
+# (TensorFlow on one thread, beside other programs):
+#
+# .. rst-class:: sphx-glr-script-out
+#
+# .. literalinclude:: /outputs/fundus.txt
+#    :language: none
+#
+# .. image:: /images/fundus_grades.png
+#    :alt: Three photographs, the steps of their preparation, attention and grades.

@@ -2,11 +2,14 @@
 Videos: which way does the digit go?
 ====================================
 
-Handwritten digits move over a black frame: across, up or down, or slantwise, to either
-side. No single frame tells which. A convolutional LSTM reads the videos as they are; an
-LSTM reads them frame by frame, through a VolumeSequencer inside the network. With
-``--data FOLDER``, which holds mnist.npz, the digits are those of MNIST; else the small
-ones of scikit-learn. Takes about a minute on two cores, three with MNIST.
+In each video a handwritten digit moves over a black frame: across, up or down, or
+slantwise. A single frame does not show which. A convolutional LSTM reads the videos as
+they are. An LSTM reads them frame by frame, through a `VolumeSequencer` inside the
+network.
+
+The digits are the small ones of scikit-learn, or those of MNIST if ``--data FOLDER``
+holds ``mnist.npz``. The script takes about half a minute on two cores, and three
+minutes with MNIST.
 """
 
 import argparse
@@ -22,13 +25,13 @@ from sklstm import LSTMImageClassifier, VolumeSequencer
 
 parser = argparse.ArgumentParser(description="Classifies videos of moving digits.")
 parser.add_argument("--data", default=os.environ.get("SKLSTM_DATA"), help="folder")
-parser.add_argument("--out", default="moving_digits.png", help="where the picture goes")
+parser.add_argument("--out", help="file for the picture")
 arguments, _ = parser.parse_known_args()
 
 # %%
-# 1,000 digits, 700 of them to train. Each moves a few pixels a frame; where it is in
-# the middle of its way says nothing about where it goes. The digits of the test videos
-# are others than those trained on.
+# Make 1,000 videos, 700 of them to train on. Each digit moves by one or two pixels per
+# frame. Its place in the middle frame is independent of its direction and does not give
+# the answer away. No digit occurs in a training video and in a test video.
 
 if arguments.data:
     with np.load(Path(arguments.data) / "mnist.npz") as data:
@@ -54,8 +57,8 @@ for video, digit, label in zip(videos, digits, y, strict=True):
 X_train, X_test, y_train, y_test = videos[:700], videos[700:], y[:700], y[700:]
 
 # %%
-# Both networks, and a control that weighs all pixels of all frames at once: on videos
-# as simple as these it does as well.
+# Train both networks, and as a control a logistic regression on all pixels of all
+# frames. On videos as simple as these the control does as well.
 
 models = {
     "conv_lstm": LSTMImageClassifier(
@@ -73,7 +76,7 @@ control = LogisticRegression(max_iter=200).fit(flat[0], y_train)
 print(f"{'logistic regression':20} test accuracy {control.score(flat[1], y_test):.3f}")
 
 # %%
-# Four of the test videos, and what the convolutional LSTM says.
+# Draw four of the test videos, with the answers of the convolutional LSTM.
 
 predicted = models["conv_lstm"].predict(X_test[:4])
 figure, axes = plt.subplots(4, n_frames, figsize=(7, 5))
@@ -82,8 +85,8 @@ for row, video, truth, answer in zip(axes, X_test, y_test, predicted, strict=Fal
         axis.imshow(frame, cmap="gray", vmin=0, vmax=255)
         axis.set(xticks=[], yticks=[])
     row[0].set_ylabel(f"{truth}\n({answer})")
-figure.suptitle("the way it goes (in brackets: predicted)")
+figure.suptitle("direction of the digit (predicted direction in brackets)")
 figure.tight_layout()
-if "__file__" in globals():
+if arguments.out is not None:
     figure.savefig(arguments.out, dpi=110)
     print(f"picture: {arguments.out}")

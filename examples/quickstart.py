@@ -2,10 +2,11 @@
 An LSTM learns digits
 =====================
 
-Images of handwritten digits go through a scikit-learn Pipeline: their rows become the
-steps of a sequence, an LSTM reads them. The script cross-validates the defaults,
-searches sequence length, dropout and learning rate, tests the winner on images it has
-not seen, and draws what happened. It takes about a minute on two cores.
+A scikit-learn Pipeline classifies images of handwritten digits. Its first step makes a
+sequence of the rows of each image, and its second step reads the sequence with an LSTM.
+The script cross-validates the defaults, searches sequence length, dropout and learning
+rate, and tests the best parameters on images that it has not used before. It takes
+about half a minute on two cores.
 """
 
 import argparse
@@ -25,11 +26,11 @@ from sklearn.pipeline import Pipeline
 from sklstm import LSTMImageClassifier, RowSequencer
 
 parser = argparse.ArgumentParser(description="An LSTM learns digits.")
-parser.add_argument("--out", default="quickstart.png", help="where the picture goes")
+parser.add_argument("--out", help="file for the picture")
 arguments, _ = parser.parse_known_args()
 
 # %%
-# The data: 1,797 images of 8x8 pixels, a quarter of them kept for the end.
+# There are 1,797 images of 8 x 8 pixels. A quarter of them is kept for the final test.
 
 digits = load_digits()
 X_train, X_test, y_train, y_test = train_test_split(
@@ -38,7 +39,7 @@ X_train, X_test, y_train, y_test = train_test_split(
 print(f"{len(X_train)} images to train on, {len(X_test)} to test, {X_train.shape[1:]}")
 
 # %%
-# The Pipeline, with default parameters, over five folds.
+# Cross-validate the Pipeline with default parameters over five folds.
 
 model = Pipeline(
     [("seq", RowSequencer()), ("clf", LSTMImageClassifier(random_state=0))]
@@ -52,8 +53,8 @@ print(
 )
 
 # %%
-# A small search, with a bar where scikit-learn has callbacks (1.9 or newer). A deeper
-# `max_propagation_depth` shows every fit and every epoch of it.
+# Search a small grid. scikit-learn 1.9 and newer show the progress of the search as a
+# bar; a larger ``max_propagation_depth`` would also show every fit and every epoch.
 
 search = GridSearchCV(
     model.set_params(clf__epochs=15),
@@ -81,14 +82,14 @@ print(
 )
 
 # %%
-# The winner, trained for the default number of epochs and tested once.
+# Train the best parameters for the default number of epochs, and test them once.
 
 model.set_params(**best, clf__epochs=LSTMImageClassifier().epochs)
 model.fit(X_train, y_train)
 print(f"test accuracy: {model.score(X_test, y_test):.3f}")
 
 # %%
-# Its learning curve, and what it takes for what.
+# Draw the learning curve, and which digits the model confuses.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
 history = model["clf"].history_
@@ -102,6 +103,6 @@ ConfusionMatrixDisplay.from_estimator(
     model, X_test, y_test, ax=right, cmap="Blues", colorbar=False
 )
 right.set_title(f"Test images, accuracy {model.score(X_test, y_test):.3f}")
-if "__file__" in globals():
+if arguments.out is not None:
     figure.savefig(arguments.out, dpi=110)
     print(f"picture: {arguments.out}")
