@@ -29,6 +29,8 @@ extensions = [
 exclude_patterns = ["_build", "auto_examples/*.ipynb", "auto_examples/*.py.md5"]
 templates_path = ["_templates"]
 
+autodoc_inherit_docstrings = False  # Keras documents what each of its layers has
+default_role = "py:obj"  # single backticks: code, and a link where it is a known name
 smartquotes = False  # "lstm" is a value: it must be copied as it is
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc states the types
@@ -48,6 +50,8 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "capture_repr": ("_repr_html_", "__repr__"),
     "download_all_examples": False,
+    # The scripts read command lines, which a notebook does not have.
+    "notebook_extensions": set(),
     "matplotlib_animations": False,
     "remove_config_comments": True,
     "show_memory": False,

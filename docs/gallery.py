@@ -69,7 +69,7 @@ def store(name, arguments):
         )
         image = Image.open(Path(folder) / f"{name}.png").convert("RGB")
     # With a palette the file is a third as large, and looks the same.
-    image.quantize(128, kmeans=3).save(picture, optimize=True)
+    image.quantize(256, kmeans=3).save(picture, optimize=True)
     text = DOCS / "outputs" / f"{name}.txt"
     text.parent.mkdir(exist_ok=True)
     text.write_text(done.stdout, encoding="utf-8")
