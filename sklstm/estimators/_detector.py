@@ -13,11 +13,8 @@ from sklstm._compat import FRAMES_OF_FIT, with_callbacks
 from sklstm.estimators._base import KerasEstimator
 from sklstm.estimators._labels import check_groups, hold_out_defective
 from sklstm.estimators._masks import (
-    check_images,
     check_masks,
     pixel_f1,
-    resize,
-    resize_images,
     resize_masks,
     warn_if_inverted,
 )
@@ -27,7 +24,7 @@ from sklstm.estimators._windows import (
     is_window_labels,
     window_grid,
 )
-from sklstm.images import check_image_shape
+from sklstm.images import check_image_shape, check_images, resize, resize_images
 from sklstm.preprocessing import PatchSequencer
 from sklstm.preprocessing._base import BaseSequencer
 from sklstm.training._data import Data, take_rows

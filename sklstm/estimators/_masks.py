@@ -1,4 +1,4 @@
-"""Images and masks of their defects, of any sizes: checked, resized, compared."""
+"""Masks of defects: checked, resized to the network's size, and scored."""
 
 import os
 import warnings
@@ -7,106 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
-from sklstm.images import all_finite
-
-
-def check_images(X: Any, name: str = "X") -> list[np.ndarray]:
-    """Return images of one or of different sizes, each (height, width, channels).
-
-    Raises
-    ------
-    TypeError, ValueError
-        If X does not hold images, or they differ in their channels.
-    """
-    if issparse(X):
-        raise TypeError(f"{name} is sparse, but images must be dense: use X.toarray().")
-    if hasattr(X, "columns") or isinstance(X, str | bytes | dict | os.PathLike):
-        raise TypeError(
-            f"{name} is a {type(X).__name__}: give images, an array (n, height, width"
-            "[, channels]) or a list of arrays that may differ in size."
-        )
-    if isinstance(X, np.ndarray) and X.dtype.kind not in "OUS" and X.ndim not in (3, 4):
-        raise ValueError(
-            f"{name} must hold images, (n, height, width[, channels]) or a list of "
-            f"them that may differ in size; got an array of shape {X.shape}."
-        )
-    try:
-        images = [np.asarray(image) for image in X]
-    except TypeError:
-        raise TypeError(f"{name} must hold images; got {type(X).__name__}.") from None
-    except ValueError:  # NumPy's, of rows that differ in length
-        raise ValueError(
-            f"{name} holds an image whose rows differ in length: give arrays (height, "
-            "width[, channels])."
-        ) from None
-    if not images:
-        raise ValueError(f"{name} holds no images.")
-    out = []
-    for i, image in enumerate(images):
-        if _is_path(image):
-            raise ValueError(
-                f"{name}[{i}] is the path {os.fsdecode(image.item())!r} and no image: "
-                "read the files first, for example by ImageReader(size=..., "
-                'color="rgb").fit_transform(paths).'
-            )
-        if image.ndim not in (2, 3) or image.dtype.kind not in "buif" or not image.size:
-            raise ValueError(
-                f"{name}[{i}] must be an image, (height, width) or (height, width, "
-                f"channels), of numbers; it has shape {image.shape} and is "
-                f"{image.dtype}."
-            )
-        if not all_finite(image):
-            bad = np.size(image) - np.count_nonzero(np.isfinite(image))
-            raise ValueError(
-                f"{name}[{i}] has {bad} pixels that are NaN or infinite: replace them "
-                "or leave the image out."
-            )
-        wide = image.dtype.kind == "f" and image.itemsize > 4
-        if wide and max(image.max(), -image.min()) > np.finfo(np.float32).max:
-            raise ValueError(
-                f"{name}[{i}] has values beyond what float32 can hold (3.4e38): scale "
-                "it first."
-            )
-        out.append(image if image.ndim == 3 else image[..., None])
-    channels = {image.shape[2] for image in out}
-    if len(channels) > 1:
-        raise ValueError(
-            f"{name} mixes images of {' and '.join(map(str, sorted(channels)))} "
-            "channels: bring them to one number."
-        )
-    return out
-
-
-def resize_images(images: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
-    """Return images of one size, (n, height, width, channels), uint8 or float32."""
-    as_bytes = all(image.dtype == np.uint8 for image in images)
-    dtype = np.uint8 if as_bytes else np.float32
-    out = np.empty((len(images), *size, images[0].shape[2]), dtype)
-    for one, image in zip(out, images, strict=True):
-        one[:] = resize(image.astype(dtype, copy=False), size)
-    return out
-
-
-# OpenCV takes areas of no more channels at a time.
-_MOST_CHANNELS = 4
-
-
-def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return (height, width[, channels]) of another size; areas along what shrinks."""
-    import cv2
-
-    if image.shape[2:] > (_MOST_CHANNELS,):
-        starts = range(0, image.shape[2], _MOST_CHANNELS)
-        parts = [image[..., start : start + _MOST_CHANNELS] for start in starts]
-        return np.concatenate([resize(part, size) for part in parts], axis=2)
-    height, width = size
-    smaller = min(height, image.shape[0]), min(width, image.shape[1])
-    # In two steps: along an axis that grows, OpenCV takes areas along none.
-    for shape, how in ((smaller, cv2.INTER_AREA), (size, cv2.INTER_LINEAR)):
-        if image.shape[:2] != shape:
-            resized = cv2.resize(image, shape[::-1], interpolation=how)
-            image = resized.reshape(*shape, *image.shape[2:])
-    return image
+from sklstm.images import is_path
+from sklstm.images._resize import resize
 
 
 def check_masks(
@@ -154,7 +56,7 @@ def check_masks(
 
 def _check_mask(mask: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
     """Return one mask as bool; `shape` is that of its image."""
-    if _is_path(mask):
+    if is_path(mask):
         raise ValueError(
             f"{name} is the path {os.fsdecode(mask.item())!r} and no mask: read the "
             'files first, for example by ImageReader(color="gray").fit_transform(paths)'
@@ -198,11 +100,6 @@ def _check_mask(mask: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarr
             f"{name} has the values {some}{more}: a mask is 0 and 1.{hint}"
         )
     return mask.astype(bool)
-
-
-def _is_path(value: np.ndarray) -> bool:
-    """Whether an array is one path."""
-    return value.ndim == 0 and isinstance(value.item(), str | bytes | os.PathLike)
 
 
 def warn_if_inverted(

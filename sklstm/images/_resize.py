@@ -5,26 +5,35 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
-# OpenCV has weights of 32 bits for float64 as well, and knows no other integers.
+# OpenCV resizes no other integers, and float64 with weights of 32 bits only.
 _OPENCV_RESIZES = ("uint8", "uint16", "int16", "float32")
+# OpenCV averages areas of at most so many channels at a time.
+_MOST_CHANNELS = 4
 
 
 def resize(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Shrink what is too long by areas first, then enlarge what is too short.
+    """Resize an image: average areas where it shrinks, interpolate where it grows.
+
+    An axis that shrinks is resized first. OpenCV averages areas along neither axis if
+    one of them grows.
 
     Parameters
     ----------
-    image : ndarray, shape (height, width) or (height, width, 3)
-        Of any real dtype, or bool. What OpenCV does not resize, or not to all digits,
-        is resized in float64, and integers are rounded.
+    image : ndarray of shape (height, width) or (height, width, channels)
+        Image of any real dtype or bool. dtypes that OpenCV does not resize, or not with
+        all digits, are resized in float64. Integers are rounded.
     size : tuple of int
-        (height, width) of the result.
+        Height and width of the result.
 
     Returns
     -------
-    ndarray
-        Of the dtype of `image`.
+    ndarray of shape (*size) or (*size, channels)
+        Image of the dtype of `image`.
     """
+    if image.shape[2:] > (_MOST_CHANNELS,):
+        starts = range(0, image.shape[2], _MOST_CHANNELS)
+        parts = [image[..., start : start + _MOST_CHANNELS] for start in starts]
+        return np.concatenate([resize(part, size) for part in parts], axis=2)
     dtype = image.dtype.newbyteorder("=")
     enlarge, shrink = _weigh, _weigh
     if dtype.name in _OPENCV_RESIZES:
@@ -36,7 +45,7 @@ def resize(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
         result = shrink(result, smaller)
     if smaller != tuple(size):
         result = enlarge(result, tuple(size))
-    return like(result, dtype)
+    return like(result, dtype).reshape(*size, *image.shape[2:])
 
 
 def _shrink(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

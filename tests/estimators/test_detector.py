@@ -39,6 +39,7 @@ from sklstm.estimators import (
 from sklstm.estimators._labels import hold_out_defective
 from sklstm.estimators._threshold import THRESHOLDS, best_threshold
 from sklstm.estimators._window_outputs import WindowOutputs
+from sklstm.images import check_images, resize, resize_images
 from sklstm.networks import (
     WindowLoss,
     marginals,
@@ -185,7 +186,7 @@ def test_rows_as_windows():
 
 
 def test_decoding_is_that_of_the_chains(data, fitted):
-    x = fitted._resized(_masks.check_images(data[2][:3]))
+    x = fitted._resized(check_images(data[2][:3]))
     outputs = fitted._fitted_network.compiled.predict(x)
     _, chains = split_outputs(keras.ops.convert_to_tensor(outputs), (4, 5))
     assert {axis: tuple(c.shape) for axis, c in chains.items()} == {
@@ -489,7 +490,7 @@ def test_none_is_the_mask_of_an_image_without_defects(data, fitted):
     X, Y = data[2:]
     with_none = [mask if mask.any() else None for mask in Y]
     assert sum(mask is None for mask in with_none) == 10
-    images = _masks.check_images(X)
+    images = check_images(X)
     np.testing.assert_array_equal(_masks.check_masks(with_none, images), Y)
     assert fitted.score(X, with_none) == fitted.score(X, Y)
 
@@ -508,7 +509,7 @@ def test_none_is_the_mask_of_an_image_without_defects(data, fitted):
 )
 def test_ways_to_write_a_mask(change):
     X, Y = plates(4)
-    found = _masks.check_masks(change(Y), _masks.check_images(X))
+    found = _masks.check_masks(change(Y), check_images(X))
     assert all(mask.dtype == bool for mask in found)
     np.testing.assert_array_equal(found, Y)
 
@@ -536,24 +537,22 @@ def test_inverted_masks_are_told(monkeypatch):
     few = [~mask if i < 6 else mask for i, mask in enumerate(Y)]
     with pytest.raises(Enough):
         make().fit(X, few)
-    _masks.check_masks(~Y, _masks.check_images(X))
+    _masks.check_masks(~Y, check_images(X))
 
 
 @pytest.mark.parametrize("n_channels", [1, 4, 5, 9, 600])
 def test_any_number_of_channels_is_resized(n_channels):
     X = np.random.default_rng(0).random((50, 30, n_channels), np.float32)
-    resized = _masks.resize(X, (20, 40))
+    resized = resize(X, (20, 40))
     assert resized.shape == (20, 40, n_channels)
     for i in {0, n_channels // 2, n_channels - 1}:
-        np.testing.assert_array_equal(
-            resized[..., i], _masks.resize(X[..., i], (20, 40))
-        )
+        np.testing.assert_array_equal(resized[..., i], resize(X[..., i], (20, 40)))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (40_000, 3), (3, 40_000), (32, 40)])
 def test_images_of_any_size_are_resized(shape):
     image = np.full((*shape, 2), 7, np.uint8)
-    (resized,) = _masks.resize_images([image], (32, 40))
+    (resized,) = resize_images([image], (32, 40))
     assert resized.shape == (32, 40, 2)
     assert (resized == 7).all()
 
@@ -563,11 +562,11 @@ def test_images_of_any_size_are_resized(shape):
 )
 def test_images_of_any_dtype_are_resized(dtype):
     X = (np.random.default_rng(0).random((2, 20, 30)) * 100).astype(dtype)
-    found = _masks.resize_images(_masks.check_images(X), (8, 9))
+    found = resize_images(check_images(X), (8, 9))
     assert found.dtype == np.float32
-    expected = [_masks.resize(x.astype("float32"), (8, 9)) for x in X]
+    expected = [resize(x.astype("float32"), (8, 9)) for x in X]
     np.testing.assert_array_equal(found[..., 0], expected)
-    turned = _masks.resize_images(_masks.check_images(X[:, ::-1]), (8, 9))
+    turned = resize_images(check_images(X[:, ::-1]), (8, 9))
     np.testing.assert_allclose(turned, found[:, ::-1], rtol=1e-5)
 
 
