@@ -33,6 +33,7 @@ autodoc_inherit_docstrings = False  # Keras documents what each of its layers ha
 default_role = "py:obj"  # single backticks: code, and a link where it is a known name
 smartquotes = False  # "lstm" is a value: it must be copied as it is
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # numpydoc states the types
 numpydoc_show_class_members = False  # _templates/autosummary/class.rst does it
 
