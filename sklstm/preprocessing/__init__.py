@@ -1,4 +1,4 @@
-"""Images to images, and images to sequences: NumPy and OpenCV only."""
+"""Transformers from images to images and from images to sequences. Loads no Keras."""
 
 from sklstm.preprocessing._image_reader import ImageReader
 from sklstm.preprocessing._patch_sequencer import PatchSequencer

@@ -13,18 +13,18 @@ import joblib
 def map_ahead(
     function: Callable[[Any], Any], items: Sequence[Any]
 ) -> Generator[Any, None, None]:
-    """Yield ``function(item)`` in order, worked out in threads a few items ahead.
+    """Yield ``function(item)`` in order. Threads compute a few items ahead.
 
-    Unlike ``ThreadPoolExecutor.map``, it holds no more than four results for each
-    thread, however slow the caller is. Close it where the caller may stop early: what
-    has not begun is then left out.
+    Unlike ``ThreadPoolExecutor.map``, it holds at most four results for each thread,
+    even if the caller is slow. If the caller may stop early, it must close the
+    generator. Items that have not begun are then left out.
 
     Parameters
     ----------
     function : callable
-        Called with one item.
+        Function of one item.
     items : sequence
-        At least one.
+        One item or more.
 
     Yields
     ------

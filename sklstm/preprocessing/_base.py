@@ -1,4 +1,4 @@
-"""What all sequencers share: everything but the scan itself."""
+"""The base class of all sequencers, which adds everything except the scan."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from sklstm.preprocessing._gather import average_to_pixels, make_gather, plan_ga
 
 
 class ArrayOutputMixin:
-    """Takes ``set_output`` away: no table holds arrays of three axes.
+    """Mixin that removes ``set_output``, because no table holds arrays of three axes.
 
-    Goes first among the bases, and serves subclasses too.
+    It must be the first base class. Subclasses inherit the effect.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -36,9 +36,9 @@ class ArrayOutputMixin:
 class BaseSequencer(
     CallbackSupportMixin, ArrayOutputMixin, TransformerMixin, BaseEstimator
 ):
-    """Reads images as sequences by an index map.
+    """Base class of transformers that read images as sequences by an index map.
 
-    A subclass gives the map (`_scan`) and the check of its parameters.
+    A subclass defines `_scan`, which checks the parameters and returns the map.
     """
 
     _shape_parameter = "image_shape"
@@ -46,20 +46,20 @@ class BaseSequencer(
 
     @abstractmethod
     def _scan(self, shape: tuple[int, ...], *, guessed: bool) -> np.ndarray:
-        """Return the index map for images of (height, width), parameters checked.
+        """Check the parameters and return the index map for images of a shape.
 
-        `guessed` is True where the shape was made up for flat input.
+        `guessed` is True if the shape is a guess for flat input.
         """
 
     @with_callbacks
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Check the parameters against the images and work out the index map.
+        """Check the parameters against the images and compute the index map.
 
         Parameters
         ----------
         X : array-like
-            Images, of a shape named in the description of the class; any real dtype or
-            bool. Only their shape is learned.
+            Images of any real dtype or bool, in a shape that the class accepts. `fit`
+            learns only their shape.
         y : None
             Ignored.
 
@@ -92,13 +92,13 @@ class BaseSequencer(
         Parameters
         ----------
         X : array-like
-            Images of the shape seen in fit, or the same flat.
+            Images of the shape seen in `fit`, or the same images flat.
 
         Returns
         -------
         sequences : ndarray, shape (n, n_steps, n_features)
-            New memory with the values and the dtype of X. The channels of a pixel stand
-            side by side: feature ``pixel * n_channels + channel``.
+            New array with the values and the dtype of X. The channels of a pixel follow
+            each other: channel c of pixel p is feature ``p * n_channels + c``.
         """
         check_is_fitted(self)
         images = validate_images(
@@ -108,8 +108,8 @@ class BaseSequencer(
         n_entries = self.index_map_.size
         sequences = np.empty((len(images), n_entries, n_channels), images.dtype)
         gather = make_gather(self.index_map_, self._plan)
-        # What is checked or made contiguous first is taken in batches, which stay in
-        # the cache until they are copied; anything else at once.
+        # Pixels that have to be checked or made contiguous are read in batches, which
+        # stay in the cache until they are copied. Others are copied at once.
         item_bytes = n_pixels * n_channels * images.itemsize
         if images.dtype.kind != "f" and images.flags.c_contiguous:
             item_bytes = 0
@@ -121,19 +121,19 @@ class BaseSequencer(
         return sequences.reshape(len(images), self.n_steps_, -1)
 
     def inverse_transform(self, X: Any) -> np.ndarray:
-        """Put sequences back together as images.
+        """Turn sequences back into images.
 
         Parameters
         ----------
         X : array-like, shape (n, n_steps, n_features)
-            Sequences such as `transform` gives.
+            Sequences as `transform` returns them.
 
         Returns
         -------
         images : ndarray
-            Images of the shape seen in fit (flat if that was flat), of the dtype of X.
-            A pixel that several steps hold is their average, rounded for integers;
-            where they agree it is exactly what they hold.
+            Images of the shape seen in `fit`, flat if that input was flat, with the
+            dtype of X. A pixel that several steps hold is the mean of its values,
+            rounded for integers. If its values are equal, the result is exact.
         """
         check_is_fitted(self)
         n_pixels, n_channels = self._pixels_and_channels()
@@ -152,22 +152,22 @@ class BaseSequencer(
         )
 
     def steps_to_image(self, values: Any) -> np.ndarray:
-        """Paint one value for each step on the pixels that the step reads.
+        """Give the value of each step to the pixels that the step reads.
 
-        Shows where in the image a quantity of the sequence lies: attention weights, the
-        effect of leaving a step out, probabilities of a label at each step.
+        This shows where in the image a quantity of the sequence lies, such as attention
+        weights, the effect of leaving a step out, or probabilities of labels.
 
         Parameters
         ----------
         values : array-like, shape (n, n_steps) or (n, n_steps, n_values)
-            One value, or one row of values, for each step.
+            One value or one row of values for each step.
 
         Returns
         -------
         images : ndarray, shape (n, height, width) or (n, height, width, n_values)
-            The average over the steps that read the pixel, with the depth in front of
-            the height for volumes. Of the dtype of `values` if that is floating,
-            float64 otherwise.
+            Mean over the steps that read a pixel. For volumes, the depth is in front of
+            the height. The dtype is that of `values` if they are floats, and float64
+            otherwise.
         """
         check_is_fitted(self)
         values = _as_values(values, "values")
@@ -187,36 +187,37 @@ class BaseSequencer(
         return images.reshape(len(values), *shape, *values.shape[2:])
 
     def get_index_map(self, image_shape: tuple[int, ...]) -> np.ndarray:
-        """Work out the index map for a shape, fitted or not.
+        """Return the index map for a shape. The sequencer need not be fitted.
 
         Parameters
         ----------
         image_shape : tuple of int
-            Shape of one image: (height, width), for volumes (depth, height, width);
-            channels may follow and make no difference.
+            Shape of one image (height, width) or volume (depth, height, width).
+            Channels may follow. They make no difference.
 
         Returns
         -------
         index_map : ndarray of int64, shape (n_steps, n_pixels_per_step)
-            For each step, the positions of its pixels in the flattened image.
+            Indices of the pixels of each step in the flattened image.
         """
         volumes = self._n_axes == 3
         shape = check_image_shape("image_shape", image_shape, volumes=volumes)
         return self._scan(shape[: self._n_axes], guessed=False)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Name the entries of a flattened sequence.
+        """Return names of the entries of a flattened sequence.
 
         Parameters
         ----------
         input_features : array-like of str, default=None
-            Compared with those seen in fit, and makes no other difference.
+            Names of the input, which must be those seen in `fit`. They do not change
+            the result.
 
         Returns
         -------
         names : ndarray of object, shape (n_steps * n_features,)
-            Such as "step3_pixel5", or "step3_pixel5_channel0" where there are channels,
-            in the order of ``sequences.reshape(n, -1)``.
+            Names such as "step3_pixel5", or "step3_pixel5_channel0" if there are
+            channels, in the order of ``sequences.reshape(n, -1)``.
         """
         check_is_fitted(self)
         if input_features is not None:
@@ -241,7 +242,7 @@ class BaseSequencer(
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
-        state.pop("_plan", None)  # follows from the map
+        state.pop("_plan", None)  # it follows from the map
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Checks of parameters; each failure is one sentence."""
+"""Checks of parameters."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from sklstm.images import is_count
 def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
     """Raise ValueError unless `value` is one of `choices`."""
     choices = list(choices)
-    # The type first: an array would compare element by element.
+    # The type is compared first, because an array compares element by element.
     if not any(isinstance(value, type(c)) and value == c for c in choices):
         listed = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"{name} must be one of {listed}; got {value!r}.")
 
 
 def check_sizes(name: str, value: Any, axes: tuple[str, ...]) -> tuple[int, ...]:
-    """Return one size for each axis, given one for all or one for each."""
+    """Return a size for each axis from one size for all or one size for each."""
     sizes = (value,) * len(axes) if isinstance(value, Integral) else value
     if (
         not isinstance(sizes, tuple | list)

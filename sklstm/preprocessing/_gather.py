@@ -1,4 +1,4 @@
-"""Images to sequences and back, from the index map alone."""
+"""From images to sequences and back, by an index map."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Gather = Callable[[np.ndarray, np.ndarray], None]
 
 
 class GatherPlan(NamedTuple):
-    """What makes reading a map fast, found once."""
+    """The fastest way to read a map."""
 
     unit: int
-    """Length in pixels of the pieces that all of the map is made of."""
+    """Length in pixels of the contiguous pieces of the map."""
 
     loops: tuple[list[int], list[int]] | None
-    """Lengths and strides of the loops that the map is, if these are to be used."""
+    """Lengths and strides of nested loops that give the map, or None."""
 
 
 def plan_gather(index_map: np.ndarray, n_pixels: int) -> GatherPlan:
@@ -29,8 +29,14 @@ def plan_gather(index_map: np.ndarray, n_pixels: int) -> GatherPlan:
     Parameters
     ----------
     index_map : ndarray of int, shape (n_steps, n_pixels_per_step)
+        The map.
     n_pixels : int
-        Pixels of an image.
+        Number of pixels of an image.
+
+    Returns
+    -------
+    GatherPlan
+        The way to read it.
     """
     flat = index_map.ravel()
     unit = aligned_unit(flat, n_pixels)
@@ -44,14 +50,15 @@ def make_gather(index_map: np.ndarray, plan: GatherPlan) -> Gather:
     Parameters
     ----------
     index_map : ndarray of int, shape (n_steps, n_pixels_per_step)
+        The map.
     plan : GatherPlan
-        That of this map.
+        Plan of this map.
 
     Returns
     -------
     gather : callable
-        ``gather(pixels, out)`` takes C-contiguous pixels of (n, n_pixels, n_channels)
-        and fills `out` of (n, n_steps * n_pixels_per_step, n_channels).
+        Function ``gather(pixels, out)``. It reads C-contiguous pixels (n, n_pixels,
+        n_channels) and fills `out` (n, n_steps * n_pixels_per_step, n_channels).
     """
     flat = index_map.ravel()
     if plan.loops is not None:
@@ -62,7 +69,7 @@ def make_gather(index_map: np.ndarray, plan: GatherPlan) -> Gather:
 
     def gather(pixels: np.ndarray, out: np.ndarray) -> None:
         n, _, n_channels = pixels.shape
-        # "clip" because "raise" makes NumPy fill a copy of `out` first.
+        # With mode="raise", NumPy would fill a copy of `out` first.
         np.take(
             pixels.reshape(n, -1, unit * n_channels),
             units,
@@ -77,10 +84,11 @@ def make_gather(index_map: np.ndarray, plan: GatherPlan) -> Gather:
 
 
 def _nested_strides(flat: np.ndarray) -> tuple[list[int], list[int]] | None:
-    """Write a map as loops of equal strides, or return None if it is not made so.
+    """Return the lengths and strides of nested loops that give a map, or None.
 
-    A patch at every stride is four loops (patch row, patch column, row, column), a
-    transposed image two. Found from the innermost outwards, then verified.
+    Patches at equal strides are four loops: patch row, patch column, row and column. A
+    transposed image is two loops. The innermost loop is found first, and each loop is
+    verified.
     """
     shape: list[int] = []
     strides: list[int] = []
@@ -121,21 +129,22 @@ def _strided_gather(first: int, shape: list[int], strides: list[int]) -> Gather:
 def average_to_pixels(
     values: np.ndarray, index_map: np.ndarray, n_pixels: int
 ) -> np.ndarray:
-    """Put values back on the pixels they belong to, averaged where there are several.
+    """Give values to the pixels that they belong to, and average them per pixel.
 
     Parameters
     ----------
     values : ndarray, shape (n, n_entries, n_channels)
         One entry for each element of the map, or one for each of its steps.
     index_map : ndarray of int, shape (n_steps, n_pixels_per_step)
+        The map.
     n_pixels : int
-        Pixels of an image.
+        Number of pixels of an image.
 
     Returns
     -------
     images : ndarray, shape (n, n_pixels, n_channels)
-        Of the dtype of `values`. Equal values average to themselves, to the bit, and
-        integers are rounded to the nearest; pixels that no step reads are 0.
+        Means with the dtype of `values`. The mean of equal values is exact, and
+        integers are rounded to the nearest. Pixels that no step reads are 0.
     """
     images = np.zeros((len(values), n_pixels, values.shape[2]), values.dtype)
     flat = index_map.ravel()
@@ -149,7 +158,7 @@ def average_to_pixels(
     counts = counts[covered]
 
     def rounds() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        # The k-th contribution to every pixel; the first again where there is none.
+        # Yield the k-th contribution to each pixel, or the first if there is none.
         for k in range(1, counts.max(initial=0)):
             yield entries[first + np.where(k < counts, k, 0)], k < counts
 
@@ -170,15 +179,16 @@ def _mean(
     rounds: Iterator[tuple[np.ndarray, np.ndarray]],
     counts: np.ndarray,
 ) -> np.ndarray:
-    """First contribution plus the mean distance of the others: exact where they agree.
+    """Return the first contribution plus the mean difference of the others from it.
 
-    In float64 for all smaller types, whose own rounding would show.
+    The result is exact if all contributions are equal. Smaller types are computed in
+    float64, because their rounding would show.
     """
     anchor = pixels.astype(np.result_type(pixels.dtype, np.float64))
     distance = np.zeros_like(anchor)
     for entries, _ in rounds:
         distance += np.take(values, entries, axis=1) - anchor
-    # Only where they differ: adding 0.0 would turn -0.0 into 0.0.
+    # Pixels without a difference are left alone, because -0.0 + 0.0 is 0.0.
     np.add(anchor, distance / counts, out=anchor, where=distance != 0)
     if pixels.dtype.kind != "f":
         anchor = np.rint(anchor)
@@ -191,7 +201,7 @@ def _mean_of_wide_integers(
     rounds: Iterator[tuple[np.ndarray, np.ndarray]],
     counts: np.ndarray,
 ) -> np.ndarray:
-    """Add quotients and remainders apart: float64 does not hold 64-bit integers."""
+    """Add quotients and remainders, because float64 cannot hold 64-bit integers."""
     counts = counts.astype(pixels.dtype)
     quotients, remainders = np.divmod(pixels, counts)
     for entries, present in rounds:

@@ -18,62 +18,63 @@ from sklstm.preprocessing._base import ArrayOutputMixin
 from sklstm.preprocessing._checks import check_choice, check_sizes
 from sklstm.preprocessing._on_disk import check_folder, empty_batch
 
-# Depths under scale="unit": on the scale, or beyond it.
+# The two depths of files that scale="unit" tells apart.
 _SCALED, _BEYOND = "integers, which are scaled to 1", "floats beyond 1"
 
 
 class ImageReader(
     CallbackSupportMixin, ArrayOutputMixin, TransformerMixin, BaseEstimator
 ):
-    """Reads image files, so that a Pipeline can start from paths.
+    """Transformer that reads image files, so that a Pipeline can start from paths.
 
-    Reads JPEG, PNG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM and others; of a file
-    with several images the first. `fit` learns the depth of the files, and `transform`
-    refuses files of another depth. Without `fit`, `transform` works too, and compares
-    the files of one call.
+    It reads JPEG, PNG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM and other files. If a
+    file has several images, it reads the first. `fit` learns the depth of the files,
+    and `transform` refuses files of another depth. `transform` also works without
+    `fit`. It then compares the depths of the files of one call.
 
     Parameters
     ----------
     size : int or tuple of int, default=None
-        Size that every image is brought to, (height, width) or one number for both:
-        by averaging areas along an axis that shrinks, linearly along one that grows.
-        None keeps the images as they are; all must then have one size.
+        Size of the images after resizing, (height, width) or one number for both. An
+        axis that shrinks is averaged over areas, and an axis that grows is interpolated
+        linearly. If None, images are not resized, and all must have one size.
     color : {"gray", "rgb"}, default="gray"
-        "gray" gives one value for each pixel, "rgb" three. Files of the other kind are
-        converted: gray is the luma of Rec. 601, .299 red + .587 green + .114 blue. An
-        alpha channel is dropped.
+        Kind of the images. "gray" has one value for each pixel, and "rgb" has three.
+        Files of the other kind are converted. Gray is the luma of Rec. 601, .299 red +
+        .587 green + .114 blue. An alpha channel is dropped.
     on_disk : str, path or None, default=None
-        Folder for a set larger than memory: the images then lie in a temporary file
-        there, which has no name and is gone when they are. None holds them in memory.
+        Folder for sets that are larger than memory. The images are then in a temporary
+        file without a name, which is deleted with them. If None, they are in memory.
     scale : {None, "unit"}, default=None
-        None gives the values as they are stored, in the dtype of the files. "unit"
-        divides integers by the largest value that their file can hold, so that files of
-        8 and 16 bits of one picture give the same values; files of floats stay as they
-        are. The result is float32.
+        Scale of the values. If None, they are the stored values in the dtype of the
+        files. "unit" divides integers by the largest value that their file can hold. A
+        picture then has the same values in a file of 8 bits and in a file of 16 bits.
+        Floats are not divided. The result is float32.
 
     Attributes
     ----------
     depth_ : str
         Depth of the files seen in `fit`, such as "uint8". It is that of the first file
-        that can be read; there is none if no file can.
+        that can be read. The attribute is missing if there is no such file.
     depth_file_ : str
-        The file that `depth_` was found in.
+        File in which `depth_` was found.
 
     See Also
     --------
-    RowSequencer : Reads images by rows.
-    PatchSequencer : Reads images by patches.
+    RowSequencer : Read images by rows.
+    PatchSequencer : Read images by patches.
 
     Notes
     -----
-    Values are returned as they are stored: 8-bit files give uint8, 10 to 16 bits give
-    uint16, and TIFF files of other types their own dtype. Files of 1, 2 and 4 bits are
-    spread over 0 to 255. Files of different depth are not mixed, because their values
-    have different ranges: convert them, or set ``scale="unit"``. Images are turned
-    upright, as a viewer shows them. The page :doc:`/reading_files` has the whole list.
+    Values are returned as they are stored. Files of 8 bits give uint8, files of 10 to
+    16 bits give uint16, and TIFF files of other types give their own dtype. Values of
+    1, 2 and 4 bits are spread over 0 to 255. Files of different depths are not mixed,
+    because their values have different ranges. Convert them, or set ``scale="unit"``.
+    Images are turned upright, as a viewer shows them. The page :doc:`/reading_files`
+    has the whole list.
 
-    A file is refused, with its name and the reason, if it is cut off or damaged, or if
-    it has a layout that cannot be read rightly.
+    A file that is cut off, damaged or in a layout that cannot be read correctly raises
+    an error with its name and the reason.
 
     Examples
     --------
@@ -109,7 +110,7 @@ class ImageReader(
     def fit(self, X: Any, y: Any = None) -> Self:
         """Check the parameters and X, and learn the depth of the files.
 
-        Only the first file is read, or more until one can be read.
+        `fit` reads the first file that can be read.
 
         Parameters
         ----------
@@ -153,18 +154,18 @@ class ImageReader(
         Returns
         -------
         images : ndarray, shape (n, height, width) or (n, height, width, 3)
-            In the order of X, with red, green and blue last for ``color="rgb"``. Of the
-            dtype of the files, or float32 for ``scale="unit"`` (see the notes on the
-            class).
+            Images in the order of X. With ``color="rgb"``, the last axis is red, green
+            and blue. The dtype is that of the files, or float32 with ``scale="unit"``;
+            see the notes on the class.
 
         Raises
         ------
         FileNotFoundError
             If a file does not exist.
         ValueError
-            If X does not hold paths, a file cannot be read as an image, or the files
-            differ in depth, from each other or from those of `fit`, or in size with
-            ``size=None``.
+            If X does not hold paths, if a file cannot be read as an image, if the files
+            differ in depth from each other or from those of `fit`, or if they differ in
+            size and `size` is None.
         """
         size = self._checked_size()
         paths = _check_paths(X)
@@ -178,8 +179,8 @@ class ImageReader(
         def read(path: str) -> Picture | UnreadableImageError:
             return _try_to_read(path, self.color, size, self.scale)
 
-        # Decoders hold no lock, so threads are enough. Results come in order and go
-        # straight into the batch: no second copy of it is ever held.
+        # Threads are enough, because decoders hold no lock. Results come in order and
+        # are written into the batch at once, which avoids a second copy.
         images: np.ndarray | None = None
         reference = ""
         depths = self._depths_of_fit()
@@ -209,7 +210,7 @@ class ImageReader(
     def _depths_of_fit(self) -> dict[str, tuple[str, bool]]:
         """Return the file of each depth, and whether it was seen in `fit`."""
         depth = getattr(self, "depth_", None)
-        # The scale may have been set after `fit`.
+        # The scale may have changed after `fit`.
         if depth is None or (depth in (_SCALED, _BEYOND)) != (self.scale == "unit"):
             return {}
         return {depth: (self.depth_file_, True)}
@@ -267,7 +268,7 @@ def _check_paths(X: Any) -> list[str]:
 
 
 def _depth(picture: Picture, scale: str | None) -> str | None:
-    """Say what depths are told apart by; None if the values go with all others."""
+    """Return the depth of a picture, or None if its values suit all depths."""
     values = picture.values
     if scale is None:
         limit = picture.largest
@@ -280,7 +281,7 @@ def _depth(picture: Picture, scale: str | None) -> str | None:
 def _check_depth(
     depths: dict[str, tuple[str, bool]], depth: str | None, path: str
 ) -> None:
-    """Compare with what came before, and keep the first file of a depth."""
+    """Compare the depth with those before, and remember the first file of it."""
     if depth is None or depth in depths:
         return
     for other, (file, in_fit) in depths.items():
@@ -310,7 +311,7 @@ def _check_size(
 
 
 def listed(paths: list[str]) -> str:
-    """Return the first five, and how many more there are."""
+    """Return the first five paths and the number of the others."""
     more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
     return ", ".join(paths[:5]) + more
 
@@ -318,11 +319,12 @@ def listed(paths: list[str]) -> str:
 def _try_to_read(
     path: str, color: str, size: tuple[int, ...] | None, scale: str | None
 ) -> Picture | UnreadableImageError:
-    """Return the image in the file, or why it cannot be read."""
+    """Return the image in the file, or the error if it cannot be read."""
     try:
         return _read(path, color, size, scale)
     except UnreadableImageError as error:
-        # A new one, because the frames of that one keep the file's contents in memory.
+        # A new error is made, because the frames of the caught one keep the contents
+        # of the file in memory.
         return UnreadableImageError(str(error))
 
 
@@ -332,12 +334,12 @@ def _read(
     size: tuple[int, ...] | None = None,
     scale: str | None = None,
 ) -> Picture:
-    """Return the image in the file; UnreadableImageError if it cannot be read."""
-    # A pipe or a device would be waited for.
+    """Return the image in the file, or raise UnreadableImageError."""
+    # Reading a pipe or a device would wait.
     if os.path.exists(path) and not os.path.isfile(path):
         raise UnreadableImageError("it is no file")
     try:
-        # Not cv2.imread, which cannot open every name on every system.
+        # cv2.imread cannot open all file names on all systems.
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:
@@ -349,7 +351,7 @@ def _read(
 
 
 class _QuietOpenCV:
-    """Keeps OpenCV and tifffile from logging what is about to be raised as an error.
+    """Context in which OpenCV and tifffile do not log what is raised as an error.
 
     The levels are global, and readers may run at the same time: the first to come
     silences, the last to go puts the levels back.

@@ -13,57 +13,57 @@ _AXES = ("height", "width")
 
 
 class PatchSequencer(BaseSequencer):
-    """Reads images by patches, which may overlap.
+    """Transformer that reads images by patches, which may overlap.
 
-    Every step of the sequence is one patch, its pixels row by row. Where the stride
-    does not reach the far border, one more patch is aligned to it: every pixel is read
-    and no padding is made up. Values and dtype are untouched.
+    Each step of the sequence is a patch, which is read row by row. If the stride does
+    not reach the far border, one more patch is aligned to the border. Each pixel is
+    therefore read, and nothing is padded. Values and dtype do not change.
 
     Parameters
     ----------
     patch_size : int or tuple of int, default=16
-        Side of a patch in pixels, or (height, width).
+        Side of a patch in pixels, or its (height, width).
     stride : int or tuple of int, default=None
-        Pixels from one patch to the next, or (down, across); at most the patch size.
-        None for half of it.
+        Distance in pixels from one patch to the next, or distances (down, across). It
+        is at most the patch size. If None, it is half the patch size.
     order : {"raster", "snake", "hilbert"}, default="raster"
-        Order of the patches. "raster" goes along each row of patches from the left;
-        "snake" turns round at the end of each row; "hilbert" follows a Hilbert curve
-        [1]_, which keeps patches that are close in the image closer in the sequence.
-        In the last two every patch lies next to the one before it.
+        Order of the patches. "raster" reads each row of patches from the left. "snake"
+        turns round at the end of each row. "hilbert" follows a Hilbert curve [1]_,
+        which keeps neighbours in the image close in the sequence. With "snake" and
+        "hilbert", each patch is next to the one before it.
     image_shape : tuple of int, default=None
-        (height, width) or (height, width, channels) of one image, for flat input. None
-        takes flat input for square images where n_features is a perfect square, and
-        for images of (n_features, 1) otherwise. Then the default patch_size=16 takes
-        fewer than 16 features, which hold no image, as one patch.
+        Shape (height, width) or (height, width, channels) of one image, for flat input.
+        If None, flat input holds square images if n_features is a perfect square, and
+        images of (n_features, 1) otherwise. Input of fewer than 16 features is then one
+        patch if `patch_size` is 16.
 
     Attributes
     ----------
     index_map_ : ndarray of int64, shape (n_steps, n_pixels_per_step)
-        For each step, the positions of its pixels in the flattened image.
+        Indices of the pixels of each step in the flattened image.
     n_steps_ : int
-        Steps of a sequence: patches of an image.
+        Number of steps of a sequence, which is the number of patches.
     n_pixels_per_step_ : int
-        Pixels of a patch. With the channels of each they make the features of a step.
+        Number of pixels of a patch. Times the channels, it is the number of features.
     image_shape_ : tuple of int
-        (height, width) or (height, width, channels) of the images seen in fit.
+        Shape (height, width) or (height, width, channels) of the images seen in `fit`.
     n_features_in_ : int
-        Values of one image, ``height * width * channels``.
+        Number of values of one image, ``height * width * channels``.
     feature_names_in_ : ndarray of str
-        Names of the columns, if fit was given a table that has some.
+        Names of the columns, if X was a table with column names.
 
     See Also
     --------
-    RowSequencer : One row, column or window of rows a step.
-    VolumeSequencer : One slice or cube of a volume a step.
+    RowSequencer : Read images by rows, columns or windows of rows.
+    VolumeSequencer : Read volumes by slices or cubes.
 
     Notes
     -----
-    Patches that overlap multiply memory: at half the patch size as stride, four times
-    that of the images.
+    Overlapping patches need more memory than the images. With half the patch size as
+    stride, they need four times as much.
 
-    The Hilbert curve is generalized to grids of any height and width by cutting them
-    at even numbers of patches wherever the pieces have to be joined.
+    The Hilbert curve is generalized to grids of any height and width. Where pieces of
+    the grid have to be joined, it is cut at an even number of patches.
 
     References
     ----------

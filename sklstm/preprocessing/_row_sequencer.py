@@ -10,50 +10,50 @@ from sklstm.preprocessing._scans import even_starts, scan_slabs
 
 
 class RowSequencer(BaseSequencer):
-    """Reads images by rows or columns.
+    """Transformer that reads images by rows or columns.
 
-    Every step of the sequence is one row of pixels, or, with `sequence_length`, a
-    window of whole rows. Values and dtype are untouched.
+    Each step of the sequence is a row of pixels or, with `sequence_length`, a window of
+    whole rows. Values and dtype do not change.
 
     Parameters
     ----------
     sequence_length : int, default=None
-        Number of steps T. None makes one step of every row. Otherwise each step is a
-        window of ``ceil(height / T)`` rows, and the T windows are spread evenly from
-        the first row to the last: any T serves any image, every row is read, and
-        nothing is interpolated. Windows overlap unless T divides the height. With T
-        above the height, windows are one row and some rows are read more than once.
+        Number of steps T. If None, each row is a step. Otherwise, each step is a window
+        of ``ceil(height / T)`` rows. The T windows are spread evenly from the first row
+        to the last, so that each row is read and nothing is interpolated. Windows
+        overlap unless T divides the height. If T is larger than the height, windows are
+        single rows, and some rows are read more than once.
     axis : {"rows", "columns"}, default="rows"
-        Whether a step is a row or a column; for "columns" read "column" for "row" and
-        "width" for "height" above.
+        Direction of the steps. With "columns", steps are columns, and the width takes
+        the place of the height above.
     order : {"forward", "backward", "snake"}, default="forward"
-        "backward" takes the steps from the last to the first; "snake" takes them from
-        the first and reads the rows of every other step, from the second on, right to
-        left (columns: upwards).
+        Order of the steps. "backward" starts with the last step. "snake" starts with
+        the first step, and reads every second step from right to left, or upwards for
+        columns.
     image_shape : tuple of int, default=None
-        (height, width) or (height, width, channels) of one image, for flat input. None
-        takes flat input for square images where n_features is a perfect square, and
-        for n_features steps of one pixel otherwise.
+        Shape (height, width) or (height, width, channels) of one image, for flat input.
+        If None, flat input holds square images if n_features is a perfect square, and
+        n_features steps of one pixel otherwise.
 
     Attributes
     ----------
     index_map_ : ndarray of int64, shape (n_steps, n_pixels_per_step)
-        For each step, the positions of its pixels in the flattened image.
+        Indices of the pixels of each step in the flattened image.
     n_steps_ : int
-        Steps of a sequence.
+        Number of steps of a sequence.
     n_pixels_per_step_ : int
-        Pixels of a step. With the channels of each they make its features.
+        Number of pixels of a step. Times the channels, it is the number of features.
     image_shape_ : tuple of int
-        (height, width) or (height, width, channels) of the images seen in fit.
+        Shape (height, width) or (height, width, channels) of the images seen in `fit`.
     n_features_in_ : int
-        Values of one image, ``height * width * channels``.
+        Number of values of one image, ``height * width * channels``.
     feature_names_in_ : ndarray of str
-        Names of the columns, if fit was given a table that has some.
+        Names of the columns, if X was a table with column names.
 
     See Also
     --------
-    PatchSequencer : One patch a step.
-    VolumeSequencer : One slice or cube of a volume a step.
+    PatchSequencer : Read images by patches.
+    VolumeSequencer : Read volumes by slices or cubes.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""Index maps: every way of reading an image as a sequence is one integer array.
+"""Index maps, the integer arrays that define how an image is read as a sequence.
 
-A map has one row for each step and one column for each pixel of a step; its values are
-positions in the flattened image (-1 pads). The functions here take the grid of these
-positions, ``np.arange(height * width).reshape(height, width)`` or of three axes, so
-that an axis is chosen by transposing it.
+A map has a row for each step and a column for each pixel of a step. Its values are
+indices into the flattened image, and -1 is padding. The functions here take the grid of
+these indices, ``np.arange(height * width).reshape(height, width)``, or a grid of three
+axes. The caller transposes the grid to choose an axis.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 def even_starts(length: int, n_windows: int) -> tuple[np.ndarray, int]:
     """Spread `n_windows` windows of ``ceil(length / n_windows)`` evenly.
 
-    Rounding half up, in integers: two starts then differ by no more than the window,
-    so that nothing between them is lost. (Rounding half to even skips some.)
+    Starts are rounded half up, in integers. Two starts then differ by at most the
+    window, so that all pixels are read. Rounding half to even would skip some.
     """
     window = -(-length // n_windows)
     gaps = max(n_windows - 1, 1)
@@ -28,7 +28,7 @@ def even_starts(length: int, n_windows: int) -> tuple[np.ndarray, int]:
 
 
 def stepped_starts(length: int, window: int, stride: int) -> np.ndarray:
-    """Put a window every `stride`, and one at the end where the stride misses it."""
+    """Return starts at each `stride`, and one that is aligned to the end."""
     last = length - window
     return np.append(np.arange(0, last, stride), last)
 
@@ -36,9 +36,9 @@ def stepped_starts(length: int, window: int, stride: int) -> np.ndarray:
 def scan_slabs(
     grid: np.ndarray, starts: np.ndarray, window: int, order: str
 ) -> np.ndarray:
-    """Read `window` whole slices along the first axis at each start.
+    """Read `window` whole slices along the first axis from each start.
 
-    "snake" reads the last axis of every other step backwards.
+    "snake" reads the last axis of each second step backwards.
     """
     slabs = grid[starts[:, None] + np.arange(window)]
     if order == "snake":
@@ -51,26 +51,27 @@ def scan_slabs(
 def scan_blocks(
     grid: np.ndarray, starts: Sequence[np.ndarray], block: Sequence[int], order: str
 ) -> np.ndarray:
-    """Read the block at each combination of starts, in one of the `PATHS`."""
+    """Read a block from each combination of starts, in one of the orders of `PATHS`."""
     blocks = sliding_window_view(grid, block)[np.ix_(*starts)]
     places = np.arange(math.prod(map(len, starts))).reshape([len(s) for s in starts])
     return blocks.reshape(places.size, -1)[PATHS[order](places)]
 
 
 def raster_path(places: np.ndarray) -> np.ndarray:
-    """Go through the places in the order of memory: the last axis runs fastest."""
+    """Visit the places in the order of memory. The last axis changes fastest."""
     return places.ravel()
 
 
 def reversed_path(places: np.ndarray) -> np.ndarray:
-    """Go through the places from the last to the first."""
+    """Visit the places from the last to the first."""
     return places.ravel()[::-1]
 
 
 def snake_path(places: np.ndarray) -> np.ndarray:
-    """Turn round at each end, so that each place lies next to the one before.
+    """Visit the places row by row, and turn round at the end of each row.
 
-    Every other row (slice) is the path of the one before it, backwards.
+    Each place is next to the one before it. In three axes, each second slice is visited
+    backwards too.
     """
     if places.ndim == 1:
         return places
@@ -80,10 +81,10 @@ def snake_path(places: np.ndarray) -> np.ndarray:
 
 
 def hilbert_path(places: np.ndarray) -> np.ndarray:
-    """Follow a Hilbert curve drawn on a rectangle of any size.
+    """Visit the places along a Hilbert curve on a rectangle of any size.
 
-    Starts at the first place. Each place lies next to the one before it, with no
-    exception; on a square whose side is a power of two it is Hilbert's curve.
+    The path starts at the first place, and each place is next to the one before it. On
+    a square whose side is a power of two, the path is Hilbert's curve.
     """
     return _hilbert(places.T if places.shape[1] >= places.shape[0] else places)
 
@@ -91,9 +92,10 @@ def hilbert_path(places: np.ndarray) -> np.ndarray:
 def _hilbert(grid: np.ndarray) -> np.ndarray:
     """Visit a grid from its corner [0, 0] to its corner [-1, 0].
 
-    Coloured as a chessboard, a path alternates colours: no path joins these corners
-    where the length is odd and the width even. Such a grid ends at [0, -1] instead,
-    which is harmless: cuts below give only the last part of a whole path that shape.
+    A path alternates between the colours of a chessboard. If the length is odd and the
+    width is even, no path joins these corners, and the path ends at [0, -1] instead.
+    This does no harm, because the cuts below give only the last part of a path this
+    shape.
     """
     length, width = grid.shape
     if width == 1:
@@ -101,10 +103,11 @@ def _hilbert(grid: np.ndarray) -> np.ndarray:
     long = 2 * length > 3 * width
     if length == 1 or (length % 2 and not width % 2 and not long):
         return _hilbert(grid.T)
-    if long:  # halves, one behind the other
+    if long:  # cut into halves that follow each other
         cut = _even_half(length)
         return np.concatenate([_hilbert(grid[:cut]), _hilbert(grid[cut:])])
-    # Up the first half of the near strip, along the far strip, back down the rest.
+    # Go up the first half of the near strip, along the far strip, and back down the
+    # second half of the near strip.
     cut, middle = _even_half(width), length // 2
     return np.concatenate(
         [
@@ -116,7 +119,7 @@ def _hilbert(grid: np.ndarray) -> np.ndarray:
 
 
 def _even_half(size: int) -> int:
-    """Half of `size`, made even where that leaves a rest: even parts can be joined."""
+    """Return half of `size`, rounded up to an even number if something is left."""
     half = size // 2
     return half + 1 if half % 2 and size > 2 else half
 

@@ -13,54 +13,55 @@ _AXES = ("depth", "height", "width")
 
 
 class VolumeSequencer(BaseSequencer):
-    """Reads volumes and videos by slices or cubes.
+    """Transformer that reads volumes and videos by slices or cubes.
 
-    X is (n, depth, height, width) or (n, depth, height, width, channels), for videos
-    with time as the depth; or flat. Every step of the sequence is one slice, several
-    neighbouring slices, or one cube. Where the stride does not reach the far side, one
-    more step is aligned to it: every voxel is read and no padding is made up. Values
-    and dtype are untouched.
+    X has the shape (n, depth, height, width) or (n, depth, height, width, channels), or
+    is flat. The depth of a video is its time. Each step of the sequence is a slice,
+    several neighbouring slices, or a cube. If the stride does not reach the far side,
+    one more step is aligned to that side. Each voxel is therefore read, and nothing is
+    padded. Values and dtype do not change.
 
     Parameters
     ----------
     axis : {"depth", "height", "width"} or None, default="depth"
-        The axis along which the volume is cut into whole slices; None cuts along all
-        three, into cubes.
+        Axis along which the volume is cut into slices. If None, the volume is cut along
+        all axes into cubes.
     step_size : int or tuple of int, default=1
-        Slices in a step; for cubes their side in voxels, or (depth, height, width).
+        Number of slices in a step. For cubes, the side in voxels, or the sides (depth,
+        height, width).
     stride : int or tuple of int, default=None
-        Slices, or voxels along each axis, from one step to the next; at most
-        `step_size`. None means `step_size`: steps that do not overlap.
+        Distance from one step to the next in slices, or in voxels along each axis. It
+        is at most `step_size`. If None, it is `step_size`, and steps do not overlap.
     order : {"forward", "backward", "snake"}, default="forward"
-        "forward" goes from the first slice to the last, for cubes along the width
-        first, then the height, then the depth; "backward" is the reverse. "snake", for
-        cubes only, turns round at each end, so that every cube lies next to the one
-        before it.
+        Order of the steps. "forward" starts with the first slice. Cubes are read along
+        the width, then the height, then the depth. "backward" is the reverse. "snake"
+        is for cubes only. It turns round at each end, so that each cube is next to the
+        one before it.
     volume_shape : tuple of int, default=None
-        (depth, height, width) or (depth, height, width, channels) of one volume, for
-        flat input. None takes flat input for volumes of (n_features, 1, 1).
+        Shape (depth, height, width) or (depth, height, width, channels) of one volume,
+        for flat input. If None, flat input holds volumes of (n_features, 1, 1).
 
     Attributes
     ----------
     index_map_ : ndarray of int64, shape (n_steps, n_pixels_per_step)
-        For each step, the positions of its voxels in the flattened volume: slice by
-        slice, cubes in the order depth, height, width.
+        Indices of the voxels of each step in the flattened volume. Slices follow each
+        other, and the voxels of a cube are in the order depth, height, width.
     n_steps_ : int
-        Steps of a sequence.
+        Number of steps of a sequence.
     n_pixels_per_step_ : int
-        Voxels of a step. With the channels of each they make its features.
+        Number of voxels of a step. Times the channels, it is the number of features.
     image_shape_ : tuple of int
-        (depth, height, width) or (depth, height, width, channels) of the volumes seen
-        in fit.
+        Shape (depth, height, width) or (depth, height, width, channels) of the volumes
+        seen in `fit`.
     n_features_in_ : int
-        Values of one volume, ``depth * height * width * channels``.
+        Number of values of one volume, ``depth * height * width * channels``.
     feature_names_in_ : ndarray of str
-        Names of the columns, if fit was given a table that has some.
+        Names of the columns, if X was a table with column names.
 
     See Also
     --------
-    RowSequencer : One row, column or window of rows of an image a step.
-    PatchSequencer : One patch of an image a step.
+    RowSequencer : Read images by rows, columns or windows of rows.
+    PatchSequencer : Read images by patches.
 
     Examples
     --------
@@ -70,7 +71,7 @@ class VolumeSequencer(BaseSequencer):
     >>> VolumeSequencer().fit_transform(videos).shape
     (5, 20, 1024)
 
-    Cubes of 8 by 8 by 8 voxels, the last along the depth aligned to the end:
+    Read cubes of 8 x 8 x 8 voxels. The last cube along the depth is aligned to the end:
 
     >>> VolumeSequencer(axis=None, step_size=8, order="snake").fit_transform(
     ...     videos

@@ -29,68 +29,74 @@ _OUTPUTS = ("enhanced", "graham", "vesselness", "vessels", "stack")
 class FundusPreprocessor(
     CallbackSupportMixin, ArrayOutputMixin, TransformerMixin, BaseEstimator
 ):
-    """Prepares retinal photographs: field of view, illumination, contrast, vessels.
+    """Transformer that prepares retinal photographs.
 
-    Finds the round field of view, crops to it, brings it to one diameter, and works on
-    the green channel, in which vessels and lesions stand out most. Nothing is learned:
-    `fit` only checks the parameters and `transform` works without it. It is no medical
-    device.
+    It finds the round field of view, crops the photograph to it and scales it to one
+    diameter. Then it evens the illumination and raises the contrast, or finds the
+    vessels. It works on the green channel, in which vessels and lesions have the
+    highest contrast. `fit` checks the parameters and learns nothing, so `transform`
+    also works without it. The transformer is not a medical device.
 
     Parameters
     ----------
     output : {"enhanced", "graham", "vesselness", "vessels", "stack"}
-        "enhanced", the default: noise smoothed, illumination evened, contrast raised
-        by CLAHE [1]_; uint8. "graham": four times the distance to a blurred copy,
-        around 128 [2]_; uint8. "vesselness": how likely a pixel belongs to a vessel,
-        float32 from 0 to 1. "vessels": the same as a decision, bool. "stack": three
-        channels, enhanced, as "graham", and the vesselness times 255; uint8.
+        Kind of the result. The default is "enhanced".
+
+        - "enhanced": noise is smoothed, the illumination is evened, and CLAHE [1]_
+          raises the contrast; uint8.
+        - "graham": four times the difference from a blurred copy, plus 128 [2]_; uint8.
+        - "vesselness": likelihood that a pixel belongs to a vessel, from 0 to 1;
+          float32.
+        - "vessels": mask of the vessels; bool.
+        - "stack": the channels "enhanced", "graham" and vesselness times 255; uint8.
     size : int, default=None
-        Diameter of the field of view in pixels. None keeps that of the photograph.
+        Diameter of the field of view in pixels. If None, keep that of the photograph.
     color : {"green", "rgb"}, default="green"
-        What "enhanced" and "graham" give: the green channel, or colours, whose
-        lightness alone is evened and raised.
+        Channels of "enhanced" and "graham". "green" gives the green channel. "rgb"
+        gives three channels, and "enhanced" then changes only the lightness.
     clip_limit : float, default=2.0
-        Of CLAHE; contrast grows with it, and noise too.
+        Limit of the contrast in CLAHE. A higher limit raises contrast and noise.
     tile_grid_size : tuple of int, default=(8, 8)
-        Tiles of CLAHE, (across, down), on the square around the field of view: they
-        scale with its diameter.
+        Number of tiles of CLAHE (across, down) on the square around the field of view.
+        The tiles therefore scale with its diameter.
     denoise : bool, default=True
-        Smooth by a bilateral filter [3]_ before all else, which keeps edges.
+        If True, smooth by a bilateral filter [3]_ first, which keeps edges.
     crop : bool, default=True
-        If True, crop to the square around the field of view. What it lacks, where the
-        field is cut off, is black. An ellipse is brought back to the circle that it was
-        before the photograph was squashed. If False, keep the frame, so that with
-        ``size=None`` a result can be laid on the photograph; with a size the frame is
-        resized so that the field becomes a circle of that diameter.
+        If True, crop to the square around the field of view. Parts of the square that
+        the photograph lacks are black. An ellipse becomes the circle that it was before
+        the photograph was squashed. If False, keep the frame. The result then fits on
+        the photograph if `size` is None. With a size, the frame is resized so that the
+        field of view becomes a circle of this diameter.
     on_disk : str, path or None, default=None
-        Folder for a set larger than memory: the results then lie in a temporary file
-        there, which has no name and is gone when they are. None holds them in memory.
+        Folder for sets that are larger than memory. The results are then in a temporary
+        file without a name, which is deleted with them. If None, they are in memory.
     bit_depth : int, default=None
         Number of bits, from 8 to 16, that photographs in uint16 use. If None, it is
-        found for each photograph: the smallest of 8, 10, 12, 14 and 16 that holds all
-        but one in 10,000 of its values. Set it if your photographs have 16 bits and
-        some are so dark that they use a quarter of the range or less.
+        found for each photograph. It is then the smallest of 8, 10, 12, 14 and 16 that
+        holds all but one in 10,000 of the values. Set it if your photographs have 16
+        bits and some of them use only a quarter of the range or less.
 
     See Also
     --------
-    fov_mask : The field of view alone.
-    ImageReader : Reads files as they are.
+    fov_mask : Find the field of view alone.
+    ImageReader : Read image files without further changes.
 
     Notes
     -----
-    Channels are red, green, blue, as everywhere in this package. A grey image is taken
-    for a green channel. The alpha channel is dropped. Floats must lie between 0 and 1.
-    Of uint16, the upper 8 of the bits that are used are kept (see `bit_depth`), so that
-    photographs of different depth come to one scale.
+    Channels are red, green and blue. A grey image counts as a green channel. An alpha
+    channel is dropped. Floats must lie between 0 and 1. Photographs in uint16 keep the
+    upper 8 of the bits that they use (see `bit_depth`). Photographs of different depths
+    then have one scale.
 
     The field of view is a circle, or an ellipse if the photograph was squashed. If
-    neither fits, it is the outline of what is not border, and if there is no border,
-    the whole frame; a warning counts the photographs of both kinds. What lies outside,
-    the padding of ``crop=True`` included, is black (128 in "graham") and outside the
-    mask. All widths are parts of the field's diameters, across and down.
+    neither fits, it is the outline of everything that is not border. If there is no
+    border, it is the whole frame. A warning counts the photographs of these two kinds.
+    Pixels outside the field of view, including the padding of ``crop=True``, are black,
+    or 128 in "graham", and False in the mask. All widths are fractions of the diameters
+    of the field.
 
-    Every photograph is worked on by itself, several at a time in threads. One of 4,000
-    by 4,000 pixels takes about 300 MB while it is worked on at its own size.
+    Each photograph is processed alone, several at a time in threads. A photograph of
+    4,000 x 4,000 pixels needs about 300 MB at its own size.
 
     References
     ----------
@@ -135,7 +141,7 @@ class FundusPreprocessor(
 
     @with_callbacks
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Check the parameters; the photographs are not looked at.
+        """Check the parameters. The photographs are not read.
 
         Parameters
         ----------
@@ -163,14 +169,15 @@ class FundusPreprocessor(
         Parameters
         ----------
         X : array-like
-            Photographs (n, height, width, channels) or, grey, (n, height, width); a
-            list of photographs, which may differ in size; a list of paths; or one
-            photograph (height, width, 3).
+            Photographs (n, height, width, channels), grey photographs (n, height,
+            width), a list of photographs that may differ in size, a list of paths, or
+            one photograph (height, width, 3).
 
         Returns
         -------
         images : ndarray of shape (n, height, width) or (n, height, width, 3)
-            In the order of X; of one photograph, without the first axis. See `output`.
+            Results in the order of X, see `output`. For one photograph, the first axis
+            is missing.
 
         Raises
         ------
@@ -180,7 +187,7 @@ class FundusPreprocessor(
         return self._transform(X)[0]
 
     def transform_with_masks(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Prepare photographs, and say where in the result the field of view is.
+        """Prepare photographs, and return the masks of their fields of view.
 
         Parameters
         ----------
@@ -190,9 +197,9 @@ class FundusPreprocessor(
         Returns
         -------
         images : ndarray
-            As `transform` gives them.
+            Results, as `transform` returns them.
         masks : ndarray of shape (n, height, width), bool
-            True inside.
+            True inside the field of view.
         """
         return self._transform(X)
 
@@ -210,7 +217,7 @@ class FundusPreprocessor(
         images: Any = None
         inside: Any = None
         lost = []
-        # Straight into the batch: no second copy of it is ever held.
+        # Results are written into the batch at once, which avoids a second copy.
         with closing(map_ahead(work, list(enumerate(photographs)))) as results:
             for i, (image, mask, found) in enumerate(results):
                 if images is None:
@@ -331,15 +338,15 @@ def fov_mask(image: Any) -> np.ndarray:
     Parameters
     ----------
     image : array-like of shape (height, width) or (height, width, channels), or path
-        The photograph; channels are red, green, blue.
+        Photograph. Its channels are red, green and blue.
 
     Returns
     -------
     ndarray of shape (height, width), bool
-        True where the retina is seen: a circle or, if the photograph was squashed, an
-        ellipse, without what is cut off. If neither is found, a warning says so, and
-        the mask is the outline of what is not border, or the whole frame if there is
-        no border.
+        True inside the field of view, which is a circle, or an ellipse if the
+        photograph was squashed, without the parts that are cut off. If neither is
+        found, a warning says so. The mask is then the outline of everything that is not
+        border, or the whole frame if there is no border.
 
     Examples
     --------
