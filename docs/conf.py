@@ -65,6 +65,7 @@ sphinx_gallery_conf = {
 html_theme = "pydata_sphinx_theme"
 html_title = f"sklstm {release}"
 html_show_sourcelink = False
+html_context = {"default_mode": "auto"}  # light or dark, as the browser asks
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_theme_options = {
