@@ -8,7 +8,7 @@ window of 64 x 64 pixels, from 0 to 3. `FundusPreprocessor` prepares the photogr
 LSTM with attention at several scales reads the patches of a window, and predicts
 ordered grades. All windows of a photograph are on the same side of every split.
 
-It needs ``--data FOLDER`` with ``drive.npz``, and takes about 25 minutes on two cores.
+It needs ``--data FOLDER`` with ``drive.npz``, and takes about 15 minutes on two cores.
 ``--quick`` uses fewer photographs and epochs, for a look at the pictures.
 """
 
