@@ -1,5 +1,6 @@
 """Fixtures and settings that all tests share."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -25,6 +26,12 @@ settings.register_profile("sklstm", derandomize=True, deadline=None)
 settings.load_profile("sklstm")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_finish():
+    """Keep what is imported out of garbage collections, which tests call for often."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
