@@ -13,6 +13,7 @@ import cv2
 import joblib
 import numpy as np
 import pytest
+import tifffile
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import get_tags
@@ -526,3 +527,15 @@ def test_opencv_is_imported_on_first_use():
     code = "import sys, sklstm; sklstm.ImageReader(); assert 'cv2' not in sys.modules"
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     subprocess.run([sys.executable, "-c", code], env=env, check=True)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_file_with_values_that_are_not_finite_is_named(value, tmp_path):
+    image = np.zeros((4, 5), "f4")
+    image[1, 2] = value
+    tifffile.imwrite(tmp_path / "good.tif", np.zeros((4, 5), "f4"))
+    tifffile.imwrite(tmp_path / "bad.tif", image)
+    paths = [tmp_path / "good.tif", tmp_path / "bad.tif"]
+    for scale in (None, "unit"):
+        with pytest.raises(ValueError, match=r"1 of its values are NaN .*bad\.tif"):
+            ImageReader(scale=scale).fit(paths).transform(paths)

@@ -7,6 +7,7 @@ import struct
 import numpy as np
 
 from sklstm.images._resize import like
+from sklstm.images._validate import all_finite
 from sklstm.images.decoding._netpbm import is_netpbm, read_netpbm
 from sklstm.images.decoding._orientation import avif_properties, find_orientation
 from sklstm.images.decoding._picture import Picture, UnreadableImageError, turn
@@ -52,6 +53,9 @@ def decode(data: bytes, color: str, scale: str | None = None) -> Picture:
             raise UnreadableImageError("it is cut off or damaged")
         else:
             picture = _decode_by_opencv(data, color)
+        if not all_finite(picture.values):
+            bad = np.count_nonzero(~np.isfinite(picture.values))
+            raise UnreadableImageError(f"{bad} of its values are NaN or infinite")
         if scale == "unit":
             picture = _to_unit(picture)
         return picture.with_values(to_color(picture.values, color))
@@ -79,7 +83,10 @@ def _decode_by_opencv(data: bytes, color: str) -> Picture:
     except cv2.error as error:
         raise UnreadableImageError("its decoder gives up") from error
     if image is None:
-        raise UnreadableImageError("it is damaged, cut off or of another kind")
+        raise UnreadableImageError(
+            "it is damaged, cut off, or of a format other than JPEG, PNG, TIFF, BMP, "
+            "GIF, WebP, AVIF, JPEG 2000 and PNM"
+        )
     if image.ndim == 3:
         image = image[..., ::-1]
     image = _with_all_of_16_bits(image, data)

@@ -132,12 +132,18 @@ def _check_samples(layout: Layout, extra: tuple) -> None:
             f"RGB, palette, CMYK nor YCbCr"
         )
     n_extra = layout.n_samples - colours
-    alone = n_extra == 1 or all(int(kind) in _ALPHA for kind in extra)
-    if n_extra < 0 or (n_extra > 0 and not alone):
+    # A fourth sample after red, green and blue is alpha, also where no tag declares it.
+    # A second one after gray may be another channel.
+    one = n_extra == 1 and (colours > 1 or len(extra) == 1)
+    alpha = one or (
+        len(extra) == n_extra and all(int(kind) in _ALPHA for kind in extra)
+    )
+    if n_extra < 0 or (n_extra > 0 and not alpha):
         kind = {1: "gray", 3: "a colour", 4: "CMYK"}[colours]
         raise UnreadableImageError(
-            f"it has {layout.n_samples} samples a pixel, but its header says that "
-            f"{kind} is all it shows (photometric {layout.photometric})"
+            f"it has {layout.n_samples} samples a pixel, but its header declares only "
+            f"{kind} (photometric {layout.photometric}); gray, RGB and CMYK, each with "
+            "or without a declared alpha, can be read"
         )
     if layout.photometric == PALETTE and (
         layout.colormap is None or layout.colormap.size != 3 * 2**layout.bits
@@ -156,10 +162,12 @@ def _check_coding(layout: Layout, ink_set: int) -> None:
         FLOAT: {16, 32, 64},
     }
     if bits not in known.get(layout.format, ()):
-        names = {SIGNED: "signed ", FLOAT: "floating ", 5: "complex ", 6: "complex "}
+        if layout.format in (5, 6):
+            raise UnreadableImageError("its values are complex numbers, not real ones")
+        names = {SIGNED: "signed ", FLOAT: "floating "}
         raise UnreadableImageError(
-            f"its values are {names.get(layout.format, '')}of {bits} bits, which have "
-            f"no dtype in NumPy or are not real"
+            f"its values are {names.get(layout.format, '')}of {bits} bits, for which "
+            "NumPy has no dtype"
         )
     needs_plain = (MIN_IS_WHITE, PALETTE, CMYK)
     if layout.photometric in needs_plain and not plain:
