@@ -1,4 +1,4 @@
-"""Sets of image files: their paths, labels, classes and groups; no pixel is kept."""
+"""Sets of image files with their labels, classes and groups. No pixel is kept."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ def load_image_folder(
 ) -> Bunch:
     r"""Find the images of a folder that has a folder for each class.
 
-    Gives paths and labels for a Pipeline that starts with `ImageReader` or
-    `FundusPreprocessor`. Every file is read once, to find those that cannot be used; no
+    The result has paths and labels for a Pipeline that starts with `ImageReader` or
+    `FundusPreprocessor`. Each file is read once to find files that cannot be used. No
     contents are kept.
 
     Parameters
     ----------
     path : str or path
-        The folder. Each folder in it is a class, named as it is, and holds the images
-        of that class, in folders of its own too.
+        The folder. Each folder in it is a class of the same name and holds the images
+        of that class, also in further folders.
     split : str, default=None
         Name of the folder in `path` that holds the folders of the classes, for sets
-        that are divided into "train", "val" and "test". "train" also finds "Training",
-        "val" also "validation". None if `path` holds the folders of the classes; it is
-        an error if they are called like splits.
+        with the folders "train", "val" and "test". "train" also finds "Training", and
+        "val" also finds "validation". If None, `path` holds the folders of the classes.
+        Folders with the names of splits are then an error.
     group_pattern : str, default=None
         Regular expression that finds the group, for example the patient, in the name of
-        a file, without its folder: what its first parentheses match or, without any,
-        all that it matches. None for no groups.
+        a file without its folder. The group is the match of the first parentheses, or
+        the whole match if there are none. If None, there are no groups.
     on_problem : {"warn", "raise"}, default="warn"
-        Whether files that cannot be used are left out with one warning, or are an
-        error.
+        Treatment of files that cannot be used. "warn" leaves them out with one warning,
+        and "raise" raises an error.
 
     Returns
     -------
@@ -56,33 +56,35 @@ def load_image_folder(
         With these attributes:
 
         paths : ndarray of str objects, shape (n,)
-            The files that can be used, sorted.
+            Sorted paths of the files that can be used.
         labels : ndarray of int or str, shape (n,)
-            The class of each. Whole numbers if all folders are named by such, without
-            leading zeros: grades can then be read as an order.
+            Class of each file. If the names of all folders are whole numbers without
+            leading zeros, labels are int, so that grades have an order.
         classes : ndarray, shape (n_classes,)
-            The labels that are there, sorted.
+            Sorted labels that occur.
         groups : ndarray of int or str, shape (n,), or None
-            The group of each, for `GroupKFold` and the like. Whole numbers as labels.
+            Group of each file, for example for `GroupKFold`. Whole numbers are int, as
+            in `labels`.
         missing : list of str
-            Links that lead nowhere.
+            Links to files that do not exist.
         unreadable : list of str
-            Files that `ImageReader` would refuse: damaged, cut off, no images.
+            Files that `ImageReader` would refuse, because they are damaged, cut off or
+            not images.
         duplicates : list of tuple
-            (path left out, path kept) of files with the same contents, label and group;
-            the first stays.
+            Pairs (path left out, path kept) of files with the same contents, label and
+            group. The first file stays.
         conflicts : list of list of tuple
-            (path, label, group) of the files with the same contents but different label
-            or group, a list for each such contents; none of them stays, since nothing
-            says which is right. The group is None if there are none.
+            Lists of (path, label, group) of files with the same contents and different
+            labels or groups. None of them stays, because it is unknown which is right.
+            The group is None if there are no groups.
         outside : list of str
-            Images beside the folders of the classes, which have no label, and masks:
-            images in a folder such as "ground_truth", or in "masks" beside "images",
-            and "x_mask.png" beside "x.png".
+            Images next to the folders of the classes, which have no label, and masks.
+            Masks are images in a folder such as "ground_truth", in "masks" next to
+            "images", and "x_mask.png" next to "x.png".
         not_read : list of str
-            Files without a suffix of an image that can be read. The warning speaks of
-            those that may be images all the same, such as ".dcm" and ".heic", and not
-            of text, tables and archives.
+            Files whose suffix is not that of a readable image. The warning mentions
+            those that may be images, such as ".dcm" and ".heic", but not text, tables
+            and archives.
 
     Raises
     ------
@@ -91,22 +93,22 @@ def load_image_folder(
     NotADirectoryError
         If `path` is a file.
     ValueError
-        If there are no classes or one has no images, the folders are splits or masks,
-        `group_pattern` does not match a name, or no file can be used; with
-        ``on_problem="raise"`` if any cannot.
+        If there are no classes, if a class has no images, if the folders are splits or
+        masks, if `group_pattern` does not match a name, or if no file can be used. With
+        ``on_problem="raise"``, also if one file cannot be used.
 
     See Also
     --------
-    load_image_table : Takes the labels from a table.
-    ImageReader : Reads the files.
+    load_image_table : Take the labels from a table.
+    ImageReader : Read the files.
 
     Notes
     -----
-    A file is taken for an image by its suffix, in capital letters or small. Files and
-    folders are passed over if their names begin with a dot, or are ``__MACOSX``,
-    ``Thumbs.db`` or ``desktop.ini``. Links are followed, except those to a folder that
-    they lie in. Masks of other names that lie beside the images are images too: pick by
-    ``[p.endswith(".jpg") for p in found.paths]``.
+    The suffix of a file decides whether it is an image, in upper or lower case. Files
+    and folders are skipped if their names begin with a dot, or are ``__MACOSX``,
+    ``Thumbs.db`` or ``desktop.ini``. Links are followed, except links to a folder that
+    contains them. Masks with other names next to the images count as images. Select
+    images by ``[p.endswith(".jpg") for p in found.paths]`` then.
 
     Examples
     --------
@@ -164,15 +166,16 @@ def load_image_table(
 ) -> Bunch:
     r"""Find the images that a table names.
 
-    Gives paths and labels for a Pipeline that starts with `ImageReader` or
-    `FundusPreprocessor`. Every file is read once, to find those that cannot be used; no
+    The result has paths and labels for a Pipeline that starts with `ImageReader` or
+    `FundusPreprocessor`. Each file is read once to find files that cannot be used. No
     contents are kept.
 
     Parameters
     ----------
     csv : str, path or DataFrame
-        The table: a text file in UTF-8 whose first line names the columns, between
-        commas, semicolons or tabs; or a table in memory, of pandas or another library.
+        The table. It is a text file in UTF-8 whose first line names the columns,
+        separated by commas, semicolons or tabs, or a table in memory, of pandas or
+        another library.
     path_column : str
         Name of the column with the paths of the images.
     label_column : str
@@ -180,18 +183,18 @@ def load_image_table(
     group_column : str, default=None
         Name of the column with their groups, for example the patients.
     folder : str or path, default=None
-        Where the paths start that do not start at a root. None for the folder of the
-        file `csv`, and for the current folder if the table is in memory.
+        Folder of relative paths. If None, it is the folder of the file `csv`, or the
+        current folder if the table is in memory.
     suffix : str, default=""
-        Added to every path, for tables that name "000c1434d8d7" for the file
+        Suffix to add to each path, for tables that contain "000c1434d8d7" instead of
         "000c1434d8d7.png".
     group_pattern : str, default=None
-        Instead of `group_column`: regular expression that finds the group in the name
-        of a file, without its folder: what its first parentheses match or, without any,
-        all that it matches.
+        Alternative to `group_column`: regular expression that finds the group in the
+        name of a file without its folder. The group is the match of the first
+        parentheses, or the whole match if there are none.
     on_problem : {"warn", "raise"}, default="warn"
-        Whether files that cannot be used are left out with one warning, or are an
-        error.
+        Treatment of files that cannot be used. "warn" leaves them out with one warning,
+        and "raise" raises an error.
 
     Returns
     -------
@@ -199,30 +202,33 @@ def load_image_table(
         With these attributes:
 
         paths : ndarray of str objects, shape (n,)
-            The files that can be used, in the order of the table.
+            Paths of the files that can be used, in the order of the table.
         labels : ndarray of int, float or str, shape (n,)
-            The label of each. Numbers if all cells of the column are such, without
-            leading zeros: grades can then be read as an order. Whole numbers are int
-            also if they are written as "2.0". A table in memory gives numbers for
-            numbers and text for text.
+            Label of each file. If all cells of the column are numbers without leading
+            zeros, labels are numbers, so that grades have an order. Whole numbers are
+            int, also if they are written as "2.0". In a table in memory, numbers stay
+            numbers and text stays text.
         classes : ndarray, shape (n_classes,)
-            The labels that are there, sorted.
+            Sorted labels that occur.
         groups : ndarray of int or str, shape (n,), or None
-            The group of each, for `GroupKFold` and the like. Whole numbers as labels.
+            Group of each file, for example for `GroupKFold`. Whole numbers are int, as
+            in `labels`.
         missing : list of str
             Files that do not exist.
         unreadable : list of str
-            Files that `ImageReader` would refuse: damaged, cut off, no images.
+            Files that `ImageReader` would refuse, because they are damaged, cut off or
+            not images.
         duplicates : list of tuple
-            (path left out, path kept) of files with the same contents, label and group,
-            and of files named twice; the first stays.
+            Pairs (path left out, path kept) of files with the same contents, label and
+            group, and of files that are named twice. The first file stays.
         conflicts : list of list of tuple
-            (path, label, group) of the files with the same contents but different label
-            or group, a list for each such contents; none of them stays, since nothing
-            says which is right. The group is None if there are none.
+            Lists of (path, label, group) of files with the same contents and different
+            labels or groups. None of them stays, because it is unknown which is right.
+            The group is None if there are no groups.
         unlabeled : list of str
-            Files whose label is missing. In a CSV file these are empty cells and what
-            pandas takes for missing: "nan", "NA", "N/A", "null", "None" and the like.
+            Files whose label is missing. In a CSV file, empty cells are missing, and so
+            are the words that pandas treats as missing, such as "nan", "NA", "N/A",
+            "null" and "None".
 
     Raises
     ------
@@ -231,20 +237,19 @@ def load_image_table(
     TypeError
         If `csv` is neither a path nor a table.
     ValueError
-        If a column is missing, a path or group is missing, the table cannot be read,
-        `group_pattern` does not match a name, or no file can be used; with
-        ``on_problem="raise"`` if any cannot.
+        If a column, a path or a group is missing, if the table cannot be read, if
+        `group_pattern` does not match a name, or if no file can be used. With
+        ``on_problem="raise"``, also if one file cannot be used.
 
     See Also
     --------
-    load_image_folder : Takes the labels from the folders.
-    ImageReader : Reads the files.
+    load_image_folder : Take the labels from the folders.
+    ImageReader : Read the files.
 
     Notes
     -----
-    Spaces around a cell are no part of it, unless a file has that name, and empty lines
-    are passed over. Backslashes between folders are read as slashes if there is no file
-    of that name.
+    Spaces around a cell are ignored, unless a file has that name. Empty lines are
+    skipped. Backslashes between folders count as slashes if no file has that name.
 
     Examples
     --------
