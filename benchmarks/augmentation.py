@@ -1,12 +1,13 @@
-"""Accuracy on turned and shifted images, trained with augmentation and without.
+"""Accuracy on rotated and shifted images, with and without augmentation.
 
     python benchmarks/augmentation.py [--data FOLDER] [--out FIGURE.png] [--seeds 3]
 
-Scikit-learn's digits (half of them to train) and, with FOLDER that holds mnist.npz,
-MNIST (1,000 to train, 2,000 of the test set). Test images are turned by 0 to 40 degrees
-and shifted by 0 to 4 pixels, each image one way or the other at random, what comes in
-from beyond the border being 0. Row LSTM, hybrid, CNN of as many weights, SVC; the
-SVC's augmentation is ten changed copies of every image, by the same amounts.
+The data are scikit-learn's digits, half of them for training, and MNIST if FOLDER holds
+mnist.npz, with 1,000 training images and 2,000 images of the test set. The test images
+are rotated by 0 to 40 degrees, or shifted by 0 to 4 pixels, each in a random direction.
+Pixels from beyond the border are 0. The models are the row LSTM, the hybrid, a CNN with
+as many weights, and an SVC. To augment for the SVC, ten changed copies of each image
+are added, with the same ranges as in the networks.
 """
 
 import argparse
@@ -55,7 +56,7 @@ def flatten(images):
 
 
 def copies(images, y, rng, n=10):
-    """Return the images and n changed copies of each: augmentation for an SVC."""
+    """Augment for an SVC: return the images and n changed copies of each."""
     most, shift, zoom = (AUGMENTATION[k] for k in ("rotation", "translation", "zoom"))
     height, width = images.shape[1:]
     made = [images]
@@ -108,7 +109,7 @@ def read(name, folder, seed):
 
 
 def accuracies(name, args, epochs):
-    """Return {(model, augmented): (turned, shifted)}, means over the seeds."""
+    """Return mean accuracies as {(model, augmented): (rotated, shifted)}."""
     found: dict = {}
     for seed in range(args.seeds):
         train, test, y, y_test = read(name, args.data, seed)

@@ -1,13 +1,15 @@
-"""What a CRF over the steps costs beside the LSTM that feeds it.
+"""Time of a linear-chain CRF, compared with the LSTM whose outputs it reads.
 
     python benchmarks/crf.py [--units 64] [--repeats 15]
 
-Milliseconds, the median of interleaved repetitions, each in a graph of its own, for a
-batch of 32 sequences. The LSTM is FusedLSTM(units) on 16 features, all steps returned.
-The CRF has two labels, its layer included. A step of training is value and gradient: of
-the LSTM's outputs with respect to its input and weights, of the log-likelihood with
-respect to emissions and the CRF's weights. In brackets, the time over that of the LSTM.
-In the last lines TensorFlow does not know the number of steps when it makes the graph.
+Prints milliseconds for a batch of 32 sequences: medians over the repeats, in which all
+functions take turns. Each function has a graph of its own. The LSTM is
+``FusedLSTM(units)`` on 16 features and returns all steps. The CRF has two labels, and
+its times include the layer. A training step computes a value and its gradient. For the
+LSTM, it is the sum of the outputs and its gradient with respect to input and weights.
+For the CRF, it is the log-likelihood and its gradient with respect to emissions and
+weights. The ratio to the LSTM's time is in brackets. In the last lines, TensorFlow does
+not know the number of steps when it makes the graph.
 """
 
 import argparse
@@ -35,7 +37,7 @@ COLUMNS = ("LSTM", "log-likelihood", "marginals", "viterbi", "LSTM step", "CRF s
 
 
 def training_step(value, weights):
-    """Return a function of x: value and gradient with respect to x and the weights."""
+    """Return a function that computes `value` and its gradient by x and `weights`."""
 
     def step(x, *others):
         with tf.GradientTape() as tape:
@@ -47,7 +49,7 @@ def training_step(value, weights):
 
 
 def functions(n_steps, known, units):
-    """Return what is timed, by the name of its column, called without arguments."""
+    """Return {column: (function, arguments)}, the functions to time."""
     rng = np.random.default_rng(0)
     x = tf.constant(rng.normal(size=(N, n_steps, N_FEATURES)), tf.float32)
     emissions = tf.constant(rng.normal(size=(N, n_steps, N_LABELS)), tf.float32)
@@ -92,7 +94,7 @@ def main():
             for name, (run, inputs) in runs.items():
                 start = time.perf_counter()
                 run(*inputs)
-                if repeat > 0:  # the first makes what the graph needs
+                if repeat > 0:  # The first run initializes the graph.
                     times[name].append((time.perf_counter() - start) * 1e3)
         median = {name: statistics.median(values) for name, values in times.items()}
         line = f"{n_steps if known else f'{n_steps} unknown':>12}"

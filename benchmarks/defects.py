@@ -1,16 +1,18 @@
-"""Defects of magnetic tiles: LSTMDefectDetector and what could beat it.
+"""Scores of LSTMDefectDetector and of four controls on photographs of magnetic tiles.
 
     python benchmarks/defects.py --data FOLDER [--seeds 0 1 2 3 4] [--split random]
 
-FOLDER holds magnetic_tile/. Frames of one tile are on one side of every split: a new
-group starts where frame numbers jump by more than 100. A fifth of the tiles of every
-class is tested on; of the others a fifth chooses the threshold, for every model alike.
-"--split random" splits photographs instead, as published figures do, so that most
-frames of a tile are trained on when the others are tested.
-Controls: a CNN in the form of a U, with about as many weights, trained on the same
-images at the same size, with the same contrast, augmentation and weights of defects; a
-random forest on statistics of the same windows and of what surrounds them; the distance
-to the image's median. All pixels are counted at the photographs' own sizes.
+FOLDER holds magnetic_tile/. All photographs of one tile are on one side of each split.
+A new tile starts where frame numbers jump by more than 100. A fifth of the tiles of
+each class is the test set, and a fifth of the others chooses the threshold of every
+model. ``--split random`` splits photographs instead of tiles, as published results do.
+Most photographs of a tile are then in the training set when the others are tested.
+
+The controls are the detector without chains (``crf=False``); a U-Net with about as many
+weights, trained on the same images at the same size, with the same contrast,
+augmentation and weights of defects; a random forest on statistics of the same windows
+and their surroundings; and the distance to the image's median. The scores count all
+pixels at the size of the photographs. The average precision uses every fifth pixel.
 """
 
 import argparse
@@ -36,7 +38,7 @@ AUGMENTATION = {"flip": "both", "contrast": 0.2}
 
 
 def read(folder):
-    """Images, masks, classes and groups, sorted by frame."""
+    """Return images, masks, classes and groups, sorted by frame number."""
     files = []
     for path in (Path(folder) / "magnetic_tile").glob("*/*.jpg"):
         frame = int(re.search(r"num_(\d+)", path.name)[1])
@@ -55,7 +57,7 @@ def read(folder):
 
 
 def split(classes, groups, seed):
-    """Rows to train on, to choose the threshold by, and to test on."""
+    """Return the rows for training, for choosing the threshold and for testing."""
 
     def part(rows, n_parts):
         folds = StratifiedGroupKFold(n_parts, shuffle=True, random_state=seed)
@@ -67,7 +69,7 @@ def split(classes, groups, seed):
 
 
 class Detector:
-    """The package's own."""
+    """The detector of this package."""
 
     def __init__(self, epochs, seed, crf):
         self.model = LSTMDefectDetector(
@@ -94,7 +96,7 @@ class Detector:
 
 
 class UNet:
-    """Convolutions down and up again, joined at every size."""
+    """U-Net with skip connections at every resolution."""
 
     def __init__(self, epochs, seed):
         self.epochs, self.seed = epochs, seed
@@ -140,7 +142,7 @@ class UNet:
         y = resize_masks(Y, (SIZE, SIZE)).astype("float32")[..., None] / 255
 
         def loss(y_true, y_pred):
-            # The weights of the detector's windows, for pixels.
+            # Pixels get the weights that the detector gives to its windows.
             share = keras.ops.mean(y_true, axis=(1, 2, 3), keepdims=True)
             share = keras.ops.maximum(share, 1e-4)
             weight = keras.ops.clip(keras.ops.sqrt((1 - share) / share), 1, MAX_WEIGHT)
@@ -191,12 +193,12 @@ class UNet:
 
     def scores(self, X):
         found = self._predict(X).reshape(len(X), -1)
-        # As many pixels as two windows have.
+        # Two windows of the detector have 128 pixels.
         return np.sort(found, axis=1)[:, -128:].mean(axis=1)
 
 
 class Forest:
-    """A random forest on statistics of the windows, and of what surrounds them."""
+    """Random forest on statistics of the windows and their surroundings."""
 
     def __init__(self, seed):
         self.seed = seed
@@ -227,7 +229,8 @@ class Forest:
 
         self.n_weights = 0
 
-        # The labels of the detector's windows, and its weight of a defect on average.
+        # The windows have the detector's labels. Defective ones weigh 5, as much as in the
+        # detector on average.
         index_map = PatchSequencer(8, 8).get_index_map((SIZE, SIZE))
         loss = WindowLoss((GRID, GRID), index_map, coverage=0.1)
         y = np.asarray(loss.labels(resize_masks(Y, (SIZE, SIZE))))
@@ -277,7 +280,7 @@ class Forest:
 
 
 class Intensity:
-    """How far a pixel is from the median of its image, smoothed."""
+    """Distance of the smoothed image from the median of the image."""
 
     n_weights = 0
 
@@ -302,7 +305,7 @@ class Intensity:
 
 
 def figures(truth, maps, masks, scores):
-    """Pixel AP, F1, IoU, overlap of regions, image AUROC, fragments an image."""
+    """Return the scores of one model, by name."""
     y = np.concatenate([t.ravel() for t in truth])
     p = np.concatenate([m.ravel() for m in maps]).astype(np.float32)
     chosen = np.concatenate([m.ravel() for m in masks])
@@ -374,7 +377,7 @@ def main():
             for v in [[row[key] for row in rows]]
         ]
         print(f"{name:20} {'  '.join(cells)}")
-    # What the page promises is of images of 256 x 256.
+    # The documentation gives the speed for images of 256 x 256.
     detector = LSTMDefectDetector(256, epochs=1, random_state=0)
     large = [cv2.resize(image, (256, 256)) for image in images[:256]]
     detector.fit(

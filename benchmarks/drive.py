@@ -1,13 +1,13 @@
-"""Vessel maps of the DRIVE photographs: AUC, F1, sensitivity and time, beside others.
+"""AUC, F1, sensitivity and time of vessel maps on the photographs of DRIVE.
 
     python benchmarks/drive.py --data FOLDER [--out FIGURE.png]
     python benchmarks/drive.py --data FOLDER --tune
 
-FOLDER holds drive.npz. All is counted inside the field of view of the test half, at
-thresholds chosen on the training half. Peers: CLAHE on the green channel, with such a
-threshold and with Otsu's, and scikit-image's Frangi filter, where that is installed,
-with widths chosen on the training half. ``--tune`` fits the weights of the vessel map
-on the training half and prints their module.
+FOLDER holds drive.npz. The scores count the pixels inside the field of view of the test
+half. Thresholds are chosen on the training half. The peers are CLAHE on the green
+channel, with a threshold chosen in this way and with Otsu's, and the Frangi filter of
+scikit-image, if it is installed, with widths chosen on the training half. ``--tune``
+fits the weights of the vessel map on the training half and prints them as a module.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def own_mask(image):
 
 
 def tune(images, vessels):
-    """Return the weights of both steps, from training photographs alone."""
+    """Fit the weights of both steps on the training photographs."""
     rng = np.random.default_rng(0)
     masks = [own_mask(image) for image in images]
     bars = [
@@ -89,7 +89,7 @@ def clahe_and_otsu(image):
 def frangi(image):
     from skimage.filters import frangi
 
-    # The edge of the field of view would answer more than any vessel.
+    # The filter would respond more to the edge of the field of view than to vessels.
     green = _vessels._continued(image[..., 1].astype(np.float32), own_mask(image))
     return frangi(green, sigmas=(2, 3, 4), black_ridges=True)
 
@@ -147,7 +147,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default=os.environ.get("SKLSTM_DATA"))
     parser.add_argument("--tune", action="store_true")
-    parser.add_argument("--out", help="file for a figure of two test photographs")
+    parser.add_argument("--out", help="file for a figure of two photographs")
     args = parser.parse_args()
     if not args.data:
         parser.error("give --data FOLDER, the folder that holds drive.npz")

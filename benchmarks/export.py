@@ -1,14 +1,14 @@
-"""What exports weigh, lose and gain: every network, and MNIST read by rows.
+"""Size, accuracy and speed of exported files.
 
     pip install -e ".[export]"
     python benchmarks/export.py networks
     python benchmarks/export.py mnist --data FOLDER [--epochs 3] [--repeats 5]
 
-"networks": every named network, fitted for an epoch on noise, to ONNX and LiteRT in
-float and int8. "mnist": a Pipeline of RowSequencer and bidirectional LSTM(128), trained
-on raw bytes; its files against Keras on the 10,000 test images. Every file is predicted
-from in a process of its own, which takes turns with Keras on the same cores; memory is
-that process' peak.
+"networks" fits each named network on noise for one epoch, and exports it to ONNX and
+LiteRT in float and int8. "mnist" trains a Pipeline of RowSequencer and a bidirectional
+LSTM(128) on raw bytes, and compares its files with Keras on the 10,000 test images.
+Each file predicts in a process of its own, in turn with Keras on the same cores. The
+memory is the peak of that process.
 """
 
 import argparse
@@ -48,7 +48,7 @@ PACKAGES = ("keras", "tensorflow", "onnx", "onnxruntime", "tf2onnx", "ai-edge-li
 
 
 def networks(folder):
-    """Print a row for every network and file, or why there is none."""
+    """Print a row for each network and file, or the reason why there is no file."""
     from sklstm import LSTMImageClassifier, export
 
     rng = np.random.default_rng(0)
@@ -80,7 +80,7 @@ def networks(folder):
 
 
 def predict_alone(path, images, connection):
-    """Predict when told to, in a process that has loaded nothing but the file."""
+    """Predict on request, in a process that has loaded only the file."""
     from sklstm import load_exported
 
     predictor = load_exported(path)
@@ -89,8 +89,8 @@ def predict_alone(path, images, connection):
         probabilities = predictor.predict_proba(images[:n])
         seconds = time.perf_counter() - start
         connection.send((seconds, probabilities if n == len(images) else None))
-    # Not ru_maxrss, which goes on from that of the process that started this one.
-    status = Path("/proc/self/status")  # Linux has it
+    # ru_maxrss would start from the peak of the parent process.
+    status = Path("/proc/self/status")  # This file exists on Linux only.
     peak = float("nan")
     if status.exists():
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
@@ -99,7 +99,7 @@ def predict_alone(path, images, connection):
 
 
 def mnist(folder, data, epochs, repeats):
-    """Print a row for Keras and for every file."""
+    """Print a row for Keras and for each file."""
     from sklearn.pipeline import make_pipeline
 
     from sklstm import LSTMImageClassifier, RowSequencer, export
@@ -133,7 +133,7 @@ def mnist(folder, data, epochs, repeats):
     }
     expected = pipeline.predict_proba(images)
     found = dict.fromkeys(peers, expected)
-    # Not forked: it would begin with all that this process has loaded.
+    # A forked process would start with all that this process has loaded.
     spawn = multiprocessing.get_context("spawn")
     pipes = {}
     for kind, report in reports.items():
@@ -143,7 +143,7 @@ def mnist(folder, data, epochs, repeats):
         ).start()
         pipes[kind] = ours
     seconds = {name: {1: [], len(images): []} for name in (*peers, *pipes)}
-    # One image takes Keras a thousand times longer than it takes the files.
+    # One image takes milliseconds, so it is timed more often than all images.
     for n, times in ((1, 100), (len(images), 1 + repeats)):
         for i in range(times):
             for name, peer in peers.items():
@@ -152,7 +152,7 @@ def mnist(folder, data, epochs, repeats):
                 seconds[name][n].append(time.perf_counter() - start)
             for name, pipe in pipes.items():
                 if n > 1 and i > 1 and "litert" in name:
-                    continue  # one by one, for half a minute
+                    continue  # LiteRT predicts image by image, for up to 30 s.
                 pipe.send(n)
                 taken, probabilities = pipe.recv()
                 seconds[name][n].append(taken)

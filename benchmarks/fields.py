@@ -1,12 +1,13 @@
-"""Intersection over union of `fov_mask` on fields of many forms, drawn and real.
+"""Intersection over union of `fov_mask` on drawn and real photographs.
 
     python benchmarks/fields.py [--data FOLDER]
 
-Draws photographs whose field of view is known: circles and squashed circles at many
-places and sizes, cut on one to four sides, with caption bars, on borders that are dark,
-bright or noisy. Where FOLDER holds drive.npz, the photographs of DRIVE are squashed,
-cropped and given bars, and compared with their given masks, changed alike. Prints the
-least and the median overlap for each form, and the time of a photograph.
+Draws photographs whose field of view is known: circles and ellipses of many sizes at
+many places, cut on one to four sides, with caption bars, on dark, bright or noisy
+borders. If FOLDER holds drive.npz, the photographs of DRIVE are also squashed, cropped
+and given bars, and compared with their given masks, which are changed in the same way.
+Prints the lowest and the median overlap for each form. With DRIVE, it also prints the
+time per photograph.
 """
 
 import argparse
@@ -37,9 +38,10 @@ def drawn(
 ):
     """Return a photograph of a retina, and the mask of its field of view.
 
-    Center, radius and cuts (top, bottom, left, right; from the edge of the field) are
-    parts of the frame's smaller side; `aspect` is width over height of the field. A bar
-    is (side, thickness, level, text).
+    `center` is a fraction of the frame's width and height. `radius`, `cuts` and the
+    thickness of a bar are fractions of the frame's shorter side. `cuts` are (top,
+    bottom, left, right), measured from the edge of the field. `aspect` is the width of
+    the field over its height. A bar is (side, thickness, level, text).
     """
     rng = np.random.default_rng(seed)
     height, width = shape
@@ -95,7 +97,7 @@ def drawn(
 
 
 def with_bar(image, mask, side, thickness, level, text):
-    """Lay a caption bar on one side, beside the photograph."""
+    """Add a caption bar to one side of the photograph."""
     pads = [thickness if side == name else 0 for name in SIDES]
     kind = cv2.BORDER_CONSTANT
     image = cv2.copyMakeBorder(image, *pads, kind, value=(level,) * 3)
@@ -114,7 +116,7 @@ SIDES = ("top", "bottom", "left", "right")
 
 
 def forms(rng):
-    """Yield the name of a form and what `drawn` shall draw."""
+    """Yield the name of a form and the arguments of `drawn`."""
     for i in range(12):
         spread = rng.uniform(-0.05, 0.05, 2) + 0.5
         shape = [(400, 480), (512, 512), (300, 450), (700, 500)][i % 4]
@@ -143,7 +145,7 @@ def forms(rng):
             "ellipse, two cuts",
             base | {"aspect": aspect, "radius": 0.34, "cuts": cuts},
         )
-        # The frame itself cuts: only its corners are border.
+        # The frame itself cuts the field, and only its corners are border.
         yield (
             "cut by the frame",
             base | {"shape": (shape[0],) * 2, "radius": rng.uniform(0.52, 0.64)},
@@ -190,7 +192,7 @@ def forms(rng):
 
 
 def changed(image, mask, rng):
-    """Yield DRIVE's photographs changed: name, photograph, mask."""
+    """Yield (name, photograph, mask) for each change of a photograph of DRIVE."""
     as_bytes = mask.view(np.uint8)
 
     def resized(size):

@@ -1,11 +1,12 @@
-"""One epoch of MNIST: plain Keras, skorch and sklstm in turn, and the bare products.
-
-LSTM(128) and bidirectional LSTM(128) over the 28 rows, batches of 128. Each peer lives
-in a process of its own; all take turns within one run. The last line times nothing but
-the matrix products of the same steps, forward and backward, in NumPy.
+"""Time of one epoch of MNIST in plain Keras, skorch and sklstm.
 
     pip install -e ".[benchmarks]"
     python benchmarks/fit_speed.py --data FOLDER [--repeats 5]
+
+The networks are an LSTM(128) and a bidirectional LSTM(128) over the 28 rows, with
+batches of 128. Each peer has a process of its own, and all take turns in one run. The
+line "products" has the time of the matrix products alone, forward and backward, in
+NumPy.
 """
 
 import argparse
@@ -83,7 +84,7 @@ def with_sklstm(X, y, bidirectional):
 
 
 def bare_products(n_batches, bidirectional):
-    """Seconds of the products alone, three of each kind: forward and two backward."""
+    """Return the seconds of the matrix products of all steps, forward and backward."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((BATCH, FEATURES), dtype="float32")
     h = rng.standard_normal((BATCH, UNITS), dtype="float32")

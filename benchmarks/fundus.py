@@ -1,11 +1,11 @@
-"""Photographs a second through FundusPreprocessor, beside plain OpenCV.
+"""Photographs per second through FundusPreprocessor, compared with plain OpenCV.
 
     python benchmarks/fundus.py --data FOLDER
 
-FOLDER holds drive.npz: 40 photographs of 584 x 565. The peer does the same steps in a
-loop of plain OpenCV, without a field of view: bilateral filter, background (at a ninth
-of the size, as here) taken away, CLAHE, on the green channel. In turn, medians of five
-after a first.
+FOLDER holds drive.npz, with 40 photographs of 584 x 565. The peer is a loop of plain
+OpenCV that takes the same steps on the green channel without a field of view: bilateral
+filter, subtraction of the background (computed at a ninth of the size, as here) and
+CLAHE. All take turns. Prints medians of five rounds after a first.
 """
 
 import argparse

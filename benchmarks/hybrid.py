@@ -1,13 +1,14 @@
-"""Convolutions with an LSTM against convolutions alone, of equally many weights.
+"""Accuracy of convolutions with an LSTM and of convolutions alone, with equal weights.
 
     python benchmarks/hybrid.py --data FOLDER [--images 2000] [--epochs 20]
     python benchmarks/hybrid.py digits [--seeds 10]
 
-"digits": 134 of scikit-learn's digits, the others are the test; hybrid and CNN with
-augmentation="light" and otherwise defaults, beside the row LSTM and a tuned SVC.
-"cifar10": FOLDER holds cifar10_jpeg.npz; both networks trained alike on as many
-images, tested on all 10,000. A seed chooses images, weights and order. Means with 95 %
-intervals of Student's t over the seeds; differences are paired by seed.
+"digits" trains on 134 of scikit-learn's digits and tests on the others. It compares the
+hybrid and the CNN, with ``augmentation="light"`` and otherwise defaults, with the row
+LSTM and a tuned SVC. "cifar10" reads cifar10_jpeg.npz in FOLDER, trains both networks
+in the same way on the same images, and tests on all 10,000. A seed chooses the images,
+the weights and the order. Prints means with 95 % intervals of Student's t over the
+seeds. Differences are paired by seed.
 """
 
 import argparse
@@ -26,7 +27,8 @@ from sklearn.svm import SVC
 
 from sklstm import LSTMImageClassifier, RowSequencer
 
-# Published by the article this package grew from: points of an ImageNet subset.
+# The gain in percentage points on a subset of ImageNet, published by the article from
+# which this package grew.
 ARTICLE = 1.7
 
 

@@ -1,9 +1,10 @@
-"""Steps of training, forward and backward, through Keras' LSTM and through FusedLSTM.
-
-Each line: batch, steps, features, units; then milliseconds of one training step of one
-layer, the two kinds in turn, and their ratio. One direction and both.
+"""Time of a training step through the LSTM of Keras and through FusedLSTM.
 
     python benchmarks/lstm_layers.py [--repeats 5]
+
+Each line has batch size, steps, features, units and the directions, the milliseconds of
+one training step of one layer, forward and backward, for both layers, and their ratio.
+The layers take turns.
 """
 
 import argparse
@@ -33,7 +34,7 @@ SHAPES = [
 
 
 def stepper(shape, bidirectional, kind):
-    """Return a function that runs so many steps within one graph."""
+    """Return a function that runs `n_times` training steps in one graph."""
     n, n_steps, n_features, units = shape
     if kind == "keras":
         layer = keras.layers.LSTM(units)

@@ -2,13 +2,14 @@
 
     python benchmarks/many_fits.py [--fits 300] [--structures]
 
-Prints the resident memory after the 10th and the last fit, each of another learning
-rate and dropout, and whether TensorFlow warned of retracing; then the median time of
-one image through `predict_proba`, beside Keras' own `predict` of the same model.
+Each fit has another learning rate and dropout. Prints the resident memory after the
+10th and the last fit, and the number of TensorFlow's warnings of retracing. Then prints
+the median time of `predict_proba` for one image, and that of Keras' own `predict` of
+the same model.
 
-With `--structures`, prints instead what ten networks of different width leave in
-memory: each trained, used and dropped, then `clear_pool()`; beside plain Keras with
-`keras.backend.clear_session()`.
+With ``--structures``, prints how much memory each of ten networks of different width
+leaves after it was trained, used and dropped, and `clear_pool` was called. The peer is
+plain Keras with `keras.backend.clear_session`.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from sklstm import LSTMImageClassifier
 
 
 class Count(logging.Handler):
-    """Counts log records that speak of retracing."""
+    """Counts log records that mention retracing."""
 
     n = 0
 
@@ -73,7 +74,7 @@ def one_of_keras(units, X, y):
 
 
 def left_by_structures(name):
-    """Print how much memory each new structure leaves, after three for warmth."""
+    """Print how much memory each new structure leaves, after three to warm up."""
     digits = load_digits()
     X, y = digits.images[:200], digits.target[:200]
     for units in range(8, 21):

@@ -1,11 +1,11 @@
-"""What each network weighs and takes: weights, training and prediction time.
+"""Number of weights, training time and prediction time of each network.
 
     python benchmarks/networks.py
 
-28 x 28 images (videos of 8 such frames for "conv_lstm" and VolumeSequencer), default
-parameters, 1,024 samples of noise, batches of 32. The time of an epoch is that of a fit
-after the first, whose tracing is not in it, of 3 epochs, divided by 3; the median of
-three such fits, the networks in turn.
+The networks have default parameters and batches of 32. They read 1,024 images of noise
+of 28 x 28, or 128 videos of 8 such frames. The training time is that of a fit of three
+epochs, divided by three. It is the median of three such fits, in which the networks
+take turns, after a first fit that traces the graph.
 """
 
 import time

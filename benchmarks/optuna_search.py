@@ -1,13 +1,16 @@
-"""What the search is worth: pruning, searching against defaults, and its own cost.
-
-pruning    30 trials on 300 digits, pruned and not, for each seed: epochs, best score.
-defaults   30 trials over the basic space on 50 MNIST images a class, refitted, against
-           the defaults on the same images; tested on 5,000 others, for each seed.
-overhead   The same fits by hand and through the search, in turn.
-jobs       The same search in one job, in two threads and in two processes.
+"""Benefit and cost of OptunaSearchCV: pruning, gain over the defaults, and overhead.
 
     python benchmarks/optuna_search.py pruning defaults overhead jobs
         [--data FOLDER] [--seeds 5]
+
+pruning    Runs 30 trials on 300 digits, with and without pruning, for each seed. Prints
+           the epochs and the best scores.
+defaults   Runs 30 trials over the basic space on 50 MNIST images per class and refits,
+           for each seed. Compares the result with the defaults on the same images, on
+           5,000 test images.
+overhead   Times the same fits in a loop by hand, in a search, and in a search that asks
+           a pruner, in turn.
+jobs       Times the same search with one job, with two threads and with two processes.
 """
 
 import argparse

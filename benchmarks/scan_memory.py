@@ -1,10 +1,10 @@
-"""Peak memory of training on overlapping patches: scanned in the network or before it.
+"""Peak memory of training on overlapping patches, scanned in or before the network.
 
     python benchmarks/scan_memory.py [--units 16] [--batch-size 8]
 
-200 images of 512 x 512 bytes in patches of 16 x 16 at stride 8: 3,969 steps of 256
-features. Each way runs in a process of its own; its peak is counted from where
-TensorFlow is loaded and has run, the images included.
+Reads 200 images of 512 x 512 bytes in patches of 16 x 16 at stride 8, which gives 3,969
+steps of 256 features. Each way runs in a process of its own. The peak is counted from
+the moment when TensorFlow has been loaded and has run, and includes the images.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def measure(inside, dtype, units, batch_size):
     rng = np.random.default_rng(0)
     LSTMImageClassifier(epochs=1, units=units).fit(rng.random((8, 16, 16)), [0, 1] * 4)
     with open("/proc/self/clear_refs", "w") as peak:
-        peak.write("5")  # the peak is counted anew
+        peak.write("5")  # This resets the peak, VmHWM.
     before = memory("VmRSS")
     X = rng.integers(0, 256, (N, SIDE, SIDE), dtype=np.uint8).astype(dtype)
     start = time.perf_counter()
@@ -56,7 +56,7 @@ def measure(inside, dtype, units, batch_size):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--units", type=int, default=16, help="per direction")
+    parser.add_argument("--units", type=int, default=16, help="units per direction")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()

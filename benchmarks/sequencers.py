@@ -1,24 +1,25 @@
-"""Speed and memory of the sequencers, against NumPy and scikit-learn.
+"""Speed and memory of the sequencers, compared with NumPy and scikit-learn.
 
-Run ``python benchmarks/sequencers.py``. Every case runs all candidates in turn, again
-and again, and prints medians and their ratios, which depend little on the machine:
+    python benchmarks/sequencers.py [--repeats 9]
 
-- "view": ``numpy.lib.stride_tricks.sliding_window_view``, reshaped by one copy into
-  contiguous (n, steps, features). (Row windows that are not evenly spaced take a fancy
-  index instead.)
+All candidates take turns in each round. Prints medians and their ratios, which depend
+little on the machine. The candidates are:
+
+- "view": ``numpy.lib.stride_tricks.sliding_window_view``, copied once into a contiguous
+  array (n, steps, features). Windows of rows that are not evenly spaced take a fancy
+  index instead.
 - "patches_2d": ``sklearn.feature_extraction.image.extract_patches_2d``, which takes one
-  image at a time and reads every patch, at stride 1; those on the grid of the case are
-  kept. Timed on some of the images and scaled up, because it is slow.
+  image at a time and reads every patch at stride 1. The patches of the case are kept.
+  It is slow, so it is timed on some of the images and scaled up.
 
-The sequencers refuse NaN and infinity, which costs one more pass over floating input;
-the candidates check nothing.
+The sequencers refuse NaN and infinity, which costs one more pass over floating input.
+The candidates check nothing.
 
-The last column says whether the case meets the targets: at least 0.9 of the view's
-speed, and memory of at most 1.10.
-
-Memory is what NumPy allocates at its peak during ``transform``, the output included, by
-tracemalloc; the input is there before. The last table has scans with no such
-counterpart, against the strided copy of the same number of values.
+The memory is what NumPy allocates at its peak during ``transform``, output included, as
+traced by tracemalloc. The input exists before. The last column says whether the case
+meets the targets: at least 0.9 of the view's speed, and a memory ratio of at most 1.10.
+The last table has scans for which NumPy has no counterpart. They are compared with a
+strided copy of the same number of values.
 """
 
 import argparse
@@ -38,9 +39,9 @@ import sklstm
 from sklstm import PatchSequencer, RowSequencer
 
 DTYPES = ("uint8", "float32")
-# Images of each case that extract_patches_2d is timed on.
+# extract_patches_2d is timed on this many images, by the side of the images.
 N_PATCHES_2D = {28: 1000, 512: 4}
-# Least speed against the view, and most memory; see `compare` for both ratios.
+# The targets for both ratios, which `compare` computes.
 MIN_SPEED = 0.9
 MAX_MEMORY = 1.10
 
@@ -68,14 +69,14 @@ def view_of_patches(images):
 
 
 def patches_2d(images, shape, starts):
-    """Patches of one size at the given places of a flattened grid of all places."""
+    """Return the patches at `starts`, flat indices into the grid of all patches."""
     return np.stack(
         [extract_patches_2d(image, shape)[starts] for image in images]
     ).reshape(len(images), len(starts), -1)
 
 
 def grid_places(side, patch, rows, columns):
-    """Places, among all that extract_patches_2d reads, of the patches of a case."""
+    """Return the flat indices of a case's patches in the grid of all patches."""
     across = side - patch[1] + 1
     return (np.asarray(rows)[:, None] * across + np.asarray(columns)).ravel()
 
@@ -106,9 +107,9 @@ def cases():
 
 
 def medians(candidates, repeats):
-    """Median seconds of each candidate, all run in turn in every round."""
+    """Return the median seconds of each candidate; all take turns in each round."""
     seconds = {name: [] for name in candidates}
-    # Every order in turn: what runs after the largest finds a colder cache.
+    # The order changes, because a candidate after the largest finds a colder cache.
     orders = itertools.cycle(itertools.permutations(candidates))
     for _, order in zip(range(repeats + 1), orders, strict=False):
         for name in order:

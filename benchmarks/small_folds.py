@@ -1,12 +1,12 @@
-"""Many short fits: five folds of 300 digits, scikeras, skorch and sklstm in turn.
-
-The same network everywhere: a bidirectional LSTM of 64 units over the 8 rows of an
-image, dropout, a dense layer; Adam at a constant 1e-3, 10 epochs, batches of 32.
-Each peer lives in a process of its own, so that none slows another, and they take
-turns within one run. Prints medians, spread, ratios and versions.
+"""Time of many short fits in scikeras, skorch and sklstm: five folds of 300 digits.
 
     pip install -e ".[benchmarks]"
     python benchmarks/small_folds.py [--repeats 5] [--searches]
+
+The network is the same everywhere: a bidirectional LSTM of 64 units over the 8 rows of
+an image, dropout and a dense layer, trained by Adam at a constant 1e-3 for 10 epochs
+with batches of 32. Each peer has a process of its own, so that none slows another, and
+they take turns in one run. Prints medians, spread, ratios and versions.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def load():
 
     digits = load_digits()
     X = digits.images[:N_IMAGES].astype("float32")
-    # sklstm's network does this itself; the peers' are given the same.
+    # The network of sklstm standardizes its input. The peers need standardized images.
     return (X - X.mean()) / X.std(), digits.target[:N_IMAGES]
 
 
@@ -117,7 +117,7 @@ def with_sklstm():
 
 
 def job(name, make, X, y):
-    """Run one job; return the accuracies."""
+    """Run one job and return its accuracies."""
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
     from sklstm import RowSequencer
@@ -165,8 +165,8 @@ def worker(peer, connection):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--searches", action="store_true", help="the two searches too")
-    parser.add_argument("--json", help="write the figures there")
+    parser.add_argument("--searches", action="store_true", help="also run searches")
+    parser.add_argument("--json", help="write the figures to this file")
     arguments = parser.parse_args()
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
