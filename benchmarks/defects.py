@@ -229,8 +229,8 @@ class Forest:
 
         self.n_weights = 0
 
-        # The windows have the detector's labels. Defective ones weigh 5, as much as in the
-        # detector on average.
+        # The windows have the detector's labels. Defective windows have the weight that
+        # they have there on average, 5.
         index_map = PatchSequencer(8, 8).get_index_map((SIZE, SIZE))
         loss = WindowLoss((GRID, GRID), index_map, coverage=0.1)
         y = np.asarray(loss.labels(resize_masks(Y, (SIZE, SIZE))))
