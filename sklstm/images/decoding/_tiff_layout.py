@@ -132,12 +132,10 @@ def _check_samples(layout: Layout, extra: tuple) -> None:
             f"RGB, palette, CMYK nor YCbCr"
         )
     n_extra = layout.n_samples - colours
-    # A fourth sample after red, green and blue is alpha, also where no tag declares it.
-    # A second one after gray may be another channel.
-    one = n_extra == 1 and (colours > 1 or len(extra) == 1)
-    alpha = one or (
-        len(extra) == n_extra and all(int(kind) in _ALPHA for kind in extra)
-    )
+    declared = len(extra) == n_extra and all(int(kind) in _ALPHA for kind in extra)
+    # One sample after the colours is alpha even if no tag declares it. One sample after
+    # gray may be a second channel.
+    alpha = declared or (n_extra == 1 and colours > 1)
     if n_extra < 0 or (n_extra > 0 and not alpha):
         kind = {1: "gray", 3: "a colour", 4: "CMYK"}[colours]
         raise UnreadableImageError(
