@@ -1,4 +1,4 @@
-"""What `FundusPreprocessor` takes: photographs or paths, brought to uint8."""
+"""Photographs or paths that `FundusPreprocessor` takes, converted to uint8."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import numpy as np
 
 from sklstm.preprocessing._image_reader import ImageReader, _check_paths
 
-SMALLEST = 64  # pixels a side
-# Cameras record so many bits, which files of 16 bits hold as they are.
+# The shortest side in pixels.
+SMALLEST = 64
+# Cameras record these numbers of bits. Files of 16 bits store the values unchanged.
 DEPTHS = (8, 10, 12, 14, 16)
-# One pixel in so many may be brighter than the depth: hot, or of a caption.
+# One pixel in so many may exceed the depth: a hot pixel, or one of a caption.
 _STRAY = 10_000
 
 
 def listed_photographs(X: Any) -> tuple[list, bool]:
-    """Return the photographs or paths one by one, and whether X is a single one."""
+    """Return a list of photographs or paths, and whether X is a single one."""
     if isinstance(X, str | os.PathLike):
         return [X], True
     if isinstance(X, list | tuple):
@@ -58,7 +59,7 @@ def _holds_pixels(item: Any) -> bool:
 
 
 def name_of(photograph: Any, i: int) -> str:
-    """Return what messages call a photograph: its place in X, and its path."""
+    """Return the name of a photograph in messages: its place in X, and its path."""
     if isinstance(photograph, str | os.PathLike):
         return f"X[{i}], {os.fspath(photograph)}"
     return f"X[{i}]"
@@ -67,18 +68,29 @@ def name_of(photograph: Any, i: int) -> str:
 def read_photograph(
     photograph: Any, name: str, bit_depth: int | None = None
 ) -> np.ndarray:
-    """Return a photograph as uint8, (height, width) or (height, width, 3).
+    """Read a photograph and convert it to uint8.
 
-    Of more bits, the upper 8 are kept.
+    Photographs in uint16 keep the upper 8 of the bits that they use.
 
     Parameters
     ----------
     photograph : array-like or path
-        Of uint8, uint16, or floats from 0 to 1.
+        Photograph in uint8, uint16, or floats from 0 to 1.
     name : str
-        What messages call it.
+        Name of the photograph in messages.
     bit_depth : int or None, default=None
-        Of photographs in uint16. None: the smallest of `DEPTHS` that holds the values.
+        Number of bits that a photograph in uint16 uses. If None, it is the smallest of
+        `DEPTHS` that holds its values, except for one in 10,000.
+
+    Returns
+    -------
+    ndarray of shape (height, width) or (height, width, 3), uint8
+        The photograph. An alpha channel is dropped.
+
+    Raises
+    ------
+    ValueError
+        If the shape, dtype or values are not those of a photograph.
     """
     if isinstance(photograph, str | os.PathLike):
         image = ImageReader(color="rgb").transform([photograph])[0]
@@ -97,7 +109,7 @@ def read_photograph(
             f"retina: at least {SMALLEST} a side."
         )
     image = image[..., :3] if image.ndim == 3 else image
-    # The order of the bytes is no matter of the values.
+    # The checks below compare dtypes, so that the byte order must be native.
     image = np.ascontiguousarray(image, image.dtype.newbyteorder("="))
     if image.dtype == np.uint8:
         return image
@@ -127,10 +139,11 @@ def _from_uint16(image: np.ndarray, name: str, bit_depth: int | None) -> np.ndar
 
 
 def _depth(image: np.ndarray) -> int:
-    """Return the bits that a photograph in uint16 uses."""
+    """Return the number of bits that a photograph in uint16 uses."""
     for depth in DEPTHS[:-1]:
         if np.count_nonzero(image >= 2**depth) <= image.size // _STRAY:
-            # 8 bits spread over 16 are multiples of 257, however dark they are.
+            # Values of 8 bits that were spread over 16 are multiples of 257, even in a
+            # dark photograph.
             spread = image.any() and not (image % 257).any()
             return DEPTHS[-1] if spread else depth
     return DEPTHS[-1]

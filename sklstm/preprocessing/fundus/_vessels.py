@@ -1,12 +1,15 @@
-"""Vesselness of retinal photographs: oriented filters of several widths, weighed twice.
+"""Vesselness of retinal photographs, from oriented filters and two linear models.
 
-The green channel, its logarithm, its background taken away and its contrast evened, is
-held against dark bars of several widths and lengths in twelve directions, second
-derivatives of Gaussians across and Gaussians along (a matched filter: Chaudhuri et al.,
-1989). A linear combination of the best answer of each gives a first map; the same
-map, how it continues along lines, and the products of all of these two by two are
-weighed once more. The weights are those of two logistic regressions on the training
-half of DRIVE (Staal et al., 2004): ``python benchmarks/drive.py --tune``.
+First, the logarithm of the green channel loses its background, and its contrast is
+evened. Filters for dark bars of several widths and lengths then respond in twelve
+directions (matched filters, Chaudhuri et al., 1989). A filter is the second derivative
+of a Gaussian across the bar and a Gaussian along it. A linear model of the largest
+response of each bar gives a first map.
+
+A second linear model combines this map, its continuation along lines, the responses of
+the bars, and all products of two of these. The weights come from two logistic
+regressions on the training half of DRIVE (Staal et al., 2004):
+``python benchmarks/drive.py --tune``.
 """
 
 from __future__ import annotations
@@ -19,14 +22,15 @@ import scipy.fft
 
 from sklstm.preprocessing.fundus._vessel_weights import FIRST, PRODUCTS, SECOND
 
-# All sizes below are pixels of a photograph whose field of view is so wide.
+# Width of the field of view in pixels that all sizes below refer to.
 DIAMETER = 540
 _ORIENTATIONS = 12
 _MARGIN = 32
-# (standard deviation across, along) of the bars.
+# Standard deviations (across, along) of the bars.
 _FINE = ((1.0, 4.0), (1.5, 5.0), (1.5, 10.0))
 _COARSE = ((2.0, 8.0), (2.5, 6.0), (2.5, 12.0), (3.5, 10.0), (5.0, 10.0))
-# Grey levels; photographs have three times as much, and vessels stand out more.
+# Least contrast in grey levels. Photographs have three times as much, and that of
+# vessels is higher.
 _LEAST_CONTRAST = 2
 _LINES = ((1.0, 2.8), (1.0, 6.0))
 
@@ -37,14 +41,14 @@ def vesselness(green: np.ndarray, mask: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     green : ndarray of shape (height, width), uint8
-        Green channel, with a field of view `DIAMETER` pixels wide.
+        Green channel with a field of view that is `DIAMETER` pixels wide.
     mask : ndarray of shape (height, width), bool
-        The field of view.
+        Mask of the field of view.
 
     Returns
     -------
     ndarray of shape (height, width), float32
-        From 0 to 1; 0 outside the mask.
+        Likelihoods from 0 to 1. They are 0 outside the mask.
     """
     bars = first_maps(green, mask)
     maps = second_maps(weigh(bars, FIRST), mask, bars)
@@ -53,7 +57,7 @@ def vesselness(green: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def first_maps(green: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return evened contrast, and the answer to each bar: (n_maps, height, width)."""
+    """Return the evened channel and the responses of the bars (n, height, width)."""
     evened = _even(green, mask)
     half = cv2.resize(evened, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     size = evened.shape[::-1]
@@ -65,7 +69,11 @@ def first_maps(green: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def second_maps(logit: np.ndarray, mask: np.ndarray, bars: np.ndarray) -> np.ndarray:
-    """Return a map, how it goes on along lines, and the bars': (n, height, width)."""
+    """Return the features of the second model (n, height, width).
+
+    They are the first map, its continuation along lines, its blurred copy, and the
+    features of the first model.
+    """
     logit = np.clip(logit, -8, 8)
     logit = np.where(mask, logit, np.float32(-4))
     likely = np.where(mask, _sigmoid(logit), np.float32(0))
@@ -82,12 +90,15 @@ def second_maps(logit: np.ndarray, mask: np.ndarray, bars: np.ndarray) -> np.nda
 
 
 def weigh(maps: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the weighted sum of maps plus a constant, the last of the weights."""
+    """Return the weighted sum of maps. The last weight is a constant."""
     return np.tensordot(weights[:-1], maps, axes=1) + weights[-1]
 
 
 def _weigh_products(maps: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the weighed sum of the products of maps, which are not made one by one."""
+    """Return the weighted sum of the products of two maps.
+
+    It is a quadratic form, so that no product needs memory of its own.
+    """
     n = len(maps)
     square = np.zeros((n, n), np.float32)
     square[np.triu_indices(n)] = weights
@@ -95,25 +106,29 @@ def _weigh_products(maps: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _even(green: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Take the background away and even the contrast, with a margin around."""
+    """Subtract the background, even the contrast, and add a margin."""
     values = _continued(green.astype(np.float32), mask)
     values = cv2.copyMakeBorder(values, *(_MARGIN,) * 4, cv2.BORDER_REFLECT)
     padded = cv2.copyMakeBorder(
         mask.view(np.uint8), *(_MARGIN,) * 4, cv2.BORDER_CONSTANT, value=0
     ).view(bool)
-    # A vessel takes a part of the light, not an amount of it.
+    # The logarithm is taken because a vessel absorbs a fraction of the light.
     slope = 1 / (values + 20)
     values = np.log(values + 20)
     values -= cv2.GaussianBlur(values, (0, 0), 20)
     variance = cv2.GaussianBlur(values * values, (0, 0), 30)
-    # Half evened: where there is nothing but noise it shall not look like vessels, nor
-    # shall the steps between grey levels where the whole photograph is even.
+    # The mean variance is added so that mere noise does not look like vessels. In a
+    # photograph without structure, the least contrast does so for the steps between
+    # grey levels.
     least = (_LEAST_CONTRAST * slope[padded]) ** 2
     return values / np.sqrt(variance + max(variance[padded].mean(), least.mean()))
 
 
 def _continued(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Continue the field of view beyond its edge, which would answer like a vessel."""
+    """Continue the values beyond the edge of the field.
+
+    The filters would respond to the edge as to a vessel.
+    """
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
     padded = cv2.copyMakeBorder(
         mask.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0
@@ -133,7 +148,7 @@ def _continued(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def _answers(
     values: np.ndarray, kind: str, sizes: tuple[tuple[float, float], ...]
 ) -> list[np.ndarray]:
-    """Return for each size the best answer over the orientations."""
+    """Return the largest response over the orientations for each size of bar."""
     height, width = values.shape
     shape = scipy.fft.next_fast_len(height, True), scipy.fft.next_fast_len(width, True)
     transformed = scipy.fft.rfft2(values, shape)
@@ -141,7 +156,7 @@ def _answers(
     for kernels in _kernels(shape, kind, sizes):
         best = np.full((height, width), -np.inf, np.float32)
         for i in range(_ORIENTATIONS):
-            # Orientations beyond a right angle are the mirror images of the others.
+            # Kernels beyond a right angle are mirror images of the others.
             mirrored = i > _ORIENTATIONS // 2
             kernel = kernels[_ORIENTATIONS - i if mirrored else i]
             product = transformed * (_mirrored(kernel) if mirrored else kernel)
@@ -151,7 +166,8 @@ def _answers(
     return answers
 
 
-# Three for each shape of photographs, which take 35 MB for a field of `DIAMETER`.
+# Each shape of photograph needs three entries, which take 35 MB for a field of
+# `DIAMETER` pixels.
 @functools.lru_cache(maxsize=6)
 def _kernels(
     shape: tuple[int, int], kind: str, sizes: tuple[tuple[float, float], ...]
@@ -171,9 +187,10 @@ def _kernels(
 
 
 def _mirrored(transform: np.ndarray) -> np.ndarray:
-    """Return the transform of the mirror image of a kernel that is its own half turn.
+    """Return the transform of the mirror image of a kernel.
 
-    Mirrored are the rows, whose frequencies run from 0 up and then from below to 0.
+    The kernel must be equal to itself after half a turn. The order of the rows is
+    reversed, except for the row of frequency 0, which comes first.
     """
     return np.concatenate([transform[:1], transform[:0:-1]])
 
@@ -184,7 +201,7 @@ def _kernel(kind: str, across: float, along: float, angle: float) -> np.ndarray:
     u = x * np.cos(angle) + y * np.sin(angle)
     v = y * np.cos(angle) - x * np.sin(angle)
     kernel = np.exp(-(u**2) / (2 * across**2) - v**2 / (2 * along**2))
-    if kind == "bar":  # positive on what is darker than its sides
+    if kind == "bar":  # The response is positive on lines darker than their sides.
         kernel *= u**2 / across**2 - 1
         kernel -= kernel.mean()
     return (kernel / np.abs(kernel).sum()).astype(np.float32)
@@ -195,7 +212,7 @@ def _transformed(kernel: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     placed = np.zeros(shape, np.float32)
     placed[: kernel.shape[0], : kernel.shape[1]] = kernel
     placed = np.roll(placed, (-reach, -reach), (0, 1))
-    # A kernel is the same after half a turn: its transform has no imaginary part.
+    # A kernel equals itself after half a turn, so that its transform is real.
     return scipy.fft.rfft2(placed).real.astype(np.float32)
 
 
