@@ -1,4 +1,4 @@
-"""Circles and upright ellipses fitted to points, of which many may lie elsewhere."""
+"""Fits of circles and upright ellipses to points that include many outliers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 _N_DRAWS = 200
-# A photograph that was squashed from 16 : 9 to a square has a field of 1.78.
+# A photograph that was squashed from 16 : 9 to a square has an aspect of 1.78.
 _MOST_ASPECT = 2.2
 
 
 class Conic(NamedTuple):
-    """An ellipse whose axes lie along rows and columns, in pixels."""
+    """Ellipse in pixels, whose axes are parallel to rows and columns."""
 
     x: float
     y: float
@@ -20,18 +20,21 @@ class Conic(NamedTuple):
     ry: float
 
     def points(self, angles: np.ndarray, at: np.ndarray | float = 1.0) -> np.ndarray:
-        """Return (x, y) in the directions of angles, `at` radii from the middle."""
+        """Return points (x, y) at the given angles, `at` radii from the centre."""
         x = self.x + self.rx * at * np.cos(angles)
         y = self.y + self.ry * at * np.sin(angles)
         return np.stack([x, y], axis=-1)
 
     def distances(self, points: np.ndarray) -> np.ndarray:
-        """Return how far points (n, 2) lie from it, about, in pixels."""
+        """Return approximate distances of points (n, 2) from the ellipse, in pixels."""
         u, v = (points[:, 0] - self.x) / self.rx, (points[:, 1] - self.y) / self.ry
         return np.abs(np.hypot(u, v) - 1) * np.sqrt(self.rx * self.ry)
 
     def scaled(self, across: float, down: float) -> Conic:
-        """Return it in an image resized by these factors; pixel centres are whole."""
+        """Return the ellipse in an image that is resized by these factors.
+
+        The centre of the first pixel has the coordinates (0, 0) in both images.
+        """
         return Conic(
             (self.x + 0.5) * across - 0.5,
             (self.y + 0.5) * down - 0.5,
@@ -41,16 +44,23 @@ class Conic(NamedTuple):
 
 
 def draw_conic(points: np.ndarray, tolerance: float, circle: bool) -> Conic | None:
-    """Return the conic that most of the points lie on (RANSAC, then least squares).
+    """Find the conic that most of the points lie on.
+
+    RANSAC finds it, and least squares refine it.
 
     Parameters
     ----------
     points : ndarray of shape (n, 2)
-        (x, y).
+        Points (x, y).
     tolerance : float
-        Points at most so far away lie on it, in pixels.
+        Largest distance in pixels of a point that lies on the conic.
     circle : bool
-        Whether only circles are looked for.
+        If True, find a circle.
+
+    Returns
+    -------
+    Conic or None
+        None if too few points lie on one conic.
     """
     n_needed = 3 if circle else 4
     if len(points) < 2 * n_needed:
@@ -85,9 +95,9 @@ def draw_conic(points: np.ndarray, tolerance: float, circle: bool) -> Conic | No
 def fit_conic(
     points: np.ndarray, start: Conic, tolerance: float, circle: bool
 ) -> Conic | None:
-    """Return the least-squares conic of those points that lie near it."""
+    """Fit a conic by least squares to the points near it, or return None."""
     conic = start
-    # Squares of pixel coordinates are large: least squares need them near 1.
+    # The squares of pixel coordinates are large. Least squares need values near 1.
     middle, extent = points.mean(axis=0), max(np.ptp(points, axis=0).max(), 1.0)
     left, right = _equations((points - middle) / extent, circle)
     for _ in range(3):
@@ -109,7 +119,7 @@ def fit_conic(
 
 
 def _equations(points: np.ndarray, circle: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the linear equations of conics, x2 + b y2 + c x + d y + e = 0."""
+    """Return both sides of the linear equations x^2 + b y^2 + c x + d y + e = 0."""
     x, y = points.T
     one = np.ones_like(x)
     if circle:
@@ -118,7 +128,7 @@ def _equations(points: np.ndarray, circle: bool) -> tuple[np.ndarray, np.ndarray
 
 
 def _solved(solutions: np.ndarray, circle: bool) -> tuple[np.ndarray, ...]:
-    """Return middles and radii, not finite where there is no such ellipse."""
+    """Return centres and radii. Radii are NaN if there is no such ellipse."""
     c, d, e = solutions.T[:3]
     b = np.ones_like(c) if circle else solutions.T[3]
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,4 +1,4 @@
-"""What a field of view is: a form in a frame, and how it moves with the photograph."""
+"""The field of view as a shape in the frame, which follows cropping and resizing."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ class Field:
     Parameters
     ----------
     center : tuple of float
-        (x, y) in pixels.
+        Centre (x, y) in pixels.
     radii : tuple of float
-        Half the width and half the height, in pixels. They differ where a photograph
-        was squashed, which makes an ellipse of the circle.
+        Half the width and half the height in pixels. They differ if the photograph was
+        squashed, which turns the circle into an ellipse.
     top, bottom, left, right : int
-        Rows and columns, the last ones excluded, that hold retina: the frame, or a
-        straight cut inside it.
+        Limits of the rows and columns that show retina. `bottom` and `right` are
+        excluded. They are the limits of the frame, or of a straight cut inside it.
     found : {"ellipse", "outline", "nothing"}
-        What the field is: an ellipse (a circle is one); the outline of what is not
-        border; or the whole frame, because there is no border.
+        Kind of the field. "ellipse" includes circles. "outline" is the outline of
+        everything that is not border. "nothing" is the whole frame, because there is no
+        border.
     outline : ndarray of shape (height, width), bool, default=None
-        The pixels of an outline. None: all within the rows and columns.
+        Pixels of the outline. If None, the field is not limited by an outline.
     """
 
     center: tuple[float, float]
@@ -41,12 +42,17 @@ class Field:
     outline: np.ndarray | None = None
 
     def mask(self, shape: tuple[int, int]) -> np.ndarray:
-        """Return the field as a mask of (height, width), bool.
+        """Return the field as a mask.
 
         Parameters
         ----------
         shape : tuple of int
-            (height, width) of the photograph.
+            Size (height, width) of the photograph.
+
+        Returns
+        -------
+        ndarray of shape (height, width), bool
+            True inside the field.
         """
         mask = np.zeros(shape, bool)
         inner = np.s_[
@@ -68,7 +74,7 @@ class Field:
 
 
 def whole_frame(shape: tuple[int, int]) -> Field:
-    """Return the field that stands for no field: all of a frame (height, width)."""
+    """Return the field for a frame (height, width) in which none was found."""
     height, width = shape
     reach = max(height, width) / 2
     center = (width - 1) / 2, (height - 1) / 2
@@ -76,14 +82,14 @@ def whole_frame(shape: tuple[int, int]) -> Field:
 
 
 def cropped(photograph: np.ndarray, field: Field) -> tuple[np.ndarray, Field]:
-    """Cut the box around the field of view, black where the frame ends.
+    """Crop to the box around the field of view. Parts outside the frame are black.
 
     Returns
     -------
     photograph : ndarray
-        A square, unless the field is an ellipse.
+        Cropped photograph. It is square if both radii are equal.
     field : Field
-        In the coordinates of the cut.
+        Field in the coordinates of the cropped photograph.
     """
     height, width = photograph.shape[:2]
     box = [_side(radius, field.found) for radius in field.radii]
@@ -115,14 +121,14 @@ def cropped(photograph: np.ndarray, field: Field) -> tuple[np.ndarray, Field]:
 
 
 def _side(radius: float, found: str) -> int:
-    # The pixels of a circle reach half a pixel beyond the outermost centres.
+    # The outermost pixels of a circle extend half a pixel beyond their centres.
     return int(np.ceil(2 * radius)) + (found == "ellipse")
 
 
 def resized(
     photograph: np.ndarray, field: Field, shape: tuple[int, int]
 ) -> tuple[np.ndarray, Field]:
-    """Bring a photograph and its field to another (height, width)."""
+    """Resize a photograph and its field to a shape (height, width)."""
     height, width = photograph.shape[:2]
     if (height, width) == shape:
         return photograph, field

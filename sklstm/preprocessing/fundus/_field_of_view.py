@@ -1,13 +1,17 @@
-"""The field of view of a fundus photograph: where the retina is in the frame.
+"""Detection of the field of view, the part of a fundus photograph that shows retina.
 
-The retina is round, and the camera's border around it even. A photograph that was
-squashed to other proportions shows an ellipse. Bars with captions may lie around the
-photograph, and a bar or the end of the frame may cut the field at any side.
+The field is round, and the border around it is even. In a photograph that was squashed,
+the field is an ellipse. Bars with captions may surround the photograph, and a bar or
+the frame may cut the field at any side.
 
-Bars are taken away first. On a small copy, what differs from the border in the corners
-is the region of the retina, and a circle and an ellipse are drawn through its outline.
-Along the rays of the better one the edge is found on the photograph itself, and fitted
-again. So are the cuts.
+The detection has four steps:
+
+1. It removes the bars.
+2. On a small copy, it takes the pixels that differ from the border in the corners as
+   the region of the retina.
+3. It fits a circle and an ellipse to the outline of the region, and takes the better.
+4. Along the rays of this conic, it finds the edge on the photograph itself, and fits
+   the conic again. It finds the cuts on the photograph, too.
 """
 
 from __future__ import annotations
@@ -22,28 +26,32 @@ import numpy as np
 from sklstm.preprocessing.fundus._conics import Conic, draw_conic, fit_conic
 from sklstm.preprocessing.fundus._field import Field, whole_frame
 
-# The region is looked for on a copy of at most so many pixels a side.
+# Largest side of the small copy in pixels.
 _SMALL = 320
-# Levels of one border differ at most so much, and most pixels of a bar from its level.
+# Largest difference of the levels of one border, and largest median difference of the
+# pixels of a bar from its level.
 _EVEN, _NOISE = 10, 3
-# A field is at least so wide, and a region so large, as a part of the frame.
+# Smallest width of a field and smallest area of a region, as fractions of the frame.
 _LEAST_WIDTH, _LEAST_AREA = 0.15, 0.01
-# So many of the rays must meet the edge where the ellipse has it, out of _N_RAYS.
+# Smallest fraction of the rays that meet the edge on the conic, and smallest number of
+# rays.
 _LEAST_SUPPORT, _LEAST_RAYS = 0.5, 24
+# Number of rays around a conic, and of points on each.
 _N_RAYS, _N_STEPS = 360, 49
+# Smallest fraction of a conic that the region covers.
 _LEAST_COVERED = 0.6
 _SIDES = ("top", "bottom", "left", "right")
 
 
 class _Region(NamedTuple):
-    """What is not border, on a small copy."""
+    """The part of the small copy that is not border."""
 
-    filled: np.ndarray  # (height, width), uint8: the largest part, holes filled
-    outline: np.ndarray  # (n, 2): x, y
-    difference: np.ndarray  # (height, width), uint8: from the level of the border
-    level: np.ndarray  # (channels,), uint8: of the border
-    noise: float  # the difference that the border itself reaches
-    contrast: float  # the difference of the brightest retina
+    filled: np.ndarray  # (height, width), uint8: the region without holes
+    outline: np.ndarray  # (n, 2): its outline (x, y)
+    difference: np.ndarray  # (height, width), uint8: difference from the border
+    level: np.ndarray  # (channels,), uint8: level of the border
+    noise: float  # difference within the border itself
+    contrast: float  # difference of the brightest retina
 
 
 def find_field(image: np.ndarray) -> Field:
@@ -57,8 +65,8 @@ def find_field(image: np.ndarray) -> Field:
     Returns
     -------
     Field
-        An ellipse; if none fits, the outline of what is not border; and if there is no
-        border, the whole frame.
+        An ellipse. If none fits, it is the outline of everything that is not border,
+        and if there is no border, the whole frame.
     """
     image = image[..., None] if image.ndim == 2 else image
     height, width = image.shape[:2]
@@ -79,14 +87,14 @@ def find_field(image: np.ndarray) -> Field:
         bottom=field.bottom + top,
         left=field.left + left,
         right=field.right + left,
-        # What lies between bars is all that is not border.
+        # Everything between the bars is not border.
         found="outline" if field.found == "nothing" else field.found,
         outline=outline,
     )
 
 
 def _within(image: np.ndarray, small: np.ndarray) -> Field:
-    """Find the field in a frame without bars, with a small copy of it."""
+    """Find the field in a frame without bars. `small` is its small copy."""
     small = cv2.GaussianBlur(small, (0, 0), 1.0).reshape(small.shape)
     regions = []
     for level in _border_levels(small):
@@ -112,7 +120,7 @@ def _within(image: np.ndarray, small: np.ndarray) -> Field:
 
 
 def _shrunk(image: np.ndarray) -> np.ndarray:
-    """Return the small copy, (height, width, channels)."""
+    """Return a small copy (height, width, channels)."""
     height, width = image.shape[:2]
     scale = _SMALL / max(height, width)
     if scale >= 1:
@@ -123,16 +131,16 @@ def _shrunk(image: np.ndarray) -> np.ndarray:
 
 
 def _turned(image: np.ndarray, side: str) -> np.ndarray:
-    """Return a view of an image on which a side is the top."""
+    """Return a view of an image, turned so that `side` is at the top."""
     turned = image if side in ("top", "bottom") else image.swapaxes(0, 1)
     return turned if side in ("top", "left") else turned[::-1]
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return how far two images (height, width, channels) are apart, (height, width).
+    """Return the absolute difference (height, width) of two images.
 
-    In the channel where they differ most: a red that is as bright as white is not
-    white.
+    It is the difference in the channel in which they differ most, because colours of
+    the same brightness may differ in one channel only.
     """
     channels = cv2.split(cv2.absdiff(a, b))
     difference = channels[0]
@@ -145,9 +153,11 @@ def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _without_bars(image: np.ndarray, small: np.ndarray) -> tuple[int, int, int, int]:
-    """Return the rows and columns, the last ones excluded, that no bar takes."""
-    thick = dict.fromkeys(_SIDES, 0)  # on the small copy
-    for _ in range(3):  # a bar at the left may end at one at the top
+    """Return the limits (top, bottom, left, right) of the frame without bars."""
+    # Thickness of the bars on the small copy.
+    thick = dict.fromkeys(_SIDES, 0)
+    # A bar at the left may end at a bar at the top, so the search is repeated.
+    for _ in range(3):
         before = dict(thick)
         for side in _SIDES:
             thick[side] += _bar(_turned(_inner(small, thick), side))
@@ -175,7 +185,10 @@ def _inner(image: np.ndarray, thick: dict[str, int]) -> np.ndarray:
 
 
 def _bar(rows: np.ndarray) -> int:
-    """Return how many rows at the top are a bar: it is even, and ends all across."""
+    """Return the number of rows at the top that form a bar.
+
+    A bar is even, and ends in one row over nearly the whole width.
+    """
     if len(rows) < 16:
         return 0
     half = np.ascontiguousarray(rows[: len(rows) // 2, ::2])
@@ -186,14 +199,14 @@ def _bar(rows: np.ndarray) -> int:
         level = np.median(near[row], axis=0).astype(np.uint8)
         bar = near[: row + 1]
         away = _difference(bar, np.full_like(bar, level))
-        # There may be text in it, but not where it ends.
+        # A bar may contain text, but not in its last row.
         if (away[-1] <= _EVEN).mean() >= 0.85 and np.median(away) <= _NOISE:
             return int(row) + 1
     return 0
 
 
 def _step(rows: np.ndarray, around: float, reach: float) -> int | None:
-    """Return the first row behind the step that is near a row; None without a step."""
+    """Return the first row after the step in brightness near a row, or None."""
     start = max(0, round(around - reach))
     strip = rows[start : round(around + reach) + 1]
     if strip.shape[0] < 3 or strip.shape[1] == 0:
@@ -203,7 +216,7 @@ def _step(rows: np.ndarray, around: float, reach: float) -> int | None:
     if away[-1] < 1:
         return None
     first = int((away >= away[-1] / 2).argmax())
-    # A shadow rises over many rows.
+    # A shadow changes gradually, over many rows.
     near = max(2, len(away) // 6)
     rise = away[min(first + near, len(away) - 1)] - away[max(first - near, 0)]
     return start + first if rise > 0.6 * away[-1] else None
@@ -213,9 +226,9 @@ def _step(rows: np.ndarray, around: float, reach: float) -> int | None:
 
 
 def _border_levels(small: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield what the border may look like: the levels of corners that are alike.
+    """Yield possible levels of the border, which are the levels of similar corners.
 
-    Of a round field, the frame shows a corner if it shows any border at all.
+    If the frame of a round field shows any border, it shows border in a corner.
     """
     k = max(2, min(small.shape[:2]) // 40)
     corners = [small[:k, :k], small[:k, -k:], small[-k:, :k], small[-k:, -k:]]
@@ -231,7 +244,7 @@ def _border_levels(small: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _region(small: np.ndarray, level: np.ndarray) -> _Region | None:
-    """Return the largest part that is no border of a level, if there is one."""
+    """Return the largest region that differs from a level of the border, or None."""
     difference = _difference(small, np.full_like(small, level))
     shares = np.cumsum(np.bincount(difference.ravel(), minlength=256)) / difference.size
     contrast = float(np.searchsorted(shares, 0.99))
@@ -251,7 +264,8 @@ def _region(small: np.ndarray, level: np.ndarray) -> _Region | None:
     if filled.mean() > 0.99 or len(outside) == 0:
         return None
     noise = float(np.percentile(outside[:: max(1, len(outside) // 5000)], 75))
-    # What is no border, but a dark part of the retina, comes near the threshold.
+    # If the level is that of a dark part of the retina, and not of a border, the
+    # pixels outside the region differ by nearly the threshold.
     if noise > 0.5 * threshold:
         return None
     outline = contour[:, 0].astype(np.float64)
@@ -259,26 +273,26 @@ def _region(small: np.ndarray, level: np.ndarray) -> _Region | None:
 
 
 def _threshold(contrast: float) -> float:
-    """Return what differs from the border, given what the brightest retina does."""
+    """Return the least difference between retina and border."""
     return max(6.0, 0.12 * contrast)
 
 
 def _off_the_frame(region: _Region) -> np.ndarray:
-    """Return which points of the outline do not lie where the frame ends."""
+    """Return a mask of the points of the outline that are not at the frame."""
     height, width = region.filled.shape
     x, y = region.outline.T
     return (x > 1) & (y > 1) & (x < width - 2) & (y < height - 2)
 
 
 def _coarse(region: _Region) -> Conic | None:
-    """Draw a circle, or else an ellipse, through the outline of a region."""
+    """Fit a circle or an ellipse to the outline of a region, or return None."""
     height, width = region.filled.shape
     inner = _off_the_frame(region)
     x, y = region.outline.T
     extent = np.ptp(x) + 1, np.ptp(y) + 1
     for values, along, across in ((y, *extent), (x, *extent[::-1])):
         depth = max(1.0, 0.01 * across)
-        # So long is the outline of an ellipse within that depth: a cut is longer.
+        # Within this depth, a cut has more points than the outline of an ellipse.
         least = max(1.6 * along * 2 * np.sqrt(depth / across), 0.2 * along)
         for edge in (values.min(), values.max()):
             straight = np.abs(values - edge) <= depth
@@ -294,7 +308,7 @@ def _coarse(region: _Region) -> Conic | None:
         if conic is None:
             continue
         near = float((conic.distances(points) < tolerance).mean())
-        # One more number to choose always brings some points more.
+        # An ellipse has one parameter more, so it always fits a few points more.
         if near > most + 0.05:
             best, most = conic, near
         if most > 0.8:
@@ -309,7 +323,7 @@ def _coarse(region: _Region) -> Conic | None:
 
 
 def _coarse_cuts(conic: Conic, filled: np.ndarray) -> list[float]:
-    """Return for each side how many rows from it are no retina; 0 without a cut."""
+    """Return the number of rows without retina at each side, or 0 without a cut."""
     return [
         _first_row(_turned(filled, side), _turned_conic(conic, filled.shape, side))
         for side in _SIDES
@@ -317,7 +331,10 @@ def _coarse_cuts(conic: Conic, filled: np.ndarray) -> list[float]:
 
 
 def _covered(conic: Conic, cuts: list[float], filled: np.ndarray) -> float:
-    """Return which part of an ellipse is no border: less than all if it is dark."""
+    """Return the fraction of an ellipse that the region covers.
+
+    Dark parts of the retina are not covered.
+    """
     (height, width), rows = filled.shape, [round(cut) for cut in cuts]
     bottom, right = height - rows[1], width - rows[3]
     field = Field(conic[:2], conic[2:], rows[0], bottom, rows[2], right)
@@ -326,7 +343,7 @@ def _covered(conic: Conic, cuts: list[float], filled: np.ndarray) -> float:
 
 
 def _turned_conic(conic: Conic, shape: tuple[int, ...], side: str) -> Conic:
-    """Return an ellipse in the image that `_turned` gives."""
+    """Return an ellipse in the coordinates of the image that `_turned` returns."""
     x, y, rx, ry = conic
     height = shape[0]
     if side in ("left", "right"):
@@ -335,7 +352,7 @@ def _turned_conic(conic: Conic, shape: tuple[int, ...], side: str) -> Conic:
 
 
 def _first_row(filled: np.ndarray, conic: Conic) -> float:
-    """Return the row of a straight cut at the top of an ellipse, 0 if there is none."""
+    """Return the row of a straight cut at the top of an ellipse, or 0."""
     height, width = filled.shape
     first = max(0, int(np.ceil(conic.y - conic.ry)))
     rows = np.arange(first, min(height, int(conic.y + conic.ry)))
@@ -345,7 +362,7 @@ def _first_row(filled: np.ndarray, conic: Conic) -> float:
     reach = 0.8 * conic.rx * np.sqrt(np.maximum(1 - depths**2, 0))
     low = np.clip(np.round(conic.x - reach).astype(int), 0, width - 1)
     high = np.clip(np.round(conic.x + reach).astype(int) + 1, low + 1, width)
-    # Most fields have no cut here, which one row tells.
+    # Most fields have no cut here, and one row is enough to see that.
     least = int(np.ceil(max(2.5, 0.025 * conic.ry)))
     i = min(least - 1, len(rows) - 1)
     if filled[rows[i], low[i] : high[i]].mean() >= 0.5:
@@ -357,7 +374,7 @@ def _first_row(filled: np.ndarray, conic: Conic) -> float:
     depth = int(held.argmax())
     if not held.any() or depth < least:
         return 0
-    # A dark rim fades into the border; a cut is straight.
+    # A cut is straight, unlike a dark rim that fades into the border.
     starts = filled[first:, low[depth] : high[depth]].argmax(axis=0)
     return first + depth if (np.abs(starts - depth) <= 2).mean() >= 0.7 else 0
 
@@ -368,7 +385,7 @@ def _first_row(filled: np.ndarray, conic: Conic) -> float:
 def _refined(
     conic: Conic, image: np.ndarray, limits: list[float], region: _Region
 ) -> Conic | None:
-    """Fit a form again to the edge that its rays meet; None if too few meet one."""
+    """Fit a conic to the edge that its rays meet. Return None if too few meet it."""
     height, width = image.shape[:2]
     radius = np.sqrt(conic.rx * conic.ry)
     band = min(0.3, max(0.06, 8 / radius))
@@ -384,7 +401,7 @@ def _refined(
     if seen.sum() < _LEAST_RAYS:
         return None
     angles = angles[seen]
-    at = np.linspace(1 + band, 1 - band, _N_STEPS)  # from outside
+    at = np.linspace(1 + band, 1 - band, _N_STEPS)  # from the outside
     places = conic.points(angles[:, None], at).astype(np.float32)
     values = cv2.remap(
         image, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
@@ -430,7 +447,7 @@ def _refined(
 def _with_cuts(
     conic: Conic, image: np.ndarray, cuts: list[float], small: tuple[int, ...]
 ) -> Field:
-    """Return the field of an ellipse, its cuts found on the photograph."""
+    """Return the field of an ellipse, and find its cuts on the photograph."""
     height, width = image.shape[:2]
     rows = []
     for side, cut in zip(_SIDES, cuts, strict=True):
@@ -449,13 +466,14 @@ def _with_cuts(
 
 
 def _cut(image: np.ndarray, conic: Conic, coarse: float, reach: float) -> int:
-    """Return how many rows at the top of an image hold no retina, for a cut."""
+    """Return the number of rows above a cut at the top of an image, or 0."""
     width = image.shape[1]
     vertex = conic.y - conic.ry
     if coarse == 0:
         if vertex < 0:
             return 0
-        # A shallow cut: over a tenth of the radius the ellipse itself is straight.
+        # There may be a shallow cut. Over a tenth of the radius, the ellipse itself is
+        # almost straight.
         half = 0.1 * conic.rx
         depth = 0.02 * conic.ry
         coarse, reach = vertex + depth, depth + 4
@@ -468,11 +486,11 @@ def _cut(image: np.ndarray, conic: Conic, coarse: float, reach: float) -> int:
     return row if row and row - vertex > 0.006 * conic.ry + 2.5 else 0
 
 
-# --- other forms --------------------------------------------------------------------
+# --- other shapes -------------------------------------------------------------------
 
 
 def _is_distinct(region: _Region) -> bool:
-    """Whether a region is one compact thing with a sharp edge on an even border."""
+    """Return whether a region is compact, with a sharp edge to an even border."""
     hull = cv2.convexHull(region.outline.astype(np.int32))
     if region.filled.sum() < 0.9 * cv2.contourArea(hull):
         return False
@@ -486,9 +504,10 @@ def _is_distinct(region: _Region) -> bool:
 
 
 def _outlined(region: _Region, shape: tuple[int, ...]) -> Field:
-    """Return the field that is a region's outline."""
+    """Return the outline of a region as a field."""
     height, width = shape[:2]
-    # The threshold is low: on a blurred copy it lies a pixel outside the edge.
+    # The threshold is low and the copy is blurred, so the outline lies about a pixel
+    # outside the edge.
     inner = cv2.erode(region.filled * np.uint8(255), np.ones((3, 3), np.uint8))
     outline = cv2.resize(inner, (width, height), interpolation=cv2.INTER_LINEAR) >= 128
     rows, columns = np.flatnonzero(outline.any(1)), np.flatnonzero(outline.any(0))

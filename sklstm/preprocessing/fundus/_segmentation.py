@@ -13,7 +13,8 @@ from sklstm.preprocessing.fundus._view import View
 # is 540 pixels wide. They have the highest F1 on the training half of DRIVE
 # (benchmarks/drive.py).
 _STRONG, _WEAK, _LEAST_PART = 0.7, 0.35, 20
-# Pixels of the rim. The edge of the field looks a little like a vessel.
+# Width of the rim in pixels. It is left out, because the edge of the field looks a
+# little like a vessel.
 _RIM = 3
 
 

@@ -1,4 +1,4 @@
-"""Weights of `vesselness`, by ``python benchmarks/drive.py --tune``."""
+"""Weights of `vesselness`, from ``python benchmarks/drive.py --tune``."""
 
 import numpy as np
 
