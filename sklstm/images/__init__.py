@@ -1,4 +1,4 @@
-"""What a batch of images is: one check that every estimator of the package shares."""
+"""Checking and resizing of images, shared by all estimators of the package."""
 
 from sklstm.images._ragged import check_images, is_path, resize_images
 from sklstm.images._resize import resize

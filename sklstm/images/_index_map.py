@@ -1,4 +1,4 @@
-"""What NumPy and the graph both need to know about an index map."""
+"""A property of index maps that gathering by NumPy and in the graph relies on."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ import numpy as np
 
 
 def aligned_unit(index_map: np.ndarray, n_pixels: int) -> int:
-    """Find the largest length of which all runs of neighbouring pixels are made.
+    """Return the largest length that divides all runs of neighbouring pixels.
 
-    Copying such units is several times faster than copying pixels: rows of 28 are
-    units of 28, patches of 16 at stride 8 are made of units of 8.
+    Copying units of this length is several times faster than copying single pixels.
+    Rows of 28 pixels are units of 28. Patches of 16 at stride 8 consist of units of 8.
 
     Parameters
     ----------
     index_map : ndarray of int
-        Positions of pixels in a flattened image, -1 for padding; of any shape.
+        Positions of pixels in a flattened image, or -1 for padding. The array may
+        have any shape.
     n_pixels : int
-        Pixels of an image.
+        Number of pixels of an image.
 
     Returns
     -------
     int
-        Every unit begins at a multiple of it, in the map and in the image.
+        Length of a unit. Every unit starts at a multiple of this length, both in the
+        map and in the image.
     """
     flat = index_map.ravel()
     starts = np.flatnonzero(np.diff(flat, prepend=flat[0]) != 1)

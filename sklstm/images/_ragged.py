@@ -1,4 +1,4 @@
-"""The check of images that may differ in size, and their way to one size."""
+"""Checking of images that may differ in size, and resizing them to one size."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from sklstm.images._validate import all_finite
 
 
 def check_images(X: Any, name: str = "X") -> list[np.ndarray]:
-    """Return images of one or of different sizes, each (height, width, channels).
+    """Check images, which may differ in size, and return them as a list of arrays.
+
+    Each array has the shape (height, width, channels).
 
     Raises
     ------
     TypeError, ValueError
-        If X does not hold images, or they differ in their channels.
+        If X does not hold images, or the images differ in the number of channels.
     """
     if issparse(X):
         raise TypeError(f"{name} is sparse, but images must be dense: use X.toarray().")
@@ -36,7 +38,7 @@ def check_images(X: Any, name: str = "X") -> list[np.ndarray]:
         images = [np.asarray(image) for image in X]
     except TypeError:
         raise TypeError(f"{name} must hold images; got {type(X).__name__}.") from None
-    except ValueError:  # NumPy's, of rows that differ in length
+    except ValueError:  # NumPy raises it for rows that differ in length.
         raise ValueError(
             f"{name} holds an image whose rows differ in length: give arrays (height, "
             "width[, channels])."
@@ -80,12 +82,16 @@ def check_images(X: Any, name: str = "X") -> list[np.ndarray]:
 
 
 def is_path(value: np.ndarray) -> bool:
-    """Return whether an array holds one path."""
+    """Return whether an array holds a single path."""
     return value.ndim == 0 and isinstance(value.item(), str | bytes | os.PathLike)
 
 
 def resize_images(images: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
-    """Return images of one size, (n, height, width, channels), uint8 or float32."""
+    """Resize images to one size and return them as one array.
+
+    The array has the shape (n, height, width, channels). It is uint8 if all images are
+    uint8, and float32 otherwise.
+    """
     as_bytes = all(image.dtype == np.uint8 for image in images)
     dtype = np.uint8 if as_bytes else np.float32
     out = np.empty((len(images), *size, images[0].shape[2]), dtype)

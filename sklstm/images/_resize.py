@@ -5,30 +5,30 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
-# OpenCV resizes no other integers, and float64 with weights of 32 bits only.
+# OpenCV resizes no other integers, and it resizes float64 with 32-bit weights.
 _OPENCV_RESIZES = ("uint8", "uint16", "int16", "float32")
-# OpenCV averages areas of at most so many channels at a time.
+# OpenCV averages the areas of at most four channels at a time.
 _MOST_CHANNELS = 4
 
 
 def resize(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Resize an image: average areas where it shrinks, interpolate where it grows.
+    """Resize an image by averaging areas, or by linear interpolation if it grows.
 
-    An axis that shrinks is resized first. OpenCV averages areas along neither axis if
-    one of them grows.
+    If one axis shrinks and the other grows, the axis that shrinks is resized first,
+    because OpenCV averages areas only if neither axis grows.
 
     Parameters
     ----------
     image : ndarray of shape (height, width) or (height, width, channels)
-        Image of any real dtype or bool. dtypes that OpenCV does not resize, or not with
-        all digits, are resized in float64. Integers are rounded.
+        Image of any real dtype or bool. Dtypes that OpenCV cannot resize, or not at
+        full precision, are resized in float64. Integers are rounded.
     size : tuple of int
         Height and width of the result.
 
     Returns
     -------
     ndarray of shape (*size) or (*size, channels)
-        Image of the dtype of `image`.
+        Resized image, of the same dtype as `image`.
     """
     if image.shape[2:] > (_MOST_CHANNELS,):
         starts = range(0, image.shape[2], _MOST_CHANNELS)
@@ -61,7 +61,7 @@ def _enlarge(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 
 
 def _weigh(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Do as `_shrink` or `_enlarge` do, in float64."""
+    """Resize an image as `_shrink` and `_enlarge` do, but in float64."""
     height, width = image.shape[:2]
     lines = image.astype(np.float64).reshape(height, -1)
     rows = (_weights(height, size[0]) @ lines).reshape(size[0], width, -1)
@@ -71,9 +71,9 @@ def _weigh(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 
 
 def _weights(n: int, n_new: int) -> csr_array:
-    """Return the share of each of n pixels in each of the new ones."""
+    """Return the weights of n pixels in each of n_new pixels, (n_new, n)."""
     if n_new <= n:
-        # Both cut one line, which is n * n_new long, into equal parts.
+        # The old and the new pixels divide the same line, of length n * n_new.
         cuts = np.union1d(np.arange(n + 1) * n_new, np.arange(n_new + 1) * n)
         old, new = cuts[:-1] // n_new, cuts[:-1] // n
         return csr_array((np.diff(cuts) / n, (new, old)), shape=(n_new, n))
@@ -89,7 +89,7 @@ def _weights(n: int, n_new: int) -> csr_array:
 
 
 def like(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return the values as `dtype`: rounded, and never wrapped around."""
+    """Convert values to `dtype`. Integers are rounded and clipped to its range."""
     if values.dtype == dtype:
         return values
     if dtype.kind == "b":
@@ -97,7 +97,7 @@ def like(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if dtype.kind == "f":
         return values.astype(dtype)
     limits = np.iinfo(dtype)
-    # The largest integers of 64 bits are no float64: the next smaller one is taken.
+    # float64 cannot hold the largest 64-bit integers, so clip to the next smaller one.
     largest = float(limits.max)
     if largest > limits.max:
         largest = np.nextafter(largest, 0)

@@ -1,4 +1,4 @@
-"""What a batch of images is: one check that every estimator of the package shares."""
+"""Validation of batches of images, shared by all estimators of the package."""
 
 from __future__ import annotations
 
@@ -37,47 +37,51 @@ def validate_images(
     ensure_min_samples: int = 1,
     check_finite: bool = True,
 ) -> np.ndarray:
-    """Check a batch of images and give it back as one array.
+    """Validate a batch of images and return it as one array.
 
-    Flat input, (n, n_features), goes through scikit-learn's ``validate_data``, feature
-    names included. Where neither `image_shape` nor an earlier fit says what it holds,
-    it is read as square images where n_features is a perfect square, and as images of
-    (n_features, 1) otherwise; as volumes of (n_features, 1, 1) with ``volumes=True``.
+    scikit-learn's ``validate_data`` checks flat input, (n, n_features), including the
+    feature names. The shape of one image is `image_shape` or, after fit, the shape that
+    fit has seen. If neither is known, flat input is read as square images if n_features
+    is a perfect square, and else as images of shape (n_features, 1). With
+    ``volumes=True`` it is read as volumes of shape (n_features, 1, 1).
 
     Parameters
     ----------
     estimator : estimator
-        Names itself in messages and carries the attributes `n_features_in_` (the
-        product of the shape of one image), `image_shape_` (that shape) and
-        `_fitted_flat`. If the check fails it is left as it was.
+        Estimator that messages name. Its attributes are `n_features_in_` (the number of
+        values of one image), `image_shape_` (the shape of one image) and
+        `_fitted_flat`. If the validation fails, they do not change.
     X : array-like
-        Images of (n, height, width) or (n, height, width, channels), volumes of one
-        axis more, or flat (n, n_features). Any real dtype or bool; it is kept, and so
-        is the memory wherever no conversion is needed.
+        Images of shape (n, height, width) or (n, height, width, channels), volumes
+        with one more axis, or flat input of shape (n, n_features). Any real dtype or
+        bool, which is kept. The data is copied only if it must be converted.
     reset : bool
-        True in fit, which sets the attributes; False elsewhere, which compares with
-        them.
+        If True, set the attributes of the estimator, as fit does. If False, compare X
+        with them.
     image_shape : sequence of int, default=None
-        Shape of one image, needed for flat input only, and compared with all other.
+        Shape of one image. Only flat input needs it. With ``reset=True``, all other
+        input must have this shape.
     volumes : bool, default=False
-        Whether X holds volumes; the parameter is then called ``volume_shape``.
+        If True, X holds volumes, and messages call the shape ``volume_shape``.
     ensure_min_samples : int, default=1
-        The fewest images accepted.
+        Minimum number of images.
     check_finite : bool, default=True
-        Whether NaN and infinity are refused. False leaves that to the caller, who can
-        use :func:`all_finite` on the part at hand.
+        If True, NaN and infinite values raise an error. If False, the caller checks
+        the values, for example batch by batch with :func:`all_finite`.
 
     Returns
     -------
     images : ndarray
-        Shape (n, height, width[, channels]), or (n, depth, height, width[, channels]).
+        Images of shape (n, height, width[, channels]), or volumes of shape
+        (n, depth, height, width[, channels]).
 
     Raises
     ------
     TypeError
-        If X is sparse.
+        If X is sparse, loads its samples piece by piece, or is a tensor that NumPy
+        cannot read.
     ValueError
-        If X is anything else that is not such a batch.
+        If X is not a batch of images for any other reason, or `image_shape` is invalid.
 
     Examples
     --------
@@ -101,7 +105,7 @@ def validate_images(
         image_shape = getattr(estimator, "image_shape_", image_shape)
     X = as_array(X)
     flat = is_flat(X)
-    # Without `reset` nothing is set, and other threads may use the estimator.
+    # Without `reset` no attribute changes, and other threads may use the estimator.
     with unchanged_on_error(estimator) if reset else nullcontext():
         if not reset and isinstance(X, np.ndarray):
             _check_not_one_image(estimator, X, volumes)
@@ -117,7 +121,7 @@ def validate_images(
                     X,
                     reset=reset,
                     ensure_min_samples=ensure_min_samples,
-                    ensure_all_finite=False,  # its message is several lines
+                    ensure_all_finite=False,  # Its message has several lines.
                 )
             except ValueError as error:
                 if "could not convert string" in str(error):
@@ -144,7 +148,7 @@ def validate_images(
 
 
 def check_image_shape(name: str, value: Any, *, volumes: bool = False) -> tuple:
-    """Return the shape of one image as a tuple of int, or say what is wrong with it."""
+    """Return the shape of one image as a tuple of int, or raise ValueError."""
     axes = ("depth", "height", "width") if volumes else ("height", "width")
     try:
         shape = tuple(value)
@@ -159,25 +163,26 @@ def check_image_shape(name: str, value: Any, *, volumes: bool = False) -> tuple:
 
 
 def is_count(value: Any) -> bool:
-    """Whether `value` is a whole number of at least 1, which True is not."""
-    # Asked first, because Python counts bool among the whole numbers.
+    """Return whether `value` is an integer of at least 1. True does not count."""
+    # bool is a subclass of int, so it must be excluded first.
     if isinstance(value, bool):
         return False
     return isinstance(value, Integral) and int(value) >= 1
 
 
 def all_finite(array: np.ndarray) -> bool:
-    """Whether no element is NaN or infinite.
+    """Return whether all elements are finite, neither NaN nor infinite.
 
     Parameters
     ----------
     array : ndarray
-        Any shape and real dtype; integers and bool are not looked at.
+        Array of any shape, of a real dtype or bool. Integers and bool are always
+        finite, so their values are not read.
 
     Returns
     -------
     bool
-        True where every element is finite.
+        True if every element is finite.
 
     Examples
     --------
@@ -193,9 +198,9 @@ def all_finite(array: np.ndarray) -> bool:
 
 
 def _piece_is_finite(piece: np.ndarray) -> bool:
-    # A finite sum clears all at once. Of the ways to add, this one takes a third of the
-    # time of np.sum and, unlike a dot product, waits for no threads. It may overflow on
-    # finite values, in float16 easily.
+    # If the sum is finite, all elements are. einsum takes a third of the time of np.sum
+    # and, unlike a dot product, does not wait for threads. The sum of finite values may
+    # overflow, and easily does in float16, so any other sum needs the full check.
     if piece.itemsize >= 4 and piece.flags.c_contiguous:
         with np.errstate(all="ignore"):
             if np.isfinite(np.einsum("i->", piece.reshape(-1))):
@@ -204,13 +209,16 @@ def _piece_is_finite(piece: np.ndarray) -> bool:
 
 
 def batches(n: int, item_bytes: int, target_bytes: int = 2**21) -> Iterator[slice]:
-    """Cut ``range(n)`` into slices of about 2 MiB: few calls, small temporaries."""
+    """Yield slices that divide ``range(n)`` into batches of about `target_bytes`.
+
+    Batches of 2 MiB need few calls and only small temporary arrays.
+    """
     size = max(1, target_bytes // max(item_bytes, 1))
     return (slice(start, start + size) for start in range(0, n, size))
 
 
 def describe_not_finite(images: np.ndarray) -> str:
-    """Say how many pixels are not finite, and in which image the first one is."""
+    """Return a message with the number of non-finite pixels and the first image."""
     bad = np.array([np.size(x) - np.count_nonzero(np.isfinite(x)) for x in images])
     return (
         f"Input X contains NaN or infinity: {bad.sum()} values in "
@@ -221,12 +229,13 @@ def describe_not_finite(images: np.ndarray) -> str:
 
 @contextmanager
 def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
-    """Put the attributes of an estimator back if the block fails.
+    """Restore the attributes of an estimator if the block raises an exception.
 
     Parameters
     ----------
     estimator : estimator
-        Its attributes are kept by reference: what the block changes in place stays.
+        Estimator whose attributes are restored. They are saved by reference, so changes
+        that the block makes to them in place remain.
 
     Examples
     --------
@@ -246,8 +255,8 @@ def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        # Another thread may read the estimator meanwhile: what it had before must never
-        # be missing, so the attributes are not cleared first.
+        # Another thread may read the estimator meanwhile. The attributes that it had
+        # before must never be missing, so they are not cleared first.
         attributes.update(before)
         for name in attributes.keys() - before.keys():
             attributes.pop(name, None)
@@ -262,7 +271,7 @@ def _guess_shape(n_features: int, volumes: bool) -> tuple[int, ...]:
 
 
 def as_array(X: Any) -> Any:
-    """Make an array of all but tables, which are left to validate_data."""
+    """Convert X to an array, except for tables, which `validate_data` converts."""
     if issparse(X):
         raise TypeError("X is sparse, but images must be dense: use X.toarray().")
     if np.ma.is_masked(X):
@@ -276,7 +285,7 @@ def as_array(X: Any) -> Any:
         array = to_numpy(X)
         if array.dtype == object and array.ndim == 1 and _holds_arrays(array):
             array = np.asarray(list(array))
-            # NumPy makes objects of images that agree in their first axis only.
+            # NumPy makes an array of objects if only the first axes agree.
             if array.dtype == object:
                 raise ValueError
     except ValueError:
@@ -287,21 +296,21 @@ def as_array(X: Any) -> Any:
     return array
 
 
-# Where classes that give samples one by one, or batches, are defined.
+# Modules that define the classes that load samples one by one or in batches.
 _LOADERS = ("torch.utils.data", "tensorflow.python.data", "keras.src.trainers")
 
 
 def to_numpy(X: Any, name: str = "X", dtype: Any = None) -> np.ndarray:
-    """Return ``np.asarray(X, dtype)``, or say in a sentence why that cannot be.
+    """Return ``np.asarray(X, dtype)``, or raise an error that explains the reason.
 
     Parameters
     ----------
     X : array-like
-        Arrays of other libraries too, where NumPy can read them.
+        Array of any library, if NumPy can read it.
     name : str
-        What messages call it.
+        Name of X in messages.
     dtype : dtype, optional
-        As in NumPy.
+        Dtype of the result, as in ``np.asarray``.
 
     Raises
     ------
@@ -320,7 +329,7 @@ def to_numpy(X: Any, name: str = "X", dtype: Any = None) -> np.ndarray:
         return np.asarray(X, dtype)
     except (TypeError, RuntimeError) as error:
         what = "a NumPy array"
-        if hasattr(X, "detach"):  # of PyTorch: on a GPU, or part of a graph
+        if hasattr(X, "detach"):  # a PyTorch tensor on a GPU or in a graph
             what = f"{name}.detach().cpu().numpy()"
         raise TypeError(
             f"{name} is a {kind.__name__} that NumPy cannot read: pass {what}."
@@ -328,12 +337,12 @@ def to_numpy(X: Any, name: str = "X", dtype: Any = None) -> np.ndarray:
 
 
 def count_samples(X: Any) -> int:
-    """Return how many samples X holds, 0 where that is not known before it is checked.
+    """Return the number of samples of X, or 0 if it is unknown before validation.
 
     Parameters
     ----------
     X : Any
-        As an estimator was given it.
+        Input of an estimator, not yet validated.
     """
     shape = getattr(X, "shape", None)
     if isinstance(shape, tuple) and shape and isinstance(shape[0], Integral):
@@ -345,8 +354,8 @@ def count_samples(X: Any) -> int:
 
 
 def is_flat(X: Any) -> bool:
-    """Whether the result of `as_array` is a table or an array of two axes."""
-    return getattr(X, "ndim", 2) == 2  # tables of some libraries have no ndim
+    """Return whether the result of `as_array` is a table or has two axes."""
+    return getattr(X, "ndim", 2) == 2  # Tables of some libraries have no ndim.
 
 
 def _holds_arrays(array: np.ndarray) -> bool:
@@ -371,7 +380,7 @@ def _describe_ragged(X: Any) -> str:
 def _check_batch(
     estimator: BaseEstimator, X: np.ndarray, volumes: bool, minimum: int
 ) -> None:
-    """Check rank, dtype and number of images of anything but two axes."""
+    """Check the axes, dtype and number of images of input that is not flat."""
     if X.ndim > 0 and len(X) < minimum:
         raise ValueError(
             f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of "
@@ -382,7 +391,7 @@ def _check_batch(
         if X.ndim == 0:
             found = f"one value of type {type(X[()]).__name__}"
         raise ValueError(
-            # What scikit-learn says of one axis, and its checks look for.
+            # scikit-learn's checks look for this text if X has one axis.
             f"{'Reshape your data: ' if X.ndim == 1 else ''}"
             f"X must be {'volumes' if volumes else 'images'} of {_LAYOUTS[volumes]}, "
             f"or flat (n, n_features); got {found}."
@@ -415,10 +424,10 @@ def _check_dtype(X: np.ndarray) -> None:
 def _check_not_one_image(
     estimator: BaseEstimator, X: np.ndarray, volumes: bool
 ) -> None:
-    """Refuse an image without a batch around it, which would be read as many."""
+    """Raise an error for a single image, which would be read as a batch."""
     shape = getattr(estimator, "image_shape_", ())
     one = X.shape in (shape, shape[: 3 if volumes else 2])
-    # (1, width) is a flat batch as well.
+    # A single image of shape (1, width) is also a valid flat batch.
     if one and X.ndim > 1 and X.shape[-1] != math.prod(shape):
         raise ValueError(
             f"X is one {'volume' if volumes else 'image'} of {X.shape}: put it into a "
