@@ -1,4 +1,4 @@
-"""The contents of an image file to an array: the values that the file stores."""
+"""Decoding of image files of any format to arrays of the stored values."""
 
 from __future__ import annotations
 
@@ -15,34 +15,36 @@ from sklstm.images.decoding._tiff import read_tiff
 from sklstm.images.decoding._whole import is_whole
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# Rec. 601.
+# Weights of red, green and blue in luma (ITU-R BT.601).
 _LUMA = np.array([0.299, 0.587, 0.114])
-# OpenCV's weights for uint16 are too coarse; float32 holds all its values.
+# OpenCV's weights for uint16 are too coarse, and float32 holds all uint16 values.
 _CONVERTED_BY_OPENCV = {"uint8": "u1", "uint16": "f4", "float32": "f4"}
 
 
 def decode(data: bytes, color: str, scale: str | None = None) -> Picture:
-    """Return the first image in the contents of a file.
+    """Decode the first image in the contents of a file.
 
     Parameters
     ----------
     data : bytes
-        The contents.
+        Contents of the file.
     color : {"gray", "rgb"}
-        Whether the values are (height, width) or (height, width, 3).
+        Colours of the result. The shape of the values is (height, width) for "gray",
+        and (height, width, 3) for "rgb".
     scale : {None, "unit"}, default=None
-        "unit" divides integers by the largest value that the file can hold, before
-        anything else is done to them, and gives float32.
+        If "unit", convert the values to float32. Integers are first divided by the
+        largest value that the file can hold. This comes before the conversion to
+        `color`.
 
     Returns
     -------
     Picture
-        As a viewer would show it: turned upright.
+        Upright image, as a viewer shows it.
 
     Raises
     ------
     UnreadableImageError
-        If there is no image, or none that can be read rightly.
+        If the file holds no image, or none that can be read correctly.
     """
     try:
         if data.startswith(_TIFF):
@@ -61,7 +63,7 @@ def decode(data: bytes, color: str, scale: str | None = None) -> Picture:
         return picture.with_values(to_color(picture.values, color))
     except UnreadableImageError:
         raise
-    except Exception as error:  # no file may stop the reading of the others
+    except Exception as error:  # One file must not stop the reading of others.
         raise UnreadableImageError(f"it cannot be decoded ({error})") from error
 
 
@@ -71,9 +73,8 @@ def _decode_by_opencv(data: bytes, color: str) -> Picture:
     if data[4:8] == b"ftyp" and b"clap" in dict(avif_properties(data)):
         raise UnreadableImageError("it is to be shown cropped (by a clap box)")
     data = _without_transparency(data)
-    # What is gray in a PNG with a gAMA or sRGB chunk, OpenCV leaves to libpng, which
-    # works in linear light: colours are asked for, and converted here. A JPEG file
-    # stores the luma itself.
+    # For a PNG with a gAMA or sRGB chunk, libpng computes gray in linear light. So
+    # OpenCV returns colours, and `to_color` converts them. A JPEG stores luma itself.
     flag = cv2.IMREAD_ANYCOLOR
     if color == "gray" and data.startswith(b"\xff\xd8"):
         flag = cv2.IMREAD_GRAYSCALE
@@ -94,14 +95,14 @@ def _decode_by_opencv(data: bytes, color: str) -> Picture:
 
 
 def _largest(data: bytes, dtype: np.dtype) -> int | None:
-    """Return the largest value that the file can hold, if that of its dtype is not."""
+    """Return the largest value of a file with fewer bits than its dtype, else None."""
     bits = None
     if data[4:8] == b"ftyp":
         properties = dict(avif_properties(data))
         if len(properties.get(b"pixi", b"")) > 5:
             bits = properties[b"pixi"][5]
     else:
-        # The header of a JPEG 2000 codestream, alone or in a file.
+        # A JPEG 2000 codestream may be bare or lie in a container.
         start = data.find(b"\xff\x4f\xff\x51", 0, 4096)
         is_jpeg_2000 = start == 0 or data[4:8] == b"jP  "
         if start >= 0 and is_jpeg_2000 and len(data) > start + 42:
@@ -112,10 +113,10 @@ def _largest(data: bytes, dtype: np.dtype) -> int | None:
 
 
 def _without_transparency(data: bytes) -> bytes:
-    """Return a GIF whose transparent colour is shown; all other files as they are.
+    """Return a GIF without transparency, or any other file unchanged.
 
-    A background that is not in the palette, with which OpenCV refuses a GIF, becomes
-    its first colour.
+    OpenCV refuses a GIF whose background colour is not in the palette. Such a
+    background becomes the first colour of the palette.
     """
     if not data.startswith((b"GIF87a", b"GIF89a")) or len(data) < 13:
         return data
@@ -125,7 +126,7 @@ def _without_transparency(data: bytes) -> bytes:
     changed = bytearray(data)
     if data[11] >= n_colours:
         changed[11] = 0
-    # Extensions come before the image; blocks of at most 255 bytes are in them.
+    # Extensions precede the image. They consist of blocks of at most 255 bytes.
     while data[position : position + 1] == b"!":
         if data[position + 1 : position + 3] == b"\xf9\x04":
             changed[position + 3] &= 0xFE
@@ -137,7 +138,7 @@ def _without_transparency(data: bytes) -> bytes:
 
 
 def _with_all_of_16_bits(image: np.ndarray, data: bytes) -> np.ndarray:
-    """Let white be 255 in a BMP of 16 bits, in which OpenCV makes it 248 or 252."""
+    """Scale a 16-bit BMP so that white is 255. OpenCV makes it 248 or 252."""
     if not data.startswith(b"BM") or image.ndim != 3:
         return image
     (header,) = struct.unpack_from("<I", data, 14)
@@ -163,7 +164,7 @@ def _to_unit(picture: Picture) -> Picture:
 
 
 def to_color(values: np.ndarray, color: str) -> np.ndarray:
-    """Return gray as three equal channels, or the luma of red, green and blue."""
+    """Convert gray values to three equal channels, or colours to their luma."""
     import cv2
 
     if color == "rgb":

@@ -1,7 +1,7 @@
-"""PBM, PGM, PPM, PAM and PFM files, whose values are taken as they are stored.
+"""Reading of PBM, PGM, PPM, PAM and PFM files, without any change of their values.
 
-OpenCV brings text files to 255 and binary files not, takes the red of a PAM file for
-its blue, and multiplies PFM files by the scale in their header.
+OpenCV scales text files to 255 but not binary files, swaps red and blue in PAM files,
+and multiplies PFM files by the scale in their header.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 from sklstm.images.decoding._picture import Picture, UnreadableImageError
 
 _COMMENT = re.compile(rb"#[^\r\n]*")
-# Three numbers (two for PBM), between spaces and comments, and one space after them.
+# A header has three numbers (two for PBM). Spaces and comments separate them, and one
+# space follows them.
 _GAP = rb"(?:\s|#[^\r\n]*[\r\n])"
 _SIZE = rb"P[1-7Ff]" + _GAP + rb"+(\d+)" + _GAP + rb"+(\d+)"
 _BITMAP = re.compile(_SIZE + rb"\s")
@@ -24,12 +25,12 @@ _PAM_END = b"ENDHDR\n"
 
 
 def is_netpbm(data: bytes) -> bool:
-    """Whether the data begins like one of these files."""
+    """Return whether data starts like a PBM, PGM, PPM, PAM or PFM file."""
     return data[:1] == b"P" and data[1:2] in b"1234567Ff" and data[2:3].isspace()
 
 
 def read_netpbm(data: bytes) -> Picture:
-    """Return the image in the file; UnreadableImageError if there is none."""
+    """Return the image in a file, or raise UnreadableImageError."""
     kind = data[1:2]
     if kind == b"7":
         return _read_pam(data)
@@ -59,7 +60,7 @@ def _picture(values: np.ndarray, largest: int) -> Picture:
     if values.max(initial=0) > largest:
         raise UnreadableImageError(f"it holds values above {largest}, its largest")
     n_channels = values.shape[2]
-    # An even number of channels: the last is alpha.
+    # With two or four channels, the last channel is alpha.
     values = values[..., 0] if n_channels < 3 else values[..., :3]
     full = np.iinfo(values.dtype).max
     return Picture(values, None if largest == full else largest)
@@ -86,7 +87,7 @@ def _text_numbers(text: bytes, shape: tuple[int, ...], largest: int) -> np.ndarr
     dtype = _dtype(largest).newbyteorder("=")
     words = _COMMENT.sub(b"", text).split()
     n = _count(shape)
-    # The last number may have been longer, if nothing follows the file's end.
+    # If the file ends right after its last number, that number may have lost digits.
     if len(words) < n:
         raise UnreadableImageError("it is cut off")
     try:
@@ -106,7 +107,7 @@ def _count(shape: tuple[int, ...]) -> int:
 
 
 def _read_bitmap(data: bytes) -> Picture:
-    """Return 0 for black, which is stored as 1, and 255 for white."""
+    """Read a PBM file: its 1 is black and becomes 0, its 0 is white and becomes 255."""
     header = _match(_BITMAP, data)
     width, height = map(int, header.groups())
     n = _count((height, width))
@@ -162,5 +163,5 @@ def _read_pfm(data: bytes) -> Picture:
         raise UnreadableImageError("it is cut off")
     values = np.frombuffer(data, dtype, n, header.end()).reshape(shape)
     native = "<" if sys.byteorder == "little" else ">"
-    # The last row comes first.
+    # PFM files store the bottom row first.
     return Picture(values[::-1].astype(f"{native}f4"))

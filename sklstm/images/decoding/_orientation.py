@@ -1,4 +1,4 @@
-"""The orientation in which a viewer shows an image, from the container it lies in."""
+"""Reading of the orientation in which a viewer shows an image."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 _EXIF = b"Exif\0\0"
 _ORIENTATION = 274
-# irot and imir, done one after the other, as one orientation: [turn][mirror], a turn in
-# quarters against the clock, a mirror of none, of rows (0) or of columns (1).
+# EXIF orientation of an AVIF file, by its properties irot and then imir. irot counts
+# quarter turns anticlockwise. imir is missing (None), or mirrors the order of the rows
+# (0) or of the columns (1).
 _TURNED = {
     0: {None: 1, 0: 4, 1: 2},
     1: {None: 8, 0: 5, 1: 7},
@@ -18,7 +19,7 @@ _TURNED = {
 
 
 def find_orientation(data: bytes) -> int:
-    """Return the orientation as EXIF numbers it, 1 if nothing or nonsense is said."""
+    """Return the EXIF orientation, or 1 (upright) if it is missing or invalid."""
     if data.startswith(b"\xff\xd8"):
         exif = _exif_of_jpeg(data)
     elif data.startswith(b"\x89PNG"):
@@ -56,10 +57,10 @@ def _exif_of_jpeg(data: bytes) -> bytes:
     position = 2
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
-        if marker == 0xFF:  # a fill byte
+        if marker == 0xFF:  # This is a fill byte.
             position += 1
             continue
-        if marker == 0xDA:  # what follows is compressed data
+        if marker == 0xDA:  # Compressed data follows.
             break
         length = int.from_bytes(data[position + 2 : position + 4], "big")
         segment = data[position + 4 : position + 2 + length]
@@ -90,7 +91,7 @@ def _exif_of_webp(data: bytes) -> bytes:
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield type and contents of the boxes of an ISO base media file."""
+    """Yield the type and the contents of each box of an ISO base media file."""
     position = 0
     while position + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
@@ -107,7 +108,7 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def avif_properties(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the properties of the primary image, in the order they are listed."""
+    """Return the properties of the primary image of an AVIF file, in their order."""
     try:
         return _avif_properties(data)
     except (KeyError, IndexError, struct.error):
@@ -132,7 +133,7 @@ def _avif_properties(data: bytes) -> list[tuple[bytes, bytes]]:
         numbers = []
         for _ in range(n_links):
             number = int.from_bytes(links[position : position + 1 + wide], "big")
-            # The highest bit says whether the property must be understood.
+            # The highest bit only says whether a reader must know the property.
             numbers.append(number & (0x7FFF if wide else 0x7F))
             position += 1 + wide
         if item_id == primary_id:
@@ -141,7 +142,7 @@ def _avif_properties(data: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _orientation_of_avif(data: bytes) -> int:
-    """Follow the container's own turn and mirror; its EXIF is not to be followed."""
+    """Return the orientation that irot and imir give. EXIF must be ignored in AVIF."""
     found = dict(avif_properties(data))
     quarters = found.get(b"irot", b"\0")[:1] or b"\0"
     mirror = found.get(b"imir")

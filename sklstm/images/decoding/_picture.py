@@ -1,4 +1,4 @@
-"""What a decoded file is, before its colours and size are changed."""
+"""The decoded contents of an image file, with its stored values."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 
 
 class UnreadableImageError(ValueError):
-    """A file that is no image, is damaged, or holds what cannot be read rightly.
+    """A file is not an image, is damaged, or cannot be read correctly.
 
-    Its text says why, in words that follow "because".
+    The message is a clause that can follow "because".
     """
 
 
@@ -20,13 +20,14 @@ class Picture:
 
     Parameters
     ----------
-    values : ndarray, shape (height, width) or (height, width, 3)
-        Gray, or red, green and blue.
+    values : ndarray of shape (height, width) or (height, width, 3)
+        Gray values, or red, green and blue.
     largest : int or None, default=None
-        The largest value that the file could hold, if its header says that it is
-        less than the largest of the dtype: 1023 for 10 bits in uint16.
+        Largest value that the file can hold, for example 1023 for 10 bits in uint16.
+        None if it is the largest value of the dtype.
     is_scaled : bool, default=False
-        Whether the values were integers and have been brought to floats up to 1.
+        If True, the stored values were integers and have been scaled to floats of at
+        most 1.
     """
 
     values: np.ndarray
@@ -34,12 +35,12 @@ class Picture:
     is_scaled: bool = False
 
     def with_values(self, values: np.ndarray) -> Picture:
-        """Return the same with other values."""
+        """Return a copy of the picture with other values."""
         return replace(self, values=values)
 
 
 def turn(values: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn an image upright, given its orientation as EXIF and TIFF number it."""
+    """Turn an image upright, given its orientation in EXIF or TIFF (1 to 8)."""
     if orientation >= 5:
         values = values.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -50,6 +51,6 @@ def turn(values: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def spread(values: np.ndarray, largest: int) -> np.ndarray:
-    """Bring values of fewer than 8 bits to the whole range of uint8."""
+    """Scale values from 0 to `largest`, of fewer than 8 bits, to 0 to 255."""
     table = np.round(np.arange(largest + 1) * (255 / largest)).astype(np.uint8)
     return table[values]

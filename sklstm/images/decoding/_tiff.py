@@ -1,9 +1,9 @@
-"""TIFF files: every layout is read as it is stored, or refused with the reason.
+"""Reading of TIFF files, which refuses a layout that it cannot read exactly.
 
-OpenCV reads many layouts wrongly without a word: planar samples of 16 bits, 16-bit gray
-with alpha, unassociated alpha, inverted 16-bit gray, and compressions that it does not
-know. So `tifffile` parses the header, and the pixels are put together here. OpenCV is
-left with what the tests find right in it: LZW, and the fax and JPEG compressions.
+OpenCV reads many layouts wrongly and gives no warning: planar samples of 16 bits,
+16-bit gray with alpha, unassociated alpha, inverted 16-bit gray, and compressions that
+it does not know. So `tifffile` parses the header, and this module assembles the pixels.
+OpenCV decodes only what the tests find correct: LZW, and the fax and JPEG compressions.
 """
 
 from __future__ import annotations
@@ -40,16 +40,17 @@ from sklstm.images.decoding._whole import is_whole
 
 
 def read_tiff(data: bytes) -> Picture:
-    """Return the first image of a TIFF file; UnreadableImageError if it cannot be."""
+    """Return the first image of a TIFF file, or raise UnreadableImageError."""
     import tifffile
 
     try:
-        # The closed stream lets the data go; the reader lives on until it is collected.
+        # The reader lives until the garbage collector finds it. Closing the stream
+        # frees the data at once.
         with io.BytesIO(data) as stream, tifffile.TiffFile(stream) as file:
             layout = read_layout(file.pages.first, file.byteorder, len(data))
     except UnreadableImageError:
         raise
-    except Exception as error:  # whatever a damaged header leads to
+    except Exception as error:  # A damaged header can raise any error.
         raise UnreadableImageError(
             f"its TIFF header cannot be read ({error})"
         ) from error
@@ -61,7 +62,7 @@ def read_tiff(data: bytes) -> Picture:
 
 
 def _samples(data: bytes, layout: Layout) -> np.ndarray:
-    """Return all samples, (height, width, samples), of the dtype of the layout."""
+    """Return all samples, (height, width, n_samples), in the dtype of the layout."""
     shape = layout.height, layout.width, layout.n_samples
     samples = np.empty(shape, layout.dtype)
     n_inside = 1 if layout.planar else layout.n_samples
@@ -89,7 +90,7 @@ def _samples(data: bytes, layout: Layout) -> np.ndarray:
 
 
 def _positions(layout: Layout) -> Iterator[tuple[int, int, int]]:
-    """Yield the first row, column and sample of each strip or tile, in their order."""
+    """Yield the first row, column and sample of each strip or tile, in file order."""
     rows, columns = layout.segment
     for plane in range(layout.n_samples if layout.planar else 1):
         for row in range(0, layout.height, rows):
@@ -103,7 +104,7 @@ _REVERSED = bytes(int(f"{i:08b}"[::-1], 2) for i in range(256))
 def _decompress(coded: bytes, compression: int, rows: int, n_row: int) -> bytes:
     if compression in DEFLATE:
         try:
-            # No more than is needed: a small strip can swell to any size.
+            # The size is limited, because a small strip can expand to any size.
             return zlib.decompressobj().decompress(coded, rows * n_row)
         except zlib.error as error:
             raise UnreadableImageError(
@@ -125,21 +126,21 @@ def _decompress_packbits(coded: bytes) -> bytes:
             plain += coded[position + 1 : position + n + 2]
             position += n + 2
         else:
-            # 128 means nothing: it repeats no byte.
+            # The byte 128 means nothing and repeats no byte.
             plain += coded[position + 1 : position + 2] * ((257 - n) if n > 128 else 0)
             position += 2 if n > 128 else 1
     return bytes(plain)
 
 
 def _decompress_lzw(coded: bytes, rows: int, n_row: int) -> bytes:
-    """Let OpenCV decompress a strip, as if it held one gray image of 16 bits.
+    """Decompress a strip by OpenCV, as if the strip were a gray image of 16 bits.
 
-    OpenCV checks whether such a strip is whole, and takes its values as they are.
+    For 16 bits, OpenCV checks that the strip is complete and keeps the values.
     """
     n = rows * n_row
     plain = _gray_by_opencv(coded, n // 2, 16) if n > 1 else b""
     if n % 2:
-        # The last byte comes from an image of 8 bits, for which nothing is checked.
+        # The last byte comes from an image of 8 bits, which OpenCV does not check.
         plain += _gray_by_opencv(coded, n, 8)[-1:]
     return plain
 
@@ -167,7 +168,7 @@ def _gray_by_opencv(coded: bytes, n: int, bits: int) -> bytes:
 
 
 def _unpack(lines: np.ndarray, layout: Layout, shape: tuple) -> np.ndarray:
-    """Return the samples of the lines of bytes of one strip or tile."""
+    """Return the samples of one strip or tile, given its lines of bytes."""
     bits, dtype = layout.bits, layout.dtype
     if layout.predictor == 3:
         return _undo_float_predictor(lines, dtype, shape)
@@ -179,7 +180,7 @@ def _unpack(lines: np.ndarray, layout: Layout, shape: tuple) -> np.ndarray:
             return np.cumsum(stored, axis=1, dtype=as_integers).view(dtype)
         return stored
     if bits == 24:
-        # The only size of whole bytes without a dtype of its own.
+        # NumPy has no dtype of three bytes.
         parts = lines.reshape(*shape, 3).astype(np.uint32)
         first, second, third = np.moveaxis(parts, -1, 0)
         if layout.byteorder == "<":
@@ -193,10 +194,10 @@ def _unpack_bits(lines: np.ndarray, n: int, bits: int) -> np.ndarray:
     start = np.arange(n) * bits
     first, after = start >> 3, 24 - bits - (start & 7)
     samples = np.empty((len(lines), n), np.uint16)
-    # A few lines at a time: what is worked out on the way takes four bytes a sample.
+    # Intermediate arrays take four bytes a sample, so unpack a few lines at a time.
     step = max(1, 2**20 // n)
     for row in range(0, len(lines), step):
-        # A sample lies in three bytes at most, of which the last ones may be missing.
+        # A sample spans at most three bytes. Padding replaces those behind the end.
         part = np.pad(lines[row : row + step], [(0, 0), (0, 2)]).astype(np.uint32)
         three = (part[:, :-2] << 16) | (part[:, 1:-1] << 8) | part[:, 2:]
         samples[row : row + step] = three[:, first] >> after & (2**bits - 1)
@@ -206,7 +207,11 @@ def _unpack_bits(lines: np.ndarray, n: int, bits: int) -> np.ndarray:
 def _undo_float_predictor(
     lines: np.ndarray, dtype: np.dtype, shape: tuple
 ) -> np.ndarray:
-    """Undo differences of bytes, after bytes of equal weight were put side by side."""
+    """Undo the floating-point predictor of TIFF.
+
+    The predictor groups the bytes of each row by significance and stores differences of
+    neighbouring bytes.
+    """
     rows, columns, n_samples = shape
     bytes_ = lines.reshape(rows, -1, n_samples).cumsum(axis=1, dtype=np.uint8)
     by_weight = bytes_.reshape(rows, dtype.itemsize, columns * n_samples)
@@ -215,12 +220,13 @@ def _undo_float_predictor(
 
 
 def _picture(samples: np.ndarray, layout: Layout) -> Picture:
-    """Return gray or red, green and blue."""
+    """Convert samples to gray, or to red, green and blue."""
     largest = 2**layout.bits - 1
     if layout.photometric == PALETTE:
         assert layout.colormap is not None
         colours = layout.colormap.reshape(3, -1).T
-        # Programs bring 8 bits to 16 by a factor of 256 or 257, or not at all.
+        # Colormaps should have 16 bits. Some programs scale their 8 bits by 256 or 257,
+        # and others do not scale them.
         colours = colours if colours.max() < 256 else colours >> 8
         return Picture(colours.astype(np.uint8)[samples[..., 0]])
     if layout.photometric == CMYK:
@@ -240,12 +246,12 @@ def _picture(samples: np.ndarray, layout: Layout) -> Picture:
 
 
 def _read_by_opencv(data: bytes, layout: Layout) -> Picture:
-    """Let OpenCV read the file, with its orientation set to upright."""
+    """Read the file by OpenCV, marked as upright so that OpenCV does not turn it."""
     import cv2
 
     if layout.compression == JPEG:
         segments = zip(layout.offsets, layout.counts, strict=False)
-        # OpenCV fills what is missing with grey.
+        # OpenCV fills a missing part with grey and reports no error.
         if not all(is_whole(data[start : start + n]) for start, n in segments):
             raise UnreadableImageError("one of its strips or tiles is cut off")
     if layout.orientation_at is not None:

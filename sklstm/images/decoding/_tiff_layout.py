@@ -1,4 +1,4 @@
-"""What the header of a TIFF file says: a layout that can be read, or the reason."""
+"""Parsing of TIFF headers to layouts that can be read."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 LOG_LUV = (32844, 32845)
 UNSIGNED, SIGNED, FLOAT, UNDEFINED = 1, 2, 3, 4
 _ALPHA = (1, 2)
-# As many pixels as OpenCV reads at most: a small file can claim any number.
+# OpenCV has the same limit. The header of a small file can claim any size.
 _MOST_PIXELS = 2**30
 _ORIENTATION = 274
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What the header says, checked: the pixels can be read by it."""
+    """The layout of the pixels in a TIFF file, checked to be one that can be read."""
 
     height: int
     width: int
@@ -36,7 +36,7 @@ class Layout:
     compression: int
     predictor: int
     reversed_bits: bool
-    # Of a strip or tile: its rows and columns.
+    # Number of rows and columns of a strip or tile.
     segment: tuple[int, int]
     tiled: bool
     offsets: tuple[int, ...]
@@ -52,7 +52,7 @@ class Layout:
 
     @property
     def dtype(self) -> np.dtype:
-        """What the samples are, as they are stored (fewer than 8 bits: as unpacked)."""
+        """Return the smallest dtype that holds a sample."""
         if self.format == FLOAT:
             return np.dtype(f"f{self.bits // 8}")
         size = next(size for size in (1, 2, 4, 8) if self.bits <= 8 * size)
@@ -60,14 +60,14 @@ class Layout:
 
 
 def read_layout(page: Any, byteorder: str, n_bytes: int) -> Layout:
-    """Return the layout of a page, as `tifffile` has it, of a file of `n_bytes`."""
+    """Return the layout of a page that `tifffile` has read from a file of `n_bytes`."""
     tags = page.tags
 
     def tag(code: int, default: Any = None) -> Any:
         return tags.valueof(code, default)
 
     def one(code: int, default: int, what: str) -> int:
-        """Return what must be the same for all samples."""
+        """Return the value of a tag that must be the same for all samples."""
         value = tag(code, default)
         values = set(value) if isinstance(value, tuple) else {value}
         if len(values) != 1:
@@ -122,7 +122,7 @@ def read_layout(page: Any, byteorder: str, n_bytes: int) -> Layout:
 
 
 def _check_samples(layout: Layout, extra: tuple) -> None:
-    """Refuse what is neither gray nor a colour, with alpha or without."""
+    """Raise an error unless the samples are gray or a colour, and perhaps alpha."""
     kinds = {MIN_IS_WHITE: 1, MIN_IS_BLACK: 1, RGB: 3, PALETTE: 1, CMYK: 4}
     kinds |= {YCBCR: 3, LOG_LUV[0]: 1, LOG_LUV[1]: 3}
     colours = kinds.get(layout.photometric)
@@ -150,7 +150,7 @@ def _check_samples(layout: Layout, extra: tuple) -> None:
 
 
 def _check_coding(layout: Layout, ink_set: int) -> None:
-    """Refuse samples, and codes, that nothing here reads."""
+    """Raise an error for dtypes, compressions and predictors that are not supported."""
     bits, is_float = layout.bits, layout.format == FLOAT
     plain = layout.format in (UNSIGNED, UNDEFINED)
     known = {
@@ -180,7 +180,7 @@ def _check_coding(layout: Layout, ink_set: int) -> None:
     coding = layout.compression
     if layout.needs_opencv:
         right = {
-            # Of what OpenCV reads, only this was found right.
+            # OpenCV reads only these combinations correctly.
             **dict.fromkeys(FAX, bits == 1 and layout.n_samples == 1),
             **dict.fromkeys(LOG, layout.photometric in LOG_LUV),
             JPEG: bits == 8 and layout.photometric in (MIN_IS_BLACK, RGB, YCBCR),
@@ -219,8 +219,8 @@ def _check_segments(layout: Layout, n_bytes: int) -> None:
     n *= layout.n_samples if layout.planar else 1
     if len(layout.offsets) < n or len(layout.counts) < n:
         raise UnreadableImageError(f"it has fewer than its {n} strips or tiles")
-    # Some programs count more bytes than there are. Whether those that are needed are
-    # there, is found out when they are decoded, but OpenCV says nothing of it.
+    # Some programs count more bytes than the file has. Decoding finds out whether the
+    # bytes that it needs exist, but OpenCV does not report it.
     ends = [o + c for o, c in zip(layout.offsets[:n], layout.counts[:n], strict=True)]
     if layout.needs_opencv and max(ends) > n_bytes:
         raise UnreadableImageError("it is cut off")

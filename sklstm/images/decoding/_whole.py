@@ -1,4 +1,4 @@
-"""Whether a JPEG or PNG file has its end."""
+"""A check that JPEG and PNG files are complete."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import zlib
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
-# In compressed data 0xFF is followed by 0x00 or a restart marker, or it is a marker.
-# Written as one literal byte first, it is searched for 20 times as fast as by \xff+.
+# In compressed data, 0xFF starts a marker unless 0x00 or a restart marker follows. A
+# pattern that starts with one literal byte is 20 times as fast as one with \xff+.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _END_OF_IMAGE = 0xD9
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether the data may be an image, and a JPEG or PNG has its end.
+    """Return whether data is not empty and, for a JPEG or PNG, is complete.
 
-    Decoders fill the missing part of these two with grey and say nothing, or complain
-    on stderr.
+    Decoders of JPEG and PNG fill a missing part with grey. They report it only on
+    stderr, or not at all.
     """
     if data.startswith(_JPEG):
         return _jpeg_is_whole(data)
@@ -27,7 +27,10 @@ def is_whole(data: bytes) -> bool:
 
 
 def _jpeg_is_whole(data: bytes) -> bool:
-    """Follow the segments to the end marker; a preview inside one has its own."""
+    """Return whether a JPEG has its end marker.
+
+    The segments are skipped, because a preview inside one has its own end marker.
+    """
     position = len(_JPEG)
     while match := _JPEG_MARKER.search(data, position):
         marker, position = data[match.end() - 1], match.end()
@@ -36,13 +39,13 @@ def _jpeg_is_whole(data: bytes) -> bool:
         length = int.from_bytes(data[position : position + 2], "big")
         if length < 2:
             return False
-        # After the header of a scan comes compressed data, which the search skips.
+        # Compressed data follows the header of a scan. The search skips it.
         position += length
     return False
 
 
 def _png_is_whole(data: bytes) -> bool:
-    """Follow the chunks, each with its checksum, to the one that ends the file."""
+    """Return whether all checksums of a PNG are right and its last chunk exists."""
     position = len(_PNG)
     while position + 12 <= len(data):
         end = position + 8 + int.from_bytes(data[position : position + 4], "big")
