@@ -1,4 +1,4 @@
-"""Sets of image files: their paths, labels, classes and groups; no pixel is kept."""
+"""Loaders of sets of image files, which return paths and labels but no pixels."""
 
 from sklstm.datasets._load import load_image_folder, load_image_table
 

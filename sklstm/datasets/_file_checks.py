@@ -1,4 +1,4 @@
-"""Which files of a set cannot be used: missing, unreadable, there more than once."""
+"""Checks for image files that are missing, unreadable or duplicates."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _MISSING, _UNREADABLE = "missing", "unreadable"
 def check_files(
     paths: list[str], labels: list[Any], groups: list[Any]
 ) -> tuple[list[int], dict[str, list]]:
-    """Return the positions of the files to keep and, by reason, those to leave out."""
+    """Return the positions of the files to keep, and the other files by problem."""
     same_contents: dict[str, list[int]] = {}
-    # Hashing and decoding hold no lock, so threads are enough.
+    # Hashing and decoding release Python's lock, so threads run in parallel.
     n_threads = max(1, min(joblib.cpu_count(), len(paths)))
     with quiet_opencv, ThreadPoolExecutor(n_threads) as pool:
         for i, contents in enumerate(pool.map(_contents, paths)):
@@ -38,7 +38,7 @@ def check_files(
     kept = []
     for same in same_contents.values():
         if len({(labels[i], groups[i]) for i in same}) > 1:
-            # Nothing says which of them is right.
+            # It is unknown which label and group are right, so keep none.
             problems["conflicts"].append(
                 [(paths[i], labels[i], groups[i]) for i in same]
             )
@@ -50,7 +50,7 @@ def check_files(
 
 
 def describe_problems(problems: dict[str, list]) -> str:
-    """Say of each reason how many files it concerns, and the first of them."""
+    """Return a text with the number of files and the first file of each problem."""
     said = []
     for reason, files in problems.items():
         if not files:
@@ -82,10 +82,10 @@ def _with_label(path: str, label: Any, group: Any) -> str:
 
 
 def _contents(path: str) -> str:
-    """Return a hash of the contents of a file, or what is wrong with it."""
+    """Return a hash of the contents of a file, or the name of its problem."""
     if not os.path.exists(path):
         return _MISSING
-    if not os.path.isfile(path):  # a pipe or a device would be waited for
+    if not os.path.isfile(path):  # Reading a pipe or a device may block.
         return _UNREADABLE
     try:
         with open(path, "rb") as file:
@@ -96,13 +96,13 @@ def _contents(path: str) -> str:
 
 
 def _is_readable(data: bytes) -> bool:
-    """Whether `decode` gives an image, for a JPEG found out on fewer pixels."""
+    """Return whether data can be decoded. A JPEG is decoded at reduced size."""
     import cv2
 
     if data.startswith(b"\xff\xd8"):
         if not is_whole(data):
             return False
-        # An eighth of the size is a fraction of the work.
+        # Decoding at an eighth of the size takes a fraction of the time.
         kind = cv2.IMREAD_REDUCED_GRAYSCALE_8
         with suppress(cv2.error):
             return cv2.imdecode(np.frombuffer(data, np.uint8), kind) is not None

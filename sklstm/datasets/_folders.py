@@ -1,4 +1,4 @@
-"""What the folders of a set of images are: classes, splits, masks."""
+"""Recognition of class, split and mask folders in a set of images."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 from sklstm.preprocessing._image_reader import listed
 
-# Of the kinds of files that can be read, wherever OpenCV was built with all of them.
+# Suffixes of the files that can be read if OpenCV was built with all its codecs.
 _SUFFIXES = tuple(
     ".avif .avifs .bmp .btf .dib .exr .gif .hdr .j2c .j2k .jfif .jif .jp2 .jpe .jpeg "
     ".jpf .jpg .mpo .pam .pbm .pfm .pgm .pic .png .pnm .ppm .pxm .ras .sr .tf8 .tif "
     ".tiff .webp".split()
 )
-# What lies beside images and is none.
+# Suffixes of other files that often accompany images.
 _SIDE_SUFFIXES = frozenset(
     ".csv .tsv .txt .md .rst .json .jsonl .xml .yaml .yml .toml .ini .cfg .log .html "
     ".htm .pdf .doc .docx .xls .xlsx .ods .py .ipynb .m .sh .bat .lock .sha256 .md5 "
@@ -31,19 +31,20 @@ _KIND_OF_SPLIT = re.compile(
 _IMAGES = re.compile(
     r"(?:\w+[ _-])?(?:images?|imgs?|photos?|originals?)", re.IGNORECASE
 )
-# Masks, whatever lies beside them.
+# Folders with these names always hold masks.
 _SURE_MASKS = re.compile(
     r"ground[ _-]?truths?|(?:\d(?:st|nd|rd)?[ _-]?)?manual\d?|annotations?",
     re.IGNORECASE,
 )
-# Masks, if there are images in a folder beside them: "mask" may be a class as well.
+# Folders with these names hold masks only if a folder beside them holds images, because
+# "mask" may also be a class.
 _MASKS = re.compile(r"(?:\w+[ _-])?(?:masks?|labels?|gt|segmentations?)", re.IGNORECASE)
 _MASK_FILE = re.compile(r"(.+)[ _-](?:mask|gt)(?:[ _-]?\d+)?", re.IGNORECASE)
 
 
 @dataclass
 class FoundFiles:
-    """The files of a folder that has a folder for each class."""
+    """The files in a folder that holds one folder for each class."""
 
     images: list[tuple[str, str]] = field(default_factory=list)  # path, class
     outside: list[str] = field(default_factory=list)
@@ -51,7 +52,7 @@ class FoundFiles:
 
 
 def is_strange(path: str) -> bool:
-    """Whether a file that is not read may be an image all the same."""
+    """Return whether a file of an unknown kind may be an image."""
     suffix = os.path.splitext(path)[1].lower()
     if path.lower().endswith(".nii.gz"):
         return True
@@ -59,7 +60,7 @@ def is_strange(path: str) -> bool:
 
 
 def find_files(path: str, split: str | None) -> FoundFiles:
-    """Return the files in the folders of classes; ValueError if there are none."""
+    """Return the files in the class folders, or raise ValueError for other layouts."""
     folders = _folders(path)
     if split is not None:
         path = os.path.join(path, _find_split(path, folders, split))
@@ -71,7 +72,7 @@ def find_files(path: str, split: str | None) -> FoundFiles:
     masks = []
     for name in _masks(folders):
         images, of_masks, not_read = _walk(os.path.join(path, name), path)
-        # Without an image, it may be anything.
+        # Without an image, the folder counts as an empty class, which is an error.
         if images or of_masks:
             masks.append(name)
             found.outside += images + of_masks
@@ -118,13 +119,13 @@ def _kind_of_split(name: str) -> str | None:
 
 
 def _splits(folders: Iterable[str]) -> list[str]:
-    """Return the folders that are splits, if the folders are no classes."""
+    """Return the names of the split folders, or none if the folders are classes."""
     matches = {name: _KIND_OF_SPLIT.fullmatch(name) for name in folders}
     splits = [name for name, match in matches.items() if match]
-    # A class may be called "train", like bus and car, or "blood_test".
+    # A class may be called "train", beside "bus" and "car", or "blood_test".
     several = len({_kind_of_split(name) for name in splits}) > 1
     all_plain = all(match and match[1] is None for match in matches.values())
-    # That of training first, as an example in messages.
+    # Messages name the first split as an example, which should be for training.
     splits.sort(key=lambda name: _kind_of_split(name) != "train")
     return splits if several or all_plain else []
 
@@ -143,7 +144,7 @@ def _find_split(path: str, folders: list[str], split: str) -> str:
 
 
 def _check_layout(path: str, folders: list[str], *, may_be_splits: bool) -> None:
-    """Refuse folders that are not one for each class."""
+    """Raise ValueError if the folders are splits, or images and masks."""
     splits = _splits(folders) if may_be_splits else []
     if splits:
         raise ValueError(
@@ -170,7 +171,7 @@ def _check_layout(path: str, folders: list[str], *, may_be_splits: bool) -> None
 
 
 def _masks(folders: list[str]) -> list[str]:
-    """Return the folders that hold masks of the images beside them."""
+    """Return the names of the folders that hold masks of the images beside them."""
     masks = [name for name in folders if _SURE_MASKS.fullmatch(name)]
     if any(_IMAGES.fullmatch(name) for name in folders):
         masks += [name for name in folders if _MASKS.fullmatch(name)]
@@ -186,7 +187,7 @@ def _walk(folder: str, root: str) -> tuple[list[str], list[str], list[str]]:
     images: list[str] = []
     masks: list[str] = []
     others: list[str] = []
-    # Without onerror, a folder that may not be opened would count as empty.
+    # Without onerror, a folder that cannot be opened would count as empty.
     for where, folders, files in os.walk(folder, onerror=fail, followlinks=True):
         inner = [
             name
@@ -215,7 +216,7 @@ def _walk(folder: str, root: str) -> tuple[list[str], list[str], list[str]]:
 
 
 def _leads_back(folder: str, root: str) -> bool:
-    """Whether a folder is a link to one that it lies in, or to one above `root`."""
+    """Return whether a folder links to one of its parents, within or above `root`."""
     real = os.path.realpath(folder)
     above = os.path.dirname(folder)
     while True:

@@ -1,4 +1,4 @@
-"""Columns of a CSV file or a table in memory."""
+"""Reading of columns from a CSV file or a table in memory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ import numpy as np
 
 from sklstm.preprocessing._image_reader import listed
 
-# What pandas takes for missing when it reads a CSV file.
+# pandas reads these words in a CSV file as missing values.
 _MISSING_WORDS = frozenset(
     ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND",
      "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
 )  # fmt: skip
-# Without leading zeros: no two texts become one number. It fits into int64.
+# No leading zeros are allowed, so that no two texts become the same number. Every match
+# fits into int64.
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
-# The whole numbers of a column in which some are missing, as pandas writes them.
+# pandas writes whole numbers with a point if some values of the column are missing.
 _WHOLE_WITH_POINT = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:[.]0+)?")
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:[.][0-9]{1,15})?")
 _SEPARATOR_LINE = re.compile(r"\s*sep=(.)[ \t]*\r?\n", re.IGNORECASE)
@@ -33,12 +34,12 @@ class Table(NamedTuple):
     Parameters
     ----------
     names : list of tuple of str
-        What each image may be called: as it is written, then without the spaces
-        around it.
+        Possible file names of each image: as written and, if it differs, without the
+        spaces around it.
     labels : list
-        A missing label is None.
+        Label of each image, or None if it is missing.
     groups : list or None
-        None if no column was asked for.
+        Group of each image. None if the table was read without groups.
     """
 
     names: list[tuple[str, ...]]
@@ -47,9 +48,10 @@ class Table(NamedTuple):
 
 
 def read_table(table: Any, path: str, label: str, group: str | None) -> Table:
-    """Return the columns of those names; ValueError if there is not one of each.
+    """Return the columns of a table that describe images.
 
-    Labels and groups are numbers if the whole column is.
+    Labels and groups become numbers if all values of their column are numbers. A table
+    that lacks a column, or has it twice, raises ValueError.
     """
     wanted = [path, label] + ([] if group is None else [group])
     if hasattr(table, "columns") and hasattr(table, "__getitem__"):
@@ -63,7 +65,7 @@ def read_table(table: Any, path: str, label: str, group: str | None) -> Table:
 
 
 def as_whole_numbers(written: list[str]) -> list[Any]:
-    """Return int if all texts are whole numbers, and else the texts."""
+    """Convert texts to int if all of them are whole numbers."""
     if all(_WHOLE_NUMBER.fullmatch(text) for text in written):
         return [int(text) for text in written]
     return written
@@ -72,7 +74,7 @@ def as_whole_numbers(written: list[str]) -> list[Any]:
 def _as_numbers(
     written: Sequence[str | None], decimals: bool, comma: bool
 ) -> list[Any]:
-    """Return numbers if all texts are, but for what is missing, and else the texts."""
+    """Convert texts to numbers if all that are not missing (None) are numbers."""
     texts = [text for text in written if text is not None]
     whole = as_whole_numbers(texts)
     if whole is not texts:
@@ -132,7 +134,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def _of_one_kind(values: list[Any], name: str) -> list[Any]:
-    """Return plain values: whole numbers as int, also where some are missing."""
+    """Return Python values, with whole numbers as int even if some are missing."""
     there = [value for value in values if value is not None]
     n_texts = sum(isinstance(value, str) for value in there)
     is_number = [isinstance(v, bool | int | float | np.generic) for v in there]
@@ -155,7 +157,7 @@ def _of_one_kind(values: list[Any], name: str) -> list[Any]:
 
 def _from_file(file: str, wanted: list[str]) -> Table:
     try:
-        # With or without the mark that spreadsheets put at the start of UTF-8.
+        # utf-8-sig skips the byte order mark that spreadsheets may write.
         with open(file, encoding="utf-8-sig", newline="") as stream:
             text = stream.read()
     except UnicodeDecodeError:
@@ -184,12 +186,12 @@ def _from_file(file: str, wanted: list[str]) -> Table:
     for name in groups:
         _check_filled(file, name, rows, [c in _MISSING_WORDS for c in columns[name]])
     labels = [None if cell in _MISSING_WORDS else cell for cell in columns[label]]
-    # Where commas separate cells, a comma in a number stands between thousands.
+    # If commas separate the cells, a comma inside a number separates thousands.
     comma = delimiter != ","
     return Table(
         [row.names(header.index(path)) for row in rows],
         _as_numbers(labels, decimals=True, comma=comma),
-        # Decimals in a name of a patient are no number: 1.1 and 1.10 are two.
+        # Groups with decimals stay text, because patients 1.1 and 1.10 differ.
         _as_numbers(columns[groups[0]], decimals=False, comma=False)
         if groups
         else None,
@@ -221,7 +223,10 @@ def _check_columns(table: str, header: list[Any], wanted: list[str]) -> None:
 
 
 def _find_delimiter(text: str, names: list[str]) -> str:
-    """Return that by which most of the names, then most columns, are in the header."""
+    """Return the delimiter that finds the most of `names` in the header.
+
+    Of several such delimiters, it is the one that gives the most columns.
+    """
     first_line = text.lstrip("\r\n").splitlines()[:1]
 
     def columns(delimiter: str) -> tuple[int, int]:
@@ -235,14 +240,14 @@ def _find_delimiter(text: str, names: list[str]) -> str:
 
 
 def _read_rows(file: str, text: str, delimiter: str, first_line: int) -> list[_Row]:
-    """Return the rows that have any cell that is not empty."""
+    """Return the rows that are not empty."""
     rows = []
     with_spaces = _with_spaces(text, delimiter)
     reader = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=delimiter,
         skipinitialspace=True,
-        strict=True,  # a quote that does not end would take in all that follows
+        strict=True,  # An open quote would otherwise swallow all later rows.
     )
     try:
         for row in reader:
@@ -262,10 +267,10 @@ def _read_rows(file: str, text: str, delimiter: str, first_line: int) -> list[_R
 
 
 def _with_spaces(text: str, delimiter: str) -> dict[int, list[str]]:
-    """Return rows by their line, with the spaces that cells begin with.
+    """Return the rows by line number, with the leading spaces of their cells.
 
-    Where a quote comes after such spaces the rows are not right: they are compared with
-    those that are read without spaces.
+    If a quote follows such spaces, a row is split wrongly. The caller therefore
+    compares it with the row that was read without spaces.
     """
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     rows = {}
