@@ -1,4 +1,4 @@
-"""Masks of defects: checked, resized to the network's size, and scored."""
+"""Checking, resizing and scoring of masks of defects."""
 
 import os
 import warnings
@@ -14,16 +14,17 @@ from sklstm.images._resize import resize
 def check_masks(
     Y: Any, images: list[np.ndarray], name: str = "Y", stacklevel: int | None = None
 ) -> list[np.ndarray]:
-    """Return a mask of bool for every image; an empty one where it is None.
+    """Check masks and return a bool mask for each image.
 
-    With `stacklevel`, as in `warnings.warn` and counted from the caller, masks that are
-    probably inverted get a warning.
+    A mask that is None becomes an empty mask, without defects. If `stacklevel` is
+    given, the function warns of masks that are probably inverted. It has the meaning
+    that it has in `warnings.warn`, but counts from the caller.
 
     Raises
     ------
     ValueError
-        If there are more or fewer masks than images, or one has another shape than its
-        image or other values than 0 and 1.
+        If the numbers of masks and images differ, or a mask differs from its image in
+        shape, or a mask has values other than 0 and 1.
     """
     if issparse(Y) or hasattr(Y, "columns") or isinstance(Y, str | bytes | dict):
         raise ValueError(
@@ -55,7 +56,7 @@ def check_masks(
 
 
 def _check_mask(mask: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """Return one mask as bool; `shape` is that of its image."""
+    """Check one mask for an image of (height, width) `shape` and return it as bool."""
     if is_path(mask):
         raise ValueError(
             f"{name} is the path {os.fsdecode(mask.item())!r} and no mask: read the "
@@ -69,7 +70,7 @@ def _check_mask(mask: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarr
             "stands for an image without defects."
         )
     if mask.ndim == 3 and mask.shape[2] in (1, 3):
-        # Files of masks are often read in colour.
+        # Mask files are often read in colour.
         if (mask[..., :1] != mask).any():
             raise ValueError(
                 f"{name} has three channels that differ: make one mask of them that is "
@@ -105,18 +106,18 @@ def _check_mask(mask: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarr
 def warn_if_inverted(
     shares: list[float], name: str, parts: str, stacklevel: int
 ) -> None:
-    """Warn where most images are said to be defective in most of their parts.
+    """Warn if the masks call most parts defective in most of the images.
 
     Parameters
     ----------
     shares : list of float
-        What part of each image is positive.
+        Share of each image that is positive.
     name : str
-        What the targets are called.
+        Name of the targets in the warning.
     parts : str
-        "pixels" or "windows".
+        Parts of an image that are counted, "pixels" or "windows".
     stacklevel : int
-        As in `warnings.warn`, counted from the caller.
+        As in `warnings.warn`, but counted from the caller.
     """
     most = sum(share > 0.5 for share in shares)
     if most > len(shares) / 2:
@@ -129,18 +130,22 @@ def warn_if_inverted(
 
 
 def resize_masks(masks: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
-    """Return how much of each pixel is defective, 0 to 255, (n, height, width)."""
+    """Resize masks to one size and return the defective share of each pixel.
+
+    The array has the shape (n, height, width). The shares range from 0 to 255.
+    """
     out = np.empty((len(masks), *size), np.uint8)
     for one, mask in zip(out, masks, strict=True):
         share = resize(mask.astype(np.float32) * 255, size)
         one[:] = np.round(share)
-        if share.any() and not one.any():  # one defective pixel of a very large image
+        # A single defective pixel of a very large image would be rounded to 0.
+        if share.any() and not one.any():
             one.ravel()[share.argmax()] = 1
     return out
 
 
 def pixel_f1(truth: list[np.ndarray], found: list[np.ndarray]) -> float:
-    """Return the F1 over all pixels of all images; 1 where there is nothing to find."""
+    """Return F1 over the pixels of all images, or 1 if no mask has a positive pixel."""
     hits = sum(int((t & f).sum()) for t, f in zip(truth, found, strict=True))
     total = sum(int(t.sum()) + int(f.sum()) for t, f in zip(truth, found, strict=True))
     return 2 * hits / total if total else 1.0
