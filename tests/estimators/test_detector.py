@@ -256,6 +256,13 @@ def test_the_best_threshold_by_trying_all():
     assert found == best_threshold(truth, decisions)
 
 
+def test_the_middle_one_of_equally_good_thresholds():
+    truth = [np.array([True, False, False])]
+    score = np.array([0.705, 0.295, 0.1])  # all from .3 to .7 are perfect
+    decisions = [[score >= threshold] for threshold in THRESHOLDS]
+    assert best_threshold(truth, decisions) == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize("stride", [8, 4])
 def test_the_threshold_is_the_best_for_what_predict_does(data, stride):
     """Chains add up what shifts their odds: a threshold on marginals is another."""

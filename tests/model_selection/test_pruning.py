@@ -8,7 +8,7 @@ from sklearn.datasets import load_iris
 
 from sklstm.estimators import _fitting
 from sklstm.model_selection import _study as study_module
-from sklstm.model_selection._pruning import completed_steps
+from sklstm.model_selection._pruning import completed_steps, curves_of_fold
 
 X_IRIS, Y_IRIS = load_iris(return_X_y=True)
 NEVER = optuna.pruners.NopPruner()
@@ -149,3 +149,16 @@ def test_pruners_of_optuna(few_digits, pruner, lstm_search):
     search = lstm_search(n_trials=5, pruner=pruner).fit(*few_digits)
     assert set(search.cv_results_["trial_state"]) <= {"COMPLETE", "PRUNED"}
     assert search.cv_results_["trial_state"][search.best_index_] == "COMPLETE"
+
+
+def test_a_pruned_trial_completed_all_folds_but_its_last():
+    curve = {"steps": [1], "values": [0.5]}
+    earlier = [
+        {"folds": [{"stretch": curve}, {"stretch": curve}], "pruned": True},
+        {"folds": [{"stretch": curve}] * 3, "pruned": False},
+    ]
+    pruned = [
+        [curve["pruned"] for curve in curves_of_fold(earlier, fold)] for fold in (0, 1)
+    ]
+    assert pruned == [[False, False], [True, False]]
+    assert curves_of_fold(earlier, 2) == [{**curve, "pruned": False}]
