@@ -39,7 +39,7 @@ from sklstm.estimators import (
 from sklstm.estimators._labels import hold_out_defective
 from sklstm.estimators._threshold import THRESHOLDS, best_threshold
 from sklstm.estimators._window_outputs import WindowOutputs
-from sklstm.images import check_images, resize, resize_images
+from sklstm.images import check_images
 from sklstm.networks import (
     WindowLoss,
     marginals,
@@ -545,36 +545,6 @@ def test_inverted_masks_are_told(monkeypatch):
     with pytest.raises(Enough):
         make().fit(X, few)
     _masks.check_masks(~Y, check_images(X))
-
-
-@pytest.mark.parametrize("n_channels", [1, 4, 5, 9, 600])
-def test_any_number_of_channels_is_resized(n_channels):
-    X = np.random.default_rng(0).random((50, 30, n_channels), np.float32)
-    resized = resize(X, (20, 40))
-    assert resized.shape == (20, 40, n_channels)
-    for i in {0, n_channels // 2, n_channels - 1}:
-        np.testing.assert_array_equal(resized[..., i], resize(X[..., i], (20, 40)))
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (40_000, 3), (3, 40_000), (32, 40)])
-def test_images_of_any_size_are_resized(shape):
-    image = np.full((*shape, 2), 7, np.uint8)
-    (resized,) = resize_images([image], (32, 40))
-    assert resized.shape == (32, 40, 2)
-    assert (resized == 7).all()
-
-
-@pytest.mark.parametrize(
-    "dtype", ["?", "i1", "u2", ">u2", "i4", "u4", "i8", "u8", "f2", "f4", ">f8", "g"]
-)
-def test_images_of_any_dtype_are_resized(dtype):
-    X = (np.random.default_rng(0).random((2, 20, 30)) * 100).astype(dtype)
-    found = resize_images(check_images(X), (8, 9))
-    assert found.dtype == np.float32
-    expected = [resize(x.astype("float32"), (8, 9)) for x in X]
-    np.testing.assert_array_equal(found[..., 0], expected)
-    turned = resize_images(check_images(X[:, ::-1]), (8, 9))
-    np.testing.assert_allclose(turned, found[:, ::-1], rtol=1e-5)
 
 
 # --- in scikit-learn ----------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""How far the pixels of an index map move together."""
+"""`aligned_unit` finds the units of an index map that can be copied at once."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from sklstm.images._index_map import aligned_unit
 @pytest.mark.parametrize(
     ("index_map", "n_pixels", "unit"),
     [
-        (RowSequencer().get_index_map((28, 28)), 784, 784),  # nothing moves
+        (RowSequencer().get_index_map((28, 28)), 784, 784),  # The map is one run.
         (RowSequencer(order="backward").get_index_map((28, 28)), 784, 28),
         (RowSequencer(sequence_length=16).get_index_map((28, 28)), 784, 28),
         (RowSequencer(axis="columns").get_index_map((28, 28)), 784, 1),
@@ -24,7 +24,7 @@ from sklstm.images._index_map import aligned_unit
         (VolumeSequencer(order="backward").get_index_map((4, 6, 6)), 144, 36),
         (np.array([[0, 1, 2, 3], [-1, -1, -1, -1]]), 4, 1),
         (np.array([[-1, 0, 1, 2]]), 4, 1),
-        (np.array([[0, 1], [2, 3]]), 5, 1),  # divides the map but not the image
+        (np.array([[0, 1], [2, 3]]), 5, 1),  # 2 divides the map, but not the image.
         (np.array([[0, 1], [2, 3]]), 6, 2),
     ],
 )

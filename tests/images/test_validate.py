@@ -11,7 +11,7 @@ from sklstm.images import all_finite, batches, unchanged_on_error, validate_imag
 
 
 class Model(BaseEstimator):
-    """An estimator that is not one of the package's."""
+    """Estimator from outside the package."""
 
 
 def fitted(shape, **options):
@@ -55,7 +55,7 @@ def test_flat_shapes():
     assert shape(12, image_shape=(2, 2, 3)) == (2, 2, 3)
     assert shape(16, volumes=True) == (16, 1, 1)
     assert shape(24, image_shape=(2, 3, 4), volumes=True) == (2, 3, 4)
-    # What was fitted says it elsewhere.
+    # After a fit, its shape counts.
     images = validate_images(fitted((2, 8)), np.zeros((5, 16)), reset=False)
     assert images.shape == (5, 2, 8)
 
@@ -75,7 +75,7 @@ def test_feature_names():
     assert list(model.feature_names_in_) == list("abcd")
     with pytest.raises(ValueError, match="feature names should match"):
         validate_images(model, table[list("dcba")], reset=False)
-    # Images have no names: those of an earlier fit go.
+    # Images have no feature names, so a fit removes earlier names.
     validate_images(model, np.zeros((2, 4, 4)), reset=True)
     assert not hasattr(model, "feature_names_in_")
 
@@ -196,7 +196,7 @@ def test_bad_input(X, options, message):
     assert "\n" not in text
     assert not re.search(r"[.!?] [A-Z]", text)  # one sentence
     assert len(text) < 250
-    # A fitted one stays as it was.
+    # An error does not change a fitted estimator.
     model = fitted((3, 3))
     before = dict(vars(model))
     with pytest.raises(ValueError, match=message):
@@ -243,18 +243,18 @@ def test_one_image_is_no_batch(shape, one, found):
         with pytest.raises(ValueError, match=message):
             validate_images(model, X, reset=False, **volumes)
     assert vars(model) == before
-    # What it says helps.
+    # Follow the advice of the message.
     if one == shape:
         validate_images(model, np.zeros(one)[None], reset=False, **volumes)
 
 
 def test_batches_that_look_like_one_image():
-    # Flat, one image of one row.
+    # The input is one flat image.
     assert validate_images(fitted((1, 6)), np.ones((1, 6)), reset=False).all()
-    # Nothing was fitted, so that there is no shape to be like.
+    # Without a fit, there is no shape to compare with.
     with pytest.raises(ValueError, match="got one value of type float64"):
         validate_images(Model(), np.float64(3), reset=False)
-    # A new fit asks nothing of the old one.
+    # A new fit ignores the shape of the old one.
     model = fitted((8, 8))
     assert validate_images(model, np.ones((8, 8)), reset=True).shape == (8, 8, 1)
 
@@ -277,7 +277,7 @@ def test_finite_check_can_be_left_to_the_caller():
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])
 @pytest.mark.parametrize("layout", ["C", "F"])
 def test_all_finite(dtype, layout):
-    # The largest values would overflow in a sum, and are finite all the same.
+    # The largest values overflow in a sum, although they are finite.
     X = np.full((30, 7, 5), np.finfo(dtype).max, dtype=dtype, order=layout)
     X[1] = -X[1]
     assert all_finite(X)
@@ -286,7 +286,7 @@ def test_all_finite(dtype, layout):
             Y = X.copy(order="K")
             Y[place] = bad
             assert not all_finite(Y)
-    Y[0, 0, 0] = np.inf  # cancels in a plain sum
+    Y[0, 0, 0] = np.inf  # The sum of both infinities is NaN.
     assert not all_finite(Y)
 
 
@@ -327,7 +327,7 @@ def test_unchanged_on_error():
 
 def test_other_threads_see_all_attributes_while_they_are_put_back():
     class Value:
-        """Something whose end can be watched."""
+        """Object whose deletion can be observed."""
 
     model = Model()
     model.kept_ = 1
@@ -335,7 +335,7 @@ def test_other_threads_see_all_attributes_while_they_are_put_back():
 
     def watched():
         value = Value()
-        # Runs at the moment at which the new attribute is taken away.
+        # This runs when the new attribute is removed.
         weakref.finalize(value, lambda: seen.append(dict(vars(model))))
         return value
 

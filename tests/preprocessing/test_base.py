@@ -1,4 +1,4 @@
-"""What holds for every sequencer."""
+"""Properties of all sequencers."""
 
 import pickle
 import tracemalloc
@@ -17,7 +17,7 @@ from sklstm import PatchSequencer, RowSequencer, VolumeSequencer
 DTYPES = "bool uint8 int16 uint16 int64 uint64 float16 float32 float64 >f4".split()
 
 pytestmark = pytest.mark.filterwarnings(
-    # SCIPY_ARRAY_API is not set: that check of array libraries is not run.
+    # The check of array libraries is skipped, because SCIPY_ARRAY_API is not set.
     "ignore::sklearn.exceptions.SkipTestWarning"
 )
 
@@ -27,7 +27,7 @@ def default_sequencers():
 
 
 def sequencers():
-    """One of each kind of scan."""
+    """Return one sequencer of each kind of scan."""
     return [
         *default_sequencers(),
         RowSequencer(sequence_length=5, axis="columns", order="snake"),
@@ -40,7 +40,7 @@ def sequencers():
 
 
 def checked_sequencers():
-    """For flat rows of few values: no patch that would be larger."""
+    """Return sequencers without patches that are larger than the data of the checks."""
     return [
         *(s for s in sequencers() if not isinstance(s, PatchSequencer)),
         PatchSequencer(),
@@ -59,7 +59,7 @@ def small_patches(order="raster"):
 
 @st.composite
 def sequencers_and_shapes(draw):
-    """A sequencer and the shape of images that it can read."""
+    """Draw a sequencer and the shape of images that it can read."""
     kind = draw(st.sampled_from(["rows", "patches", "slices", "cubes"]))
     n_axes = 2 if kind in ("rows", "patches") else 3
     shape = tuple(draw(st.integers(1, 9)) for _ in range(n_axes))
@@ -122,7 +122,7 @@ def test_every_scan(case, dtype, layout, n, flat):
     sequences = sequencer.fit_transform(images)
     index_map = sequencer.index_map_
 
-    # Every pixel is read, and nothing else.
+    # Each pixel is read, and nothing else.
     n_pixels = np.prod(shape[:n_axes])
     np.testing.assert_array_equal(np.unique(index_map), np.arange(n_pixels))
     assert index_map.dtype == np.int64
@@ -130,7 +130,7 @@ def test_every_scan(case, dtype, layout, n, flat):
     assert index_map.shape == (sequencer.n_steps_, sequencer.n_pixels_per_step_)
     assert sequencer.image_shape_ == shape
 
-    # The sequence is what the map says, as it was, in memory of its own.
+    # The sequence follows the map, keeps values and dtype, and is a new array.
     pixels = images.reshape(n, n_pixels, -1)
     expected = pixels[:, index_map].reshape(n, sequencer.n_steps_, -1)
     np.testing.assert_array_equal(sequences, expected)
@@ -141,13 +141,13 @@ def test_every_scan(case, dtype, layout, n, flat):
     names = sequencer.get_feature_names_out()
     assert len(set(names)) == len(names) == sequences[0].size
 
-    # And back, to the bit.
+    # The inverse gives the same bits.
     back = sequencer.inverse_transform(sequences)
     assert back.shape == images.shape
     assert back.dtype == images.dtype
     np.testing.assert_array_equal(back, images)
 
-    # A step's own pixels get its value, averaged over the steps that share them.
+    # The pixels of a step get its value, averaged over the steps that share them.
     painted = sequencer.steps_to_image(np.eye(sequencer.n_steps_))
     assert painted.shape == (sequencer.n_steps_, *shape[:n_axes])
     counts = np.bincount(index_map.ravel(), minlength=n_pixels)
@@ -158,7 +158,7 @@ def test_every_scan(case, dtype, layout, n, flat):
 
 
 def test_batches_join_without_a_seam():
-    # More than the 2 MiB that are read at a time.
+    # The images are larger than a batch of 2 MiB.
     images = random_images((30, 200, 200), np.float32)
     for sequencer in (RowSequencer(), PatchSequencer(), PatchSequencer(stride=7)):
         sequences = sequencer.fit_transform(images)
@@ -267,7 +267,7 @@ def test_containers(kind, tmp_path):
 
 
 class Counted:
-    """Counts how often it is made an array."""
+    """Object that counts its conversions to an array."""
 
     def __init__(self, array):
         self.array, self.n_times = array, 0
@@ -308,7 +308,7 @@ def test_steps_to_image():
     image = sequencer.steps_to_image(attention)
     assert image.dtype == np.float32
     assert image.tolist() == [[[0.25] * 2, [0.5] * 2, [0.75] * 2]]
-    # One row of values a step; integers become floats, which averages need.
+    # Each step has a row of values. Integers become floats, because means need them.
     probabilities = np.array([[[1, 0], [0, 1]]])
     image = sequencer.steps_to_image(probabilities)
     assert image.shape == (1, 3, 2, 2)

@@ -47,10 +47,10 @@ def pixels_of(n_pixels, n_channels=2):
         # The last patch is aligned to the border, so the strides are not equal.
         (PatchSequencer(3, 2).get_index_map((7, 8)), 1, None),
         (np.array([[3, 1], [0, 2]]), 1, None),
-        # Padding, at either end and between.
+        # The padding is at both ends or in between.
         (np.array([[-1, 0, 1], [2, 3, -1]]), 1, None),
         (np.array([[0, -1], [-1, 3]]), 1, None),
-        # Runs that would divide evenly, but not the image.
+        # Runs divide the map evenly, but not the image.
         (np.array([[0, 1], [2, 3]]), 1, ([4], [1])),
     ],
 )
@@ -94,11 +94,11 @@ def test_nested_loops_read_as_plain_indexing(first, loops):
     )
 
 
-OVERLAPPING = PatchSequencer(3, 1).get_index_map((7, 6))  # up to 9 steps a pixel
+OVERLAPPING = PatchSequencer(3, 1).get_index_map((7, 6))  # A pixel is in up to 9 steps.
 
 
 def contributions(values, index_map, n_pixels):
-    """For each pixel, all values that belong to it."""
+    """Return the list of values that belong to each pixel."""
     found = [[] for _ in range(n_pixels)]
     for value, pixel in zip(values, index_map.ravel(), strict=True):
         found[pixel].append(value)
@@ -125,7 +125,7 @@ def test_average_of_integers_that_differ_is_rounded(dtype):
     assert image.dtype == dtype
     expected = contributions(values[0, :, 0].tolist(), OVERLAPPING, 42)
     for pixel, given_values in zip(image.tolist(), expected, strict=True):
-        # Twice the distance from the exact mean, times the count: in Python's integers.
+        # Python's integers compare the error with half a unit, without rounding.
         n = len(given_values)
         assert 2 * abs(pixel * n - sum(given_values)) <= n
 

@@ -27,14 +27,14 @@ from sklstm.preprocessing._image_reader import _read
 
 
 def picture(height=40, width=50, seed=0):
-    """A smooth colour image, red, green, blue."""
+    """Return a smooth image of red, green and blue."""
     rng = np.random.default_rng(seed)
     noise = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     return cv2.GaussianBlur(noise, (5, 5), 2)
 
 
 def write(path, image, extension=None, params=()):
-    """Write an image (colour: red, green, blue) by way of memory, for any file name."""
+    """Write an image (gray, or red, green and blue) under any file name."""
     if image.ndim == 3:
         image = image[..., [2, 1, 0, *range(3, image.shape[2])]]
     ok, data = cv2.imencode(extension or path.suffix, image, list(params))
@@ -133,12 +133,12 @@ def test_depth_is_kept(tmp_path, color, extension, dtype):
     assert reader.set_params(size=9).transform([same, other]).dtype == dtype
 
 
-# -- depths that meet --------------------------------------------------------------
+# -- depths ------------------------------------------------------------------------
 
 
 @pytest.fixture
 def depths(tmp_path):
-    """One picture in several depths, by the name of the depth."""
+    """Files of one picture in several depths, by the name of the depth."""
     gray = np.random.default_rng(0).integers(0, 256, (8, 9), np.uint8)
     gray[0, 0] = 255
     header = f"{gray.shape[1]} {gray.shape[0]}"
@@ -172,7 +172,7 @@ def test_depths_are_not_mixed(depths, one, other, tmp_path):
     assert reader.transform([a]).shape == (1, 8, 9)
     with pytest.raises(ValueError, match=message):
         reader.transform([b, b])
-    # It goes with the reader, and is forgotten by a clone and by another fit.
+    # Copies of the reader keep the depth, but a clone and a new fit forget it.
     with pytest.raises(ValueError, match=message):
         pickle.loads(pickle.dumps(reader)).transform([b])
     sklstm.save(reader, tmp_path / "reader.sklstm")
@@ -213,7 +213,7 @@ def test_floats_beyond_the_unit_scale_are_not_mixed_with_integers(depths):
             ImageReader(scale="unit").transform([*files, depths["uint8"]])
     with pytest.raises(ValueError, match=f"the files of fit: in fit, .*{message}"):
         reader.transform([depths["uint8"]])
-    # The depths of another scale say nothing.
+    # Depths that were found with another scale do not count.
     reader.set_params(scale=None)
     assert reader.transform([depths["uint8"]]).dtype == np.uint8
 
@@ -260,8 +260,8 @@ def test_enlarging_is_linear(tmp_path):
 def test_shrinking_one_axis_and_enlarging_the_other(tmp_path):
     stripes = np.tile(np.array([0, 200], np.uint8), (4, 20))
     image = ImageReader(size=(8, 20)).transform([write(tmp_path / "a.png", stripes)])
-    # Areas of two stripes average to 100; linear sampling alone keeps that too, but
-    # by fours it would not.
+    # The mean of two stripes is 100. Linear interpolation would also give 100 here, but
+    # not for a factor of four.
     assert (image == 100).all()
     image = ImageReader(size=(8, 10)).transform([tmp_path / "a.png"])
     assert (image == 100).all()
@@ -301,12 +301,13 @@ def test_jpeg_is_complete_or_refused_at_every_byte(tmp_path, params):
     path = tmp_path / "a.jpg"
     data = write(path, picture(), params=params).read_bytes()
     expected = ImageReader().transform([path])
-    # Asked here, because some versions of OpenCV refuse what others fill with grey.
+    # `is_whole` is tested itself, because some versions of OpenCV refuse such files,
+    # and others fill them with grey.
     assert not any(is_whole(data[:n]) for n in range(8, len(data)))
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match="cannot be read"):
         ImageReader().transform([path])
-    # What some cameras append does no harm.
+    # Some cameras append bytes, which do no harm.
     path.write_bytes(data + b"\0" * 10)
     np.testing.assert_array_equal(ImageReader().transform([path]), expected)
 
@@ -379,7 +380,7 @@ def test_two_readers_run_at_the_same_time(paths, monkeypatch):
     levels = []
 
     def read_slowly(path, *args):
-        # Passed only if the other reader is reading too.
+        # The barrier opens only if both readers read at the same time.
         both.wait()
         if path.endswith("001.png"):
             assert first_is_out.wait(20)
@@ -392,13 +393,13 @@ def test_two_readers_run_at_the_same_time(paths, monkeypatch):
         assert first.result(20).shape == (1, 40, 50)
         first_is_out.set()
         assert last.result(20).shape == (1, 40, 50)
-    # Silent until the last is out.
+    # OpenCV is silent until the last reader ends.
     assert levels == [logging.LOG_LEVEL_SILENT]
     assert logging.getLogLevel() == before != logging.LOG_LEVEL_SILENT
 
 
 def test_few_images_are_held_before_the_sizes_are_compared(tmp_path):
-    # Some files are slow: a thousand others must not be decoded meanwhile.
+    # While a slow file is read, only a few others may be decoded.
     image = np.zeros((500, 500), np.uint8)
     first = write(tmp_path / "a.png", image)
     other = write(tmp_path / "b.png", image[1:])
@@ -409,7 +410,7 @@ def test_few_images_are_held_before_the_sizes_are_compared(tmp_path):
         peak = tracemalloc.get_traced_memory()[1] / image.nbytes
     finally:
         tracemalloc.stop()
-    # The batch itself, and four for each thread.
+    # The bound is the batch itself and four results for each thread.
     assert peak < 402 + 5 * joblib.cpu_count()
 
 
@@ -472,13 +473,13 @@ def test_bad_x(X, message):
     ],
 )
 def test_bad_parameters(params, message):
-    reader = ImageReader(**params)  # says nothing yet
+    reader = ImageReader(**params)  # The parameters are not checked yet.
     for method in (reader.fit, reader.transform):
         with pytest.raises(ValueError, match=message):
             method(["a.png"])
 
 
-# -- what scikit-learn asks of an estimator (its checks feed no paths) ---------------
+# -- the interface of scikit-learn, whose checks cannot use paths --------------------
 
 
 def test_is_an_estimator(paths):
@@ -501,8 +502,8 @@ def test_images_on_disk_are_the_same(paths, tmp_path):
     images = ImageReader(on_disk=folder).fit_transform(paths)
     np.testing.assert_array_equal(images, ImageReader().fit_transform(paths))
     assert isinstance(images.base.base.obj, mmap.mmap)
-    assert list(folder.iterdir()) == []  # the file has no name
-    images[0] = 0  # the array is the caller's
+    assert list(folder.iterdir()) == []  # The file has no name.
+    images[0] = 0  # The array is writeable.
     again = joblib.Parallel(n_jobs=2)([joblib.delayed(np.sum)(images[1:])])
     assert again == [images[1:].sum()]
     with pytest.raises(ValueError, match="on_disk must be None or a folder that"):

@@ -5,7 +5,7 @@ from sklstm import PatchSequencer
 
 
 def corners(sequencer, shape):
-    """Row and column of the first pixel of each patch."""
+    """Return row and column of the first pixel of each patch."""
     first = sequencer.get_index_map(shape)[:, 0]
     return list(zip(*np.unravel_index(first, shape), strict=True))
 
@@ -50,7 +50,7 @@ def test_patch_as_large_as_the_image():
 
 
 def test_default_patch_takes_rows_of_a_few_values_whole():
-    # What scikit-learn's checks of default parameters need, and no more than that.
+    # scikit-learn's checks of default parameters need this exception.
     for n_features in (1, 9, 10, 15):
         sequences = PatchSequencer().fit_transform(np.zeros((2, n_features)))
         assert sequences.shape == (2, 1, n_features)

@@ -26,11 +26,11 @@ def test_columns():
 def test_windows():
     assert read(sequence_length=1) == [list(range(12))]
     assert read(sequence_length=2) == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
-    # Three windows of two rows, the middle one shared.
+    # Three windows of two rows share the middle rows.
     assert read(sequence_length=3) == [
         [0, 1, 2, 3, 4, 5], [3, 4, 5, 6, 7, 8], [6, 7, 8, 9, 10, 11]
     ]  # fmt: skip
-    # Column by column inside a window of columns.
+    # A window of columns is read column by column.
     assert read(sequence_length=2, axis="columns") == [
         [0, 3, 6, 9, 1, 4, 7, 10], [1, 4, 7, 10, 2, 5, 8, 11]
     ]  # fmt: skip
@@ -51,7 +51,7 @@ def test_lengths_that_are_searched_on_mnist(length):
 
 
 def test_parameters_as_numpy_gives_them():
-    # A grid of parameters may be an array, whose elements are no int or str.
+    # A parameter grid may be an array, whose elements are NumPy scalars.
     sequencer = RowSequencer(np.int64(2), np.array(["columns"])[0], image_shape=[4, 3])
     assert sequencer.fit(IMAGE).n_steps_ == 2
 

@@ -21,7 +21,7 @@ def grid_of(*shape):
 
 
 def distances(path, shape):
-    """City-block distance between each place of a path and the next."""
+    """Return the city-block distance between each place of a path and the next."""
     places = np.stack(np.unravel_index(path, shape))
     return np.abs(np.diff(places, axis=1)).sum(axis=0)
 
@@ -33,7 +33,7 @@ def test_even_starts_cover_every_row(length, n_windows):
     assert window == -(-length // n_windows)
     read = starts[:, None] + np.arange(window)
     np.testing.assert_array_equal(np.unique(read), np.arange(length))
-    # Evenly: no start is further than half a row from its exact place.
+    # Each start is at most half a row from its exact place.
     exact = np.linspace(0, length - window, n_windows)
     assert np.abs(starts - exact).max() <= 0.5
 
@@ -77,7 +77,8 @@ def test_hilbert_path_is_hilberts_curve_on_powers_of_two(side):
 
 
 def test_hilbert_path_keeps_neighbours_closer_than_raster():
-    # The reason to have it: pixels one apart down the image are near in the sequence.
+    # This is the reason for the Hilbert path: vertical neighbours are also near in the
+    # sequence.
     shape = (32, 32)
 
     def gap(path):
@@ -112,7 +113,7 @@ def test_scan_slabs():
     assert scan.tolist() == [[0, 1, 2, 3], [2, 3, 4, 5]]
     scan = scan_slabs(grid, starts, 2, "backward")
     assert scan.tolist() == [[2, 3, 4, 5], [0, 1, 2, 3]]
-    # Rows keep their order inside a window; each is read right to left.
+    # In the second window, rows keep their order, and each is read backwards.
     scan = scan_slabs(grid, starts, 2, "snake")
     assert scan.tolist() == [[0, 1, 2, 3], [3, 2, 5, 4]]
 

@@ -1,4 +1,4 @@
-"""Every layout of a TIFF file is read as it was written, or refused with the reason."""
+"""TIFF files of all layouts are read as written, or refused with the reason."""
 
 import io
 import itertools
@@ -40,9 +40,10 @@ def tiff(
     reversed_bits=False,
     **tags,
 ):
-    """Write samples, (height, width, samples), as a TIFF file.
+    """Write samples (height, width, n_samples) as a TIFF file.
 
-    Knows nothing of the reader and of tifffile. `tags` are as `t274=6`.
+    The function shares no code with the reader and with tifffile. `tags` have names
+    such as `t274`.
     """
     height, width, n = samples.shape
     bits = bits or 8 * samples.dtype.itemsize
@@ -134,13 +135,13 @@ def compress(data, compression):
     if compression == DEFLATE:
         return zlib.compress(data)
     if compression == PACKBITS:
-        # A byte that is repeated, one that does nothing, and the rest as it is.
+        # A repeated byte and a byte without effect come before literal bytes.
         begin = bytes([257 - 3, data[0], 128]) if len(set(data[:3])) == 1 else b""
         rest = data[3:] if begin else data
         parts = [rest[i : i + 100] for i in range(0, len(rest), 100)]
         return begin + b"".join(bytes([len(p) - 1]) + p for p in parts)
     if compression == LZW:
-        # Codes of nine bits: the table is cleared before it needs ten.
+        # Codes have nine bits, because the table is cleared before it needs ten.
         codes = [256]
         for i, byte in enumerate(data):
             codes += [byte] if i % 200 else [256, byte]
@@ -163,13 +164,13 @@ def noise(dtype, n, bits=None, shape=(HEIGHT, WIDTH)):
 
 
 def luma(rgb):
-    """Return the Rec. 601 luma, and how far rounding may be off."""
+    """Return the Rec. 601 luma and its tolerance for rounding."""
     gray = rgb.astype(float) @ [0.299, 0.587, 0.114]
     return gray, 1 if rgb.dtype.kind in "ui" else np.abs(rgb).max() * 1e-3
 
 
 def assert_reads(data, expected, about=""):
-    """Read the file in colour and gray, and compare every pixel."""
+    """Read the file in colour and in gray, and compare all pixels."""
     values = decode(data, "rgb").values
     assert values.dtype == expected.dtype, about
     rgb = expected if expected.ndim == 3 else np.dstack([expected] * 3)
@@ -203,7 +204,7 @@ def test_every_layout_of_every_dtype(dtype, compression):
     for n in (1, 2, 3, 4):
         samples = noise(dtype, n)
         expected = samples[..., :3] if n > 2 else samples[..., 0]
-        # One byte order and one size of header are enough for most.
+        # Most cases need only one byte order and one kind of header.
         few = LAYOUTS if n == 3 and compression != LZW else LAYOUTS[:8:2] + LAYOUTS[-3:]
         for layout in few:
             data = tiff(samples, compression=compression, **layout)
@@ -257,7 +258,7 @@ def test_min_is_white_is_turned_round(bits):
 def test_palette(bits, factor):
     rng = np.random.default_rng(0)
     palette = rng.integers(0, 256, (3, 2**bits))
-    palette[0, 0] = 255  # else all may be so dark that 16 bits look like 8
+    palette[0, 0] = 255  # If all colours are dark, 16 bits look like 8.
     samples = noise("u1" if bits <= 8 else "u2", 1, bits)
     for n_extra in (0, 1):
         all_samples = np.dstack([samples] * (1 + n_extra))
@@ -304,7 +305,7 @@ def test_orientation(reader):
             image = Image.fromarray(picture)
             image.save(stream, "TIFF", compression="jpeg", quality=100, tiffinfo=tags)
             data = stream.getvalue()
-        # Pillow turns TIFF files by itself.
+        # Pillow turns TIFF files upright.
         upright = np.array(Image.open(io.BytesIO(data)).convert("RGB"))
         expected_shape = (24, 16, 3) if orientation > 4 else (16, 24, 3)
         assert upright.shape == expected_shape
@@ -337,7 +338,7 @@ def test_files_of_pillow_and_opencv():
                 (opened if mode != "LA" else opened.convert("L")).convert("RGB")
             )
             read = decode(stream.getvalue(), "rgb").values
-            # Libraries round YCbCr and CMYK differently.
+            # The libraries round YCbCr and CMYK differently.
             off = np.abs(read.astype(int) - rgb).max()
             assert off <= (3 if mode in ("YCbCr", "CMYK") else 0), (compression, mode)
     for compression in (None, "group3", "group4", "tiff_ccitt", "packbits", "tiff_lzw"):
@@ -416,7 +417,7 @@ def test_damaged_files_are_refused_or_read(compression, capfd):
             changed[place] = rng.integers(0, 256)
         if rng.random() < 0.3:
             del changed[rng.integers(8, len(data)) :]
-        # Nothing else is raised.
+        # No other error may be raised.
         try:
             values = decode(bytes(changed), "rgb").values
         except UnreadableImageError:
@@ -438,7 +439,7 @@ def test_compressed_data_that_ends_early_is_refused(compression):
 @pytest.mark.parametrize("compression", [NONE, LZW, DEFLATE, PACKBITS])
 def test_careless_headers(compression):
     samples = noise("u2", 3)
-    # As many rows in a strip as there may be, and more bytes than there are.
+    # Strips declare the largest number of rows, and more bytes than they have.
     for tags in ({"t278": [2**32 - 1]}, {"t279": [10**6]}, {"t258": [16]}, {"t339": []},
                  {"t338": [], "t284": []}, {"t262": []}):  # fmt: skip
         assert_reads(tiff(samples, compression=compression, **tags), samples, tags)
@@ -474,7 +475,7 @@ def test_jpeg_strip_that_is_cut_off_is_refused():
 
 
 def test_large_strips_of_lzw():
-    # Rows longer than OpenCV reads at once, and an odd number of bytes.
+    # Rows are longer than OpenCV reads at once, and the number of bytes is odd.
     for shape in ((1, 2**20 + 3), (3, 2**18 + 1)):
         samples = np.zeros((*shape, 1), np.uint8)
         samples[0, ::7] = 9

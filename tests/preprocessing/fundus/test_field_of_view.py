@@ -1,4 +1,4 @@
-"""Fields of view of many forms against the mask that is known."""
+"""Fields of view of many shapes, compared with their known masks."""
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ def photograph(
     noise=1.0,
     scale=1,
 ):
-    """Draw a textured, shaded field with lines; cuts are rows or columns of it."""
+    """Draw a shaded field with texture, lines and cuts at rows or columns."""
     height, width = (scale * n for n in shape)
     y, x = np.mgrid[:height, :width].astype(np.float32) / scale
     u, v = (x - center[0]) / radii[0], (y - center[1]) / radii[1]
@@ -119,7 +119,7 @@ def test_forms_of_fields(form):
 def test_what_is_written_on_the_frame_is_no_field():
     image, mask = photograph()
     cv2.putText(image, "PATIENT 0815", (5, 230), 0, 0.9, (255, 255, 255), 2)
-    image[:50, :70] = 230  # a label in a corner
+    image[:50, :70] = 230  # Draw a label in a corner.
     assert overlap(fov_mask(image), mask) > 0.98
 
 
@@ -145,7 +145,7 @@ def test_a_cut_ends_the_mask_and_is_no_vessel(scale, crop):
 
 
 def detail():
-    """A photograph without border, out of the middle of a field."""
+    """Return a photograph of the middle of a field, without border."""
     return photograph(shape=(150, 190), center=(95.0, 75.0), radii=(260.0, 260.0))[0]
 
 
@@ -158,7 +158,7 @@ def test_the_outline_of_a_photograph_that_is_not_round(level):
     truth[30:-40, 50:-20] = True
     with pytest.warns(UserWarning, match="the mask is the outline of what is not bord"):
         assert overlap(fov_mask(image), truth) > 0.98
-    # A form that is neither a circle nor an upright ellipse nor a rectangle.
+    # The shape is neither a circle, an upright ellipse nor a rectangle.
     corners = np.array([[60, 40], [210, 20], [230, 150], [90, 190]], np.int32)
     truth = cv2.fillPoly(np.zeros(image.shape[:2], np.uint8), [corners], 1).view(bool)
     image = cv2.resize(detail(), truth.shape[::-1])
@@ -175,8 +175,8 @@ def test_no_field_where_there_is_no_border():
     for image in (
         detail(),
         rng.integers(0, 256, (200, 220, 3), np.uint8),
-        (200 * (1 - 0.9 * far / far.max())).astype(np.uint8),  # dark corners
-        (220 * np.exp(-far / 5000)).astype(np.uint8),  # a bright middle
+        (200 * (1 - 0.9 * far / far.max())).astype(np.uint8),  # The corners are dark.
+        (220 * np.exp(-far / 5000)).astype(np.uint8),  # The middle is bright.
         (128 + 40 * waves / waves.std()).clip(0, 255).astype(np.uint8),
         np.full((100, 120), 77, np.uint8),
     ):
@@ -185,7 +185,7 @@ def test_no_field_where_there_is_no_border():
         assert field.mask(image.shape[:2]).all()
 
 
-# --- what the preprocessor makes of them ----------------------------------------------
+# --- the preprocessor -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("output", ["enhanced", "graham", "vesselness", "stack"])
@@ -219,7 +219,7 @@ def test_a_squashed_photograph_is_worked_on_as_before_it_was_squashed():
         assert overlap(inside, also_inside) > 0.98
         both = inside & also_inside
         assert np.corrcoef(found[both], expected[both])[0, 1] > 0.93
-    # Left as it is, each width is another part of the frame across than down.
+    # Without cropping, widths differ across and down.
     kept = FundusPreprocessor("vesselness", crop=False)
     found, inside = kept.transform_with_masks(flat)
     assert found.shape == flat.shape[:2]

@@ -1,4 +1,4 @@
-"""FundusPreprocessor: the field of view, what comes out, and what cannot be used."""
+"""FundusPreprocessor: the field of view, the results, and input that is refused."""
 
 import mmap
 import pickle
@@ -33,7 +33,7 @@ OUTPUTS = {
 def photograph(
     shape=(260, 300), center=(150.0, 128.0), radius=118.0, border=2, lines=True, seed=0
 ):
-    """A round field with shading, vessels and noise, and its mask."""
+    """Draw a round field with shading, vessels and noise; return its masks too."""
     height, width = shape
     y, x = np.mgrid[:height, :width].astype(np.float32)
     distance = np.hypot(x - center[0], y - center[1])
@@ -77,10 +77,10 @@ FRAMES = {
 @pytest.mark.parametrize("frame", FRAMES)
 def test_field_of_view(frame):
     image, mask, _ = photograph(**FRAMES[frame])
-    # Half a pixel of a small circle is much of it.
+    # Half a pixel is a large part of a small circle.
     least = min(0.97, 1 - 1.2 / FRAMES[frame].get("radius", 118))
     assert overlap(fov_mask(image), mask) > least
-    assert overlap(fov_mask(image[..., 1]), mask) > least  # grey
+    assert overlap(fov_mask(image[..., 1]), mask) > least
 
 
 def test_field_of_view_cut_by_bars_inside_the_frame():
@@ -102,7 +102,7 @@ def test_field_of_view_cut_by_bars_inside_the_frame():
 def test_no_field_of_view_is_said_once(image):
     with pytest.warns(UserWarning, match="No field of view was found: the mask is the"):
         mask = fov_mask(image)
-    # What lies around a photograph that is not round is no retina.
+    # The border around a photograph that is not round is not retina.
     truth = image > 0 if image.ndim == 2 else np.ones(mask.shape, bool)
     assert overlap(mask, truth) > 0.99
     preprocessor = FundusPreprocessor(size=64)
@@ -122,10 +122,10 @@ def test_no_field_of_view_is_said_once(image):
 def test_field_of_view_on_drive(drive):
     images, _, masks = drive
     found = [overlap(fov_mask(i), m) for i, m in zip(images, masks, strict=True)]
-    assert min(found) > 0.98  # measured .988
+    assert min(found) > 0.98  # The measured minimum is .988.
 
 
-# --- what comes out -----------------------------------------------------------------
+# --- results ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
@@ -145,7 +145,7 @@ def test_shapes_types_and_the_frame(output):
     assert out.shape == (2, 160, 160, *channels)
     assert inside.shape == (2, 160, 160)
     assert inside.dtype == bool
-    # The circle fills the square, whatever its diameter was.
+    # The circle fills the square for all diameters.
     np.testing.assert_allclose(inside.mean(axis=(1, 2)), np.pi / 4, atol=0.02)
     with pytest.raises(ValueError, match=r"different sizes, .* set size="):
         FundusPreprocessor(output).transform([image, other])
@@ -178,7 +178,8 @@ def test_one_a_batch_a_list_and_paths_are_the_same(tmp_path):
 
 def test_channels_are_red_green_blue():
     image = photograph(lines=False)[0]
-    for channel, place in enumerate((90, 140, 190)):  # a mark in each
+    # Each channel has a mark.
+    for channel, place in enumerate((90, 140, 190)):
         image[110:130, place : place + 20, channel] //= 2
     kept = FundusPreprocessor(crop=False)
     for values in (kept.transform([image])[0], kept.transform([image[..., 1]])[0]):
@@ -186,7 +187,7 @@ def test_channels_are_red_green_blue():
         assert marks[1] < min(marks[0], marks[2]) - 40
     colors = FundusPreprocessor(color="rgb", crop=False).transform([image])[0]
     inside = colors[photograph()[1]].mean(axis=0)
-    assert inside[0] > inside[1] > inside[2]  # a retina is red
+    assert inside[0] > inside[1] > inside[2]  # A retina is red.
 
 
 def test_illumination_is_evened_and_vessels_stay():
@@ -232,8 +233,10 @@ def test_vessels_are_found_at_any_diameter():
 
 @pytest.mark.filterwarnings("ignore:No field of view was found")
 def test_microaneurysms_survive():
-    image = skimage.data.microaneurysms()  # a detail, green, 102 x 102
-    lesions = [(23, 17), (71, 49)]  # dark dots four pixels wide
+    # The image is a green detail of 102 x 102 pixels. Lesions are dark dots that are
+    # four pixels wide.
+    image = skimage.data.microaneurysms()
+    lesions = [(23, 17), (71, 49)]
 
     def depth(values, row, column):
         around = values[row - 7 : row + 8, column - 7 : column + 8].astype(float)
@@ -242,12 +245,13 @@ def test_microaneurysms_survive():
         return np.median(around[ring]) - around[6:9, 6:9].mean()
 
     def noise(values):
-        even = values[28:44, 30:90].astype(float)  # no vessel there
+        even = values[28:44, 30:90].astype(float)  # There is no vessel.
         return (even - cv2.GaussianBlur(even, (0, 0), 3)).std()
 
     kept = smoothed(image)
     enhanced = FundusPreprocessor(crop=False).transform(image)
-    median = cv2.medianBlur(image, 5)  # as smooth, but no respecter of edges
+    # The median smooths as much, but does not keep edges.
+    median = cv2.medianBlur(image, 5)
     assert noise(kept) < 0.7 * noise(image)
     for place in lesions:
         before = depth(image, *place)
@@ -271,16 +275,16 @@ def test_vessels_of_drive(drive):
     images, vessels, masks = drive
     likely = FundusPreprocessor("vesselness", crop=False).transform(images[20:24])
     scores, truth = (a[masks[20:24]] for a in (likely, vessels[20:24]))
-    assert roc_auc_score(truth, scores) > 0.95  # of all 20: .9642
+    assert roc_auc_score(truth, scores) > 0.95  # All 20 give .9642.
     decided = FundusPreprocessor("vessels", crop=False).transform(images[20:24])
     chosen = decided[masks[20:24]]
     f1 = 2 * (chosen & truth).sum() / (chosen.sum() + truth.sum())
-    assert f1 > 0.77  # of all 20: .788
+    assert f1 > 0.77  # All 20 give .788.
 
 
 @pytest.fixture(scope="module")
 def drive(data_dir):
-    """Photographs of DRIVE, training half first, with vessels and fields of view."""
+    """Photographs, vessels and fields of view of DRIVE, the training half first."""
     path = data_dir / "drive.npz"
     if not path.is_file():
         pytest.skip(f"no drive.npz in {data_dir}")
@@ -289,7 +293,7 @@ def drive(data_dir):
         return [data[name][order] for name in ("images", "vessels", "fov")]
 
 
-# --- what cannot be used ------------------------------------------------------------
+# --- input that is refused ----------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -356,7 +360,7 @@ def test_memory_of_a_huge_photograph(output):
     done = subprocess.run(
         [sys.executable, "-c", HUGE, output], capture_output=True, text=True, check=True
     )
-    assert int(done.stdout) / 1024 < 320  # as the class says, in MiB
+    assert int(done.stdout) / 1024 < 320  # The class documents 300 MB.
 
 
 def test_results_on_disk_are_the_same(tmp_path):
@@ -371,7 +375,7 @@ def test_results_on_disk_are_the_same(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# scikit-learn's common checks feed flat numbers, and test nothing that takes none.
+# scikit-learn's common checks use flat numbers, which this transformer refuses.
 def test_is_an_estimator():
     params = {"output": "stack", "size": 99, "tile_grid_size": [4, 4], "denoise": 0}
     preprocessor = FundusPreprocessor(**params)
@@ -381,8 +385,8 @@ def test_is_an_estimator():
     assert repr(clone(preprocessor)) == repr(preprocessor)
     preprocessor.fit([photograph()[0]])
     assert preprocessor.get_params() == given
-    check_is_fitted(preprocessor)  # also before fit: nothing is learned
-    check_is_fitted(FundusPreprocessor())
+    check_is_fitted(preprocessor)
+    check_is_fitted(FundusPreprocessor())  # fit learns nothing.
     assert not hasattr(preprocessor, "set_output")
     tags = get_tags(preprocessor)
     assert tags.input_tags.string

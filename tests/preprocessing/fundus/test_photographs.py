@@ -1,4 +1,4 @@
-"""What is taken for a photograph, its scale, and what is refused in which words."""
+"""Photographs that are accepted, their scale, and the messages for others."""
 
 import threading
 
@@ -13,7 +13,7 @@ from sklstm.preprocessing.fundus._photographs import read_photograph
 
 
 def photograph(side=120):
-    """A field with shading, uint8."""
+    """Return a field with shading, uint8."""
     y, x = np.mgrid[:side, :side]
     inside = (x - side / 2) ** 2 + (y - side / 2) ** 2 < (0.45 * side) ** 2
     colors = np.stack([180 - y / 8, 60 + x / 4, 40 + y / 8], axis=-1)
@@ -39,11 +39,12 @@ def test_the_depth_of_one_photograph_is_its_own():
     twelve, sixteen = (image.astype(np.uint16) * n for n in (16, 257))
     for deep in (twelve, sixteen):
         np.testing.assert_array_equal(read_photograph(deep, "X"), image)
-    # 8 bits spread over 16 are known however dark they are.
+    # 8 bits that were scaled to 16 are recognized even in a dark photograph.
     np.testing.assert_array_equal(
         read_photograph(sixteen // 257 // 8 * 257, "X"), image // 8
     )
-    # A dark photograph of 16 bits is not told from one of fewer, but may be named.
+    # A dark photograph of 16 bits looks like one of fewer bits, unless `bit_depth` is
+    # given.
     dark = sixteen // 16
     assert read_photograph(dark, "X").max() > 150
     assert read_photograph(dark, "X", bit_depth=16).max() == image.max() // 16
