@@ -147,7 +147,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default=os.environ.get("SKLSTM_DATA"))
     parser.add_argument("--tune", action="store_true")
-    parser.add_argument("--out", help="file for a figure of two photographs")
+    parser.add_argument("--out", help="file for a figure of two test photographs")
     args = parser.parse_args()
     if not args.data:
         parser.error("give --data FOLDER, the folder that holds drive.npz")
