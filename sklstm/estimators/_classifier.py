@@ -324,12 +324,13 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         Parameters
         ----------
         X : array-like
-            Sequences (n, n_steps, n_features). Images (n, height, width) or
-            (n, height, width, channels) are read by `sequencer`, by the network as they
-            are, or else by rows; flat ones (n, n_pixels) too, as square images, or as
-            (n_pixels, 1) where they are not square. Volumes and videos are
-            (n, depth, height, width) or (n, depth, height, width, channels). uint8 is
-            kept as bytes, all else becomes float32.
+            Sequences (n, n_steps, n_features), images (n, height, width) or
+            (n, height, width, channels), or volumes and videos (n, depth, height,
+            width) or (n, depth, height, width, channels). If `sequencer` is set, it
+            reads the images. Otherwise networks for images take them as they are, and
+            networks for sequences read them by rows. Flat images (n, n_pixels) become
+            square images if n_pixels is a perfect square, and images (n_pixels, 1) if
+            not. uint8 is kept as bytes. All other dtypes become float32.
         y : array-like of shape (n,)
             Classes: whole numbers, strings or bool. All labels are of one kind, and
             none is missing.

@@ -154,7 +154,7 @@ def _refuse_missing(values: np.ndarray, masked: Any, name: str) -> None:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a single value is None, NaN, NaT, NA or infinite."""
+    """Return whether a single value is None, NaN, NaT, NA or infinite."""
     if value is None:
         return True
     if isinstance(value, Real):
