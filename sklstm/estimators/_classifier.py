@@ -343,8 +343,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             weighted by `class_weight`. If None, `early_stopping` holds out a stratified
             part of the training data with its weights.
         groups : array-like of shape (n,), default=None
-            Groups of the samples, such as patients. That split keeps the samples of a
-            group together.
+            Groups of the samples, such as patients. The split for validation keeps
+            the samples of a group together.
 
         Returns
         -------

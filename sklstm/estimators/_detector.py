@@ -289,8 +289,8 @@ class LSTMDefectDetector(KerasEstimator):
             uses. If None, `fit` holds out a part of the training data, with and without
             defects in the same proportion.
         groups : array-like of shape (n,), default=None
-            Groups of the images, such as workpieces. That split keeps the images of a
-            group together.
+            Groups of the images, such as workpieces. The split for validation keeps
+            the images of a group together.
 
         Returns
         -------

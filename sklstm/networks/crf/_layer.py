@@ -48,8 +48,8 @@ class LinearChainCRF(keras.layers.Layer):
     ------
     ValueError
         If the emissions have another rank or fewer than two labels, or if the mask
-        leaves out a step before a step that counts. A mask whose values are not known,
-        inside a graph, turns the log-potentials of such a chain into NaN instead.
+        leaves out a step before a step that counts. Inside a graph, the values of the
+        mask are not known, and the log-potentials of such a chain become NaN instead.
 
     See Also
     --------
