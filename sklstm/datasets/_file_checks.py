@@ -11,7 +11,6 @@ from typing import Any
 import joblib
 import numpy as np
 
-from sklstm.images.decoding._decode import decode
 from sklstm.images.decoding._picture import UnreadableImageError
 from sklstm.images.decoding._whole import is_whole
 from sklstm.preprocessing._image_reader import quiet_opencv
@@ -97,7 +96,10 @@ def _contents(path: str) -> str:
 
 def _is_readable(data: bytes) -> bool:
     """Return whether data can be decoded. A JPEG is decoded at reduced size."""
+    # Here and not above: importing the loaders does not load OpenCV.
     import cv2
+
+    from sklstm.images.decoding._decode import decode
 
     if data.startswith(b"\xff\xd8"):
         if not is_whole(data):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sklstm.preprocessing._image_reader import listed
+from sklstm.preprocessing._checks import listed
 
 # Suffixes of the files that can be read if OpenCV was built with all its codecs.
 _SUFFIXES = tuple(

@@ -13,8 +13,7 @@ from sklearn.utils import Bunch
 from sklstm.datasets._file_checks import check_files, describe_problems
 from sklstm.datasets._folders import find_files, is_strange
 from sklstm.datasets._tables import as_whole_numbers, read_table
-from sklstm.preprocessing._checks import check_choice
-from sklstm.preprocessing._image_reader import listed
+from sklstm.preprocessing._checks import check_choice, listed
 
 __all__ = ["load_image_folder", "load_image_table"]
 

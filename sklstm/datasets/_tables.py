@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sklstm.preprocessing._image_reader import listed
+from sklstm.preprocessing._checks import listed
 
 # pandas reads these words in a CSV file as missing values.
 _MISSING_WORDS = frozenset(

@@ -35,33 +35,29 @@ def resize(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
         parts = [image[..., start : start + _MOST_CHANNELS] for start in starts]
         return np.concatenate([resize(part, size) for part in parts], axis=2)
     dtype = image.dtype.newbyteorder("=")
-    enlarge, shrink = _weigh, _weigh
-    if dtype.name in _OPENCV_RESIZES:
-        enlarge, shrink = _enlarge, _shrink
+    step = _resize_by_opencv if dtype.name in _OPENCV_RESIZES else _weigh
     height, width = image.shape[:2]
     smaller = min(height, size[0]), min(width, size[1])
     result = np.ascontiguousarray(image, dtype)
     if smaller != (height, width):
-        result = shrink(result, smaller)
+        result = step(result, smaller)
     if smaller != tuple(size):
-        result = enlarge(result, tuple(size))
+        result = step(result, tuple(size))
     return like(result, dtype).reshape(*size, *image.shape[2:])
 
 
-def _shrink(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+def _resize_by_opencv(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Shrink both axes by areas, or else enlarge both by linear interpolation."""
+    # Here and not above: the transformers do not load OpenCV until they need it.
     import cv2
 
-    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
-
-
-def _enlarge(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    import cv2
-
-    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+    shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, size[::-1], interpolation=how)
 
 
 def _weigh(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Resize an image as `_shrink` and `_enlarge` do, but in float64."""
+    """Resize an image as `_resize_by_opencv` does, but in float64."""
     height, width = image.shape[:2]
     lines = image.astype(np.float64).reshape(height, -1)
     rows = (_weights(height, size[0]) @ lines).reshape(size[0], width, -1)

@@ -14,8 +14,8 @@ def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
     choices = list(choices)
     # The type is compared first, because an array compares element by element.
     if not any(isinstance(value, type(c)) and value == c for c in choices):
-        listed = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(f"{name} must be one of {listed}; got {value!r}.")
+        allowed = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name} must be one of {allowed}; got {value!r}.")
 
 
 def check_sizes(name: str, value: Any, axes: tuple[str, ...]) -> tuple[int, ...]:
@@ -31,3 +31,9 @@ def check_sizes(name: str, value: Any, axes: tuple[str, ...]) -> tuple[int, ...]
             f"such; got {value!r}."
         )
     return tuple(int(size) for size in sizes)
+
+
+def listed(paths: list[str]) -> str:
+    """Return the first five paths and the number of the others."""
+    more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
+    return ", ".join(paths[:5]) + more

@@ -11,11 +11,10 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from sklstm._compat import CallbackSupportMixin, with_callbacks
 from sklstm.images._resize import resize
-from sklstm.images.decoding._decode import decode
 from sklstm.images.decoding._picture import Picture, UnreadableImageError
 from sklstm.preprocessing._ahead import map_ahead
 from sklstm.preprocessing._base import ArrayOutputMixin
-from sklstm.preprocessing._checks import check_choice, check_sizes
+from sklstm.preprocessing._checks import check_choice, check_sizes, listed
 from sklstm.preprocessing._on_disk import check_folder, empty_batch
 
 # The two depths of files that scale="unit" tells apart.
@@ -127,7 +126,7 @@ class ImageReader(
         context = self._init_callback_context()
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         self._checked_size()
-        paths = _check_paths(X)
+        paths = check_paths(X)
         for name in ("depth_", "depth_file_"):
             self.__dict__.pop(name, None)
         with quiet_opencv:
@@ -168,7 +167,7 @@ class ImageReader(
             size and `size` is None.
         """
         size = self._checked_size()
-        paths = _check_paths(X)
+        paths = check_paths(X)
         missing = [path for path in paths if not os.path.exists(path)]
         if missing:
             raise FileNotFoundError(
@@ -239,7 +238,7 @@ class ImageReader(
         return tags
 
 
-def _check_paths(X: Any) -> list[str]:
+def check_paths(X: Any) -> list[str]:
     """Return the paths as a list of str."""
     array = np.asarray(X, dtype=object if isinstance(X, list | tuple) else None)
     if array.ndim >= 3 and array.dtype.kind in "buif":
@@ -310,12 +309,6 @@ def _check_size(
         )
 
 
-def listed(paths: list[str]) -> str:
-    """Return the first five paths and the number of the others."""
-    more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
-    return ", ".join(paths[:5]) + more
-
-
 def _try_to_read(
     path: str, color: str, size: tuple[int, ...] | None, scale: str | None
 ) -> Picture | UnreadableImageError:
@@ -335,6 +328,9 @@ def _read(
     scale: str | None = None,
 ) -> Picture:
     """Return the image in the file, or raise UnreadableImageError."""
+    # Here and not above: this loads OpenCV and tifffile.
+    from sklstm.images.decoding._decode import decode
+
     # Reading a pipe or a device would wait.
     if os.path.exists(path) and not os.path.isfile(path):
         raise UnreadableImageError("it is no file")
@@ -353,33 +349,34 @@ def _read(
 class _QuietOpenCV:
     """Context in which OpenCV and tifffile do not log what is raised as an error.
 
-    The levels are global, and readers may run at the same time: the first to come
-    silences, the last to go puts the levels back.
+    The levels are global, and readers may run at the same time. The first reader to
+    enter lowers the levels, and the last one to leave restores them.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._n_inside = 0
         self._levels = (0, 0)
+        self._opencv: Any = None
 
     def __enter__(self) -> None:
+        # Here and not above: this loads OpenCV.
         from cv2.utils import logging as opencv
 
         with self._lock:
             if self._n_inside == 0:
                 tifffile = logging.getLogger("tifffile")
+                self._opencv = opencv
                 self._levels = opencv.getLogLevel(), tifffile.level
                 opencv.setLogLevel(opencv.LOG_LEVEL_SILENT)
                 tifffile.setLevel(logging.CRITICAL + 1)
             self._n_inside += 1
 
     def __exit__(self, *exception: object) -> None:
-        from cv2.utils import logging as opencv
-
         with self._lock:
             self._n_inside -= 1
             if self._n_inside == 0:
-                opencv.setLogLevel(self._levels[0])
+                self._opencv.setLogLevel(self._levels[0])
                 logging.getLogger("tifffile").setLevel(self._levels[1])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+import cv2
 import numpy as np
 
 from sklstm.images._resize import like
@@ -68,8 +69,6 @@ def decode(data: bytes, color: str, scale: str | None = None) -> Picture:
 
 
 def _decode_by_opencv(data: bytes, color: str) -> Picture:
-    import cv2
-
     if data[4:8] == b"ftyp" and b"clap" in dict(avif_properties(data)):
         raise UnreadableImageError("it is to be shown cropped (by a clap box)")
     data = _without_transparency(data)
@@ -165,8 +164,6 @@ def _to_unit(picture: Picture) -> Picture:
 
 def to_color(values: np.ndarray, color: str) -> np.ndarray:
     """Convert gray values to three equal channels, or colours to their luma."""
-    import cv2
-
     if color == "rgb":
         if values.ndim == 2:
             return np.repeat(values[..., None], 3, axis=2)

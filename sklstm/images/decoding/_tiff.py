@@ -14,7 +14,9 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
+import tifffile
 
 from sklstm.images.decoding._picture import (
     Picture,
@@ -41,8 +43,6 @@ from sklstm.images.decoding._whole import is_whole
 
 def read_tiff(data: bytes) -> Picture:
     """Return the first image of a TIFF file, or raise UnreadableImageError."""
-    import tifffile
-
     try:
         # The reader lives until the garbage collector finds it. Closing the stream
         # frees the data at once.
@@ -147,8 +147,6 @@ def _decompress_lzw(coded: bytes, rows: int, n_row: int) -> bytes:
 
 def _gray_by_opencv(coded: bytes, n: int, bits: int) -> bytes:
     """Decode LZW to n values, in rows that are short enough for OpenCV."""
-    import cv2
-
     width = next(w for w in range(min(n, 2**19), 0, -1) if n % w == 0)
     entries = [
         (256, 4, width), (257, 4, n // width), (258, 3, bits), (259, 3, LZW),
@@ -247,8 +245,6 @@ def _picture(samples: np.ndarray, layout: Layout) -> Picture:
 
 def _read_by_opencv(data: bytes, layout: Layout) -> Picture:
     """Read the file by OpenCV, marked as upright so that OpenCV does not turn it."""
-    import cv2
-
     if layout.compression == JPEG:
         segments = zip(layout.offsets, layout.counts, strict=False)
         # OpenCV fills a missing part with grey and reports no error.

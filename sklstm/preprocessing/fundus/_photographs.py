@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sklstm.preprocessing._image_reader import ImageReader, _check_paths
+from sklstm.preprocessing._image_reader import ImageReader, check_paths
 
 # The shortest side in pixels.
 SMALLEST = 64
@@ -34,13 +34,13 @@ def listed_photographs(X: Any) -> tuple[list, bool]:
                     f"paths; got an array of shape {array.shape}."
                 )
         elif array.ndim != 1:
-            return list(_check_paths(X)), False
+            return list(check_paths(X)), False
         items = list(array)
     if not items:
         raise ValueError("X holds no photographs.")
     named = [i for i, item in enumerate(items) if not _holds_pixels(item)]
     if len(named) == len(items):
-        return list(_check_paths(items)), False
+        return list(check_paths(items)), False
     for i in named:
         if not isinstance(items[i], str | os.PathLike):
             raise ValueError(
