@@ -324,7 +324,7 @@ class LSTMDefectDetector(KerasEstimator):
     ) -> None:
         # Here and not above: these load Keras.
         from sklstm.estimators._fitting import start_network, train_network
-        from sklstm.estimators._window_network import split_augmentation, window_params
+        from sklstm.estimators._window_network import split_for_masks, window_params
         from sklstm.networks import WindowLoss
 
         self._check_contrast()
@@ -343,7 +343,7 @@ class LSTMDefectDetector(KerasEstimator):
             )
         if groups is not None:
             groups = check_groups(groups, len(x))
-        moves, changes = split_augmentation(self.augmentation)
+        moves, changes = split_for_masks(self.augmentation)
         if by_window and moves:
             raise ValueError(
                 f"augmentation moves pixels ({', '.join(moves)}), and labels of "

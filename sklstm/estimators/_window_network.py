@@ -5,12 +5,11 @@ from typing import Any
 import numpy as np
 
 from sklstm.estimators._windows import stem_windows
-from sklstm.networks import check_augmentation
-from sklstm.networks import split_augmentation as split_by_effect
+from sklstm.networks import check_augmentation, split_augmentation
 from sklstm.networks.windows._window_lstm import STEM_STRIDE
 
 
-def split_augmentation(augmentation: Any) -> tuple[dict | None, dict | None]:
+def split_for_masks(augmentation: Any) -> tuple[dict | None, dict | None]:
     """Split an augmentation into what moves pixels and what changes their values.
 
     Parameters
@@ -39,7 +38,7 @@ def split_augmentation(augmentation: Any) -> tuple[dict | None, dict | None]:
             "augmentation erases parts of images, where the mask would still show "
             "a defect: leave 'erasing' out."
         )
-    moves, changes = split_by_effect(augmentation)
+    moves, changes = split_augmentation(augmentation)
     if changes:
         changes.pop("erasing", None)
     return moves, changes or None

@@ -286,6 +286,7 @@ def deterministic_ops() -> Iterator[None]:
         with deterministic_kernels():
             yield
     elif backend == "torch":
+        # Here and not above: PyTorch is optional.
         import torch
 
         before = torch.are_deterministic_algorithms_enabled()

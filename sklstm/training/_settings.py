@@ -78,6 +78,7 @@ def refuse_scopes() -> None:
     """Raise inside a scope of TensorFlow in which a network cannot be trained."""
     if keras.backend.backend() != "tensorflow":
         return
+    # Here and not above: other backends do not load TensorFlow.
     import tensorflow as tf
 
     if tf.distribute.has_strategy():

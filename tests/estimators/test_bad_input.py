@@ -1,4 +1,4 @@
-"""Bad input: one clear sentence, and the estimator stays as it was."""
+"""Bad input to all methods: a clear sentence, and the estimator does not change."""
 
 import functools
 import re

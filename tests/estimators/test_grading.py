@@ -1,4 +1,4 @@
-"""Ordered grades: ordinal=True, weights of rare grades, patients that stay together."""
+"""Ordered grades across modules: ordinal=True, weights of rare grades, groups."""
 
 import numpy as np
 import pytest

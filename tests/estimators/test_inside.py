@@ -1,4 +1,4 @@
-"""Images read inside the classifier: sequencer, augmentation, attention maps."""
+"""Across modules: sequencer, augmentation and attention maps inside the classifier."""
 
 import copy
 import gc

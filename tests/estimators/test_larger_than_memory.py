@@ -1,4 +1,4 @@
-"""A set of images on disk: fitted and predicted without ever being in memory."""
+"""Across modules: a set on disk is fitted and predicted without being in memory."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""LSTMImageClassifier inside scikit-learn: its checks, and its tools on real digits."""
+"""Across modules: scikit-learn's checks and tools on LSTMImageClassifier."""
 
 import copy
 import gc

@@ -1,4 +1,4 @@
-"""A forged file runs nothing, a damaged one is found, another version is warned of.
+"""All of persistence: forged, damaged and older files.
 
 These tests go through all modules of the package.
 """
