@@ -38,7 +38,7 @@ class TrialRunner:
     space : dict or callable
         The search space, as `OptunaSearchCV` takes it.
     n_trials : int
-        Number of finished trials that the study shall have.
+        Number of finished trials after which the search ends.
     timeout : float or None
         Seconds after which no further trial begins.
     seed : int or None

@@ -90,8 +90,8 @@ class SearchRange:
     over : Range or tuple
         Numbers or values to search over.
     networks : tuple of str or None
-        Networks for which this is suggested. If None, all that take the
-        hyperparameter, and a user's own network.
+        Networks for which this is suggested. If None, it is suggested for a user's own
+        network and for all networks that take the hyperparameter.
     """
 
     level: str
@@ -310,15 +310,12 @@ def search_range(row: Hyperparameter, level: str, network: Any) -> Any:
     Range, tuple or None
         None if nothing is suggested.
     """
-    own = not isinstance(network, str)
     for search in row.search:
         if search.level == "architecture" and level == "basic":
             continue
-        networks = search.networks
-        if networks is None:
-            networks = row.networks
-            if own or not networks:
-                return search.over
-        if not own and network in networks:
+        own_or_none = callable(network) or not row.networks
+        if search.networks is None and own_or_none:
+            return search.over
+        if network in (search.networks or row.networks):
             return search.over
     return None
