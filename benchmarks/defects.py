@@ -105,7 +105,7 @@ class UNet:
         from sklstm._keras import keras
 
         from sklstm.estimators._masks import resize_masks
-        from sklstm.images import resize_images
+        from sklstm.images._ragged import resize_images
         from sklstm.networks import (
             JointAugmentation,
             LocalContrast,
@@ -175,7 +175,7 @@ class UNet:
         self.threshold = best_threshold(truth, (found >= t for t in THRESHOLDS))
 
     def _predict(self, X):
-        from sklstm.images import resize_images
+        from sklstm.images._ragged import resize_images
 
         x = resize_images([image[..., None] for image in X], (SIZE, SIZE))
         odds = self.model.predict(x.astype("float32"), batch_size=32, verbose=0)

@@ -17,7 +17,8 @@ from sklearn.base import BaseEstimator
 
 from sklstm._compat import CallbackSupportMixin, StrOptions
 from sklstm.estimators._constraints import constraints_of
-from sklstm.images import count_samples, unchanged_on_error
+from sklstm.images import unchanged_on_error
+from sklstm.images._validate import count_samples
 
 if TYPE_CHECKING:
     import keras

@@ -24,7 +24,9 @@ from sklstm.estimators._windows import (
     is_window_labels,
     window_grid,
 )
-from sklstm.images import check_image_shape, check_images, resize, resize_images
+from sklstm.images._ragged import check_images, resize_images
+from sklstm.images._resize import resize
+from sklstm.images._validate import check_image_shape
 from sklstm.preprocessing import PatchSequencer
 from sklstm.preprocessing._base import BaseSequencer
 from sklstm.training._data import Data, take_rows

@@ -10,7 +10,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from sklstm.images import to_numpy
+from sklstm.images._validate import to_numpy
 
 
 def check_labels(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
-from sklstm.images import is_path
+from sklstm.images._ragged import is_path
 from sklstm.images._resize import resize
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from sklstm.images import batches, validate_images
+from sklstm.images import validate_images
+from sklstm.images._validate import batches
 from sklstm.preprocessing._base import BaseSequencer
 
 

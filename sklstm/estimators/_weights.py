@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from sklstm.estimators._labels import is_missing
-from sklstm.images import to_numpy
+from sklstm.images._validate import to_numpy
 
 
 def check_sample_weight(sample_weight: Any, n_samples: int) -> np.ndarray:

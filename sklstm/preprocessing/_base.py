@@ -11,14 +11,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklstm._compat import CallbackSupportMixin, with_callbacks
-from sklstm.images import (
-    all_finite,
-    batches,
-    check_image_shape,
-    describe_not_finite,
-    unchanged_on_error,
-    validate_images,
-)
+from sklstm.images import all_finite, unchanged_on_error, validate_images
+from sklstm.images._validate import batches, check_image_shape, describe_not_finite
 from sklstm.preprocessing._gather import average_to_pixels, make_gather, plan_gather
 
 

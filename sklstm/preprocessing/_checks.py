@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
-from sklstm.images import is_count
+from sklstm.images._validate import is_count
 
 
 def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklstm.images import batches
 from sklstm.images._index_map import aligned_unit
+from sklstm.images._validate import batches
 
 Gather = Callable[[np.ndarray, np.ndarray], None]
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklstm.images import batches
+from sklstm.images._validate import batches
 
 
 class Scaling(NamedTuple):

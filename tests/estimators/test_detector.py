@@ -39,7 +39,7 @@ from sklstm.estimators import (
 from sklstm.estimators._labels import hold_out_defective
 from sklstm.estimators._threshold import THRESHOLDS, best_threshold
 from sklstm.estimators._window_outputs import WindowOutputs
-from sklstm.images import check_images
+from sklstm.images._ragged import check_images
 from sklstm.networks import (
     WindowLoss,
     marginals,

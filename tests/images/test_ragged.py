@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from sklstm.images import check_images, resize, resize_images
+from sklstm.images._ragged import check_images, resize_images
+from sklstm.images._resize import resize
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (40_000, 3), (3, 40_000), (32, 40)])

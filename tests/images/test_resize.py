@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sklstm.images import resize
+from sklstm.images._resize import resize
 
 DTYPES = ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8", "?"]
 

@@ -7,7 +7,8 @@ import pytest
 from scipy import sparse
 from sklearn.base import BaseEstimator
 
-from sklstm.images import all_finite, batches, unchanged_on_error, validate_images
+from sklstm.images import all_finite, unchanged_on_error, validate_images
+from sklstm.images._validate import batches
 
 
 class Model(BaseEstimator):

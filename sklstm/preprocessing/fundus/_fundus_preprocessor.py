@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from sklstm._compat import CallbackSupportMixin, with_callbacks
-from sklstm.images import is_count
+from sklstm.images._validate import is_count
 from sklstm.preprocessing._ahead import map_ahead
 from sklstm.preprocessing._base import ArrayOutputMixin
 from sklstm.preprocessing._checks import check_choice, check_sizes
