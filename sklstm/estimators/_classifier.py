@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklstm._compat import with_callbacks
 from sklstm.estimators._base import KerasEstimator
 from sklstm.estimators._labels import (
+    check_both_given,
     check_classes,
     check_groups,
     check_labels,
@@ -554,11 +555,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
     def _given_validation(self, validation: tuple, per_class: np.ndarray) -> tuple:
         """Return the samples, class numbers and weights of the validation data."""
         X_val, y_val = validation
-        if X_val is None or y_val is None:
-            given, missing = ("y_val", "X_val") if X_val is None else ("X_val", "y_val")
-            raise ValueError(
-                f"{given} is given without {missing}: give both, or neither."
-            )
+        check_both_given(X_val=X_val, y_val=y_val)
         try:
             x_val = check_samples(self, X_val, reset=False)
         except (TypeError, ValueError) as error:

@@ -11,7 +11,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklstm._compat import FRAMES_OF_FIT, with_callbacks
 from sklstm.estimators._base import KerasEstimator
-from sklstm.estimators._labels import check_groups, hold_out_defective
+from sklstm.estimators._labels import (
+    check_both_given,
+    check_groups,
+    hold_out_defective,
+)
 from sklstm.estimators._masks import (
     check_masks,
     pixel_f1,
@@ -467,11 +471,7 @@ class LSTMDefectDetector(KerasEstimator):
         return labels
 
     def _given_validation(self, X_val: Any, Y_val: Any, by_window: bool) -> tuple:
-        if X_val is None or Y_val is None:
-            given, missing = ("Y_val", "X_val") if X_val is None else ("X_val", "Y_val")
-            raise ValueError(
-                f"{given} is given without {missing}: give both, or neither."
-            )
+        check_both_given(X_val=X_val, Y_val=Y_val)
         if is_window_labels(Y_val) != by_window:
             raise ValueError(
                 "Y_val must be what Y is: masks, or labels of windows, both times."

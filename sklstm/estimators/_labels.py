@@ -1,5 +1,6 @@
 """Labels, groups and validation splits. Loads no Keras."""
 
+import itertools
 from contextlib import suppress
 from numbers import Real
 from typing import Any
@@ -75,6 +76,15 @@ def check_classes(classes: Any) -> np.ndarray:
         If a label is missing, or if the labels are not a vector of one kind.
     """
     return np.unique(_as_vector(classes, "classes"))
+
+
+def check_both_given(**pair: Any) -> None:
+    """Raise ValueError if one of two arguments is None, and name both."""
+    for given, missing in itertools.permutations(pair):
+        if pair[missing] is None:
+            raise ValueError(
+                f"{given} is given without {missing}: give both, or neither."
+            )
 
 
 def check_groups(groups: Any, n_samples: int) -> np.ndarray:
