@@ -2,6 +2,8 @@
 
 import gc
 import os
+import random
+from contextlib import contextmanager
 from pathlib import Path
 
 # The processes of pytest-xdist share the cores: one thread each. TensorFlow and OpenMP
@@ -45,6 +47,37 @@ def digits():
     images.flags.writeable = False
     y.flags.writeable = False
     return images, y
+
+
+@pytest.fixture
+def generators_stay():
+    """A context in which nobody may move the global generators, which it restores."""
+
+    @contextmanager
+    def stay():
+        from sklstm._keras import keras
+
+        def draw():
+            return (
+                random.random(),
+                np.random.rand(),  # noqa: NPY002
+                np.asarray(keras.random.uniform((3,))).tolist(),
+            )
+
+        before = random.getstate(), np.random.get_state()  # noqa: NPY002
+        try:
+            keras.utils.set_random_seed(5)
+            draw()
+            expected = draw()
+            keras.utils.set_random_seed(5)
+            draw()
+            yield
+            assert draw() == expected
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])  # noqa: NPY002
+
+    return stay
 
 
 @pytest.fixture(scope="session")

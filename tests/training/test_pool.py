@@ -765,32 +765,16 @@ def test_threads(pool, data):
 @pytest.mark.parametrize(
     ("network", "seed"), [("lstm", None), (averages, 0), (averages, None)]
 )
-def test_nobodys_random_state_is_moved(monkeypatch, data, network, seed):
+def test_nobodys_random_state_is_moved(
+    monkeypatch, data, network, seed, generators_stay
+):
     pool = use(monkeypatch, 1)
-    before = random.getstate(), np.random.get_state()  # noqa: NPY002
-
-    def draw():
-        return (
-            random.random(),
-            np.random.rand(),  # noqa: NPY002
-            np.asarray(keras.random.uniform((3,))).tolist(),
-        )
-
-    try:
-        keras.utils.set_random_seed(5)
-        draw()
-        expected = draw()
-        keras.utils.set_random_seed(5)
-        draw()
+    with generators_stay():
         for _ in range(2):  # one that is built and one that is reused
             small(network=network, dropout=0.3, early_stopping=True).set_params(
                 random_state=seed, validation_fraction=0.3
             ).fit(*data).predict(data[0])
         assert len(pool.built) == 1
-        assert draw() == expected
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])  # noqa: NPY002
 
 
 def test_global_seeds_are_not_read_either(pool, data):
