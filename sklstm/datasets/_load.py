@@ -361,7 +361,7 @@ def _find_file(
 
 
 def _suffix_hint(missing: list[str]) -> str:
-    """Name a file that is called like the first missing one, but for its suffix."""
+    """Return a hint if the first missing file exists with another suffix."""
     if not missing:
         return ""
     folder, name = os.path.split(missing[0])

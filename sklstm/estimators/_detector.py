@@ -60,11 +60,11 @@ class LSTMDefectDetector(KerasEstimator):
         Sides and strides of the windows must be multiples of 4. If False, the features
         are the pixels of the window.
     contrast : tuple of int or None, default=(4, 16)
-        If not None, the network reads the difference of each pixel from the mean of its
-        image and from the means of squares around it, in standard deviations there.
-        The default squares have a fourth and a sixteenth of the shorter side of the
-        image. This removes differences in lighting. If None, the network reads the
-        pixels.
+        Surroundings that the network compares each pixel with, besides the whole image.
+        A number n is a square whose side is the n-th part of the shorter side of the
+        image. The network reads the difference of the pixel from the mean of each
+        surrounding, in standard deviations there. This removes differences in
+        lighting. If None, the network reads the pixels.
     crf : bool, default=True
         If True, chains along rows and columns decide together. They are trained on
         their likelihood and on the cross-entropy of the windows. If False, each window

@@ -127,7 +127,7 @@ def classifier_model(
 ) -> keras.Model:
     """Add the head, from (n, k) to probabilities (n, n_classes), and make the model.
 
-    The probabilities are float32 whatever the dtype policy.
+    The probabilities are float32 under every dtype policy.
     """
     head: Any
     if ordinal:

@@ -11,7 +11,7 @@ from sklstm._keras import keras
 class SavedNetwork:
     """Replacement for a network function that was not available at loading.
 
-    It builds the saved network again, whatever parameters it is given. That is enough
+    It builds the saved network again and ignores its parameters. That is enough
     to predict with the saved weights, but not to train a new network.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Return probabilities in single precision whatever the network computes in."""
+"""Probabilities in float32 for networks that compute in half precision."""
 
 from typing import Any
 
