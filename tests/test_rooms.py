@@ -65,3 +65,39 @@ def test_no_two_classes_share_a_name():
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(str(module))
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+# Test files that cut across modules; their first line says what they test.
+ACROSS = {
+    "estimators/test_bad_input.py",
+    "estimators/test_grading.py",
+    "estimators/test_inside.py",
+    "estimators/test_larger_than_memory.py",
+    "estimators/test_sklearn.py",
+    "exporting/test_networks.py",
+    "model_selection/test_sklearn_search.py",
+    "networks/crf/test_crf.py",
+    "networks/test_networks.py",
+    "persistence/test_forged_files.py",
+    "test_accuracy.py",
+    "test_backends.py",
+    "test_changelog.py",
+    "test_docs.py",
+    "test_docstrings.py",
+    "test_examples.py",
+    "test_import.py",
+    "test_readme.py",
+    "test_rooms.py",
+}
+
+
+def test_tests_mirror_modules():
+    tests = PACKAGE.parent / "tests"
+    found = {path.relative_to(tests) for path in tests.rglob("test_*.py")}
+    without_module = set()
+    for path in found:
+        name = path.name.removeprefix("test_")
+        folder = PACKAGE / path.parent
+        if not any((folder / module).exists() for module in (name, f"_{name}")):
+            without_module.add(path.as_posix())
+    assert without_module == ACROSS
