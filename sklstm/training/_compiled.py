@@ -28,6 +28,7 @@ from sklstm.networks import (
 )
 from sklstm.networks.initialize import initialize
 from sklstm.training._copies import rebuilt
+from sklstm.training._engine import make_engine
 from sklstm.training._hyperparameters import VARIABLES
 from sklstm.training._optimizer import optimizer_class, scheduled
 from sklstm.training._own_network import check_outputs, completed
@@ -66,7 +67,7 @@ class CompiledNetwork:
         optimizer = self.model.optimizer
         optimizer.build(self.model.trainable_variables)
         self._optimizer_start = [_numpy(v) for v in optimizer.variables]
-        self.engine = self._make_engine()
+        self.engine = make_engine(self.model, spec, self.joint_augmentation)
         self._predict_batches: dict[int, int] = {}
         # Numbers of references to the parts, from the time that callbacks saw them.
         self._references: list[int] | None = None
@@ -106,18 +107,6 @@ class CompiledNetwork:
         model = self.model
         parts = [*model._flatten_layers(), *self._variables(), model.optimizer]
         return [sys.getrefcount(part) for part in parts]
-
-    def _make_engine(self) -> Any:
-        if keras.backend.backend() != "tensorflow":
-            return None
-        # Here and not above: this loads TensorFlow.
-        from sklstm.training._tensorflow import GraphEngine
-
-        spec = self.spec
-        shape, dtype = spec.target()
-        return GraphEngine(
-            self.model, spec.input_dtype, shape, dtype, self.joint_augmentation
-        )
 
     def _build(self) -> keras.Model:
         spec = self.spec

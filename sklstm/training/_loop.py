@@ -148,7 +148,7 @@ def train(
     first = len(history.get("loss", []))
     order = _Order(len(data), plan.shuffle_seed, first, plan.chances)
     with_keras = compiled.engine is None or any(map(wants_batches, plan.callbacks))
-    fit = _fit_with_keras if with_keras else _fit_in_graph
+    fit = _fit_with_keras if with_keras else _fit_with_engine
     optimizer.in_training = True
     try:
         fit(compiled, data, validation, plan, order, callbacks)
@@ -182,7 +182,7 @@ class _Order:
         return rng.permutation(self.n).astype(np.int32)
 
 
-def _fit_in_graph(
+def _fit_with_engine(
     compiled: Any,
     data: Data,
     validation: Data | None,

@@ -24,8 +24,8 @@ from tensorflow.python.framework.func_graph import dismantle_func_graph
 
 from sklstm.networks import FusedLSTM
 from sklstm.networks.layers._fused_lstm import known_batch_size
-from sklstm.training._data import AT_ONCE
 from sklstm.training._metrics import to_floats
+from sklstm.training._parts import fits_at_once, in_parts
 
 # The kernels compute this number of rows at a time. Batches are padded to a multiple.
 _VECTOR = 8
@@ -134,7 +134,7 @@ class GraphEngine:
 
     def load(self, x: np.ndarray, y: np.ndarray, w: np.ndarray) -> tuple:
         """Copy data to where the graph reads it, once per fit, unless there is much."""
-        if x.nbytes > AT_ONCE:
+        if not fits_at_once(x):
             return x, y, w
         return tf.constant(x), tf.constant(y), tf.constant(w)
 
@@ -155,7 +155,10 @@ class GraphEngine:
         size = tf.constant(batch_size, tf.int32)
         parts: Iterable[tuple] = [(data, order)]
         if not tf.is_tensor(data[0]):
-            parts = _in_parts(data, order, batch_size)
+            parts = (
+                (tuple(map(tf.constant, part)), np.arange(len(part[0]), dtype=np.int32))
+                for part in in_parts(data, order, batch_size)
+            )
         traced = function.for_batches_of(batch_size)
         with known_batch_size(batch_size):
             for part, rows in parts:
@@ -207,18 +210,6 @@ class _PerChoice:
                 self._function, input_signature=self._signature, autograph=False
             )
         return self.traced[choice]
-
-
-def _in_parts(data: tuple, order: np.ndarray, batch_size: int) -> Iterator[tuple]:
-    """Yield some batches at a time, which are copied when they are needed."""
-    item_bytes = data[0].nbytes // len(data[0])
-    n_batches = max(1, AT_ONCE // 4 // (item_bytes * batch_size))
-    for i in range(0, len(order), n_batches * batch_size):
-        rows = order[i : i + n_batches * batch_size]
-        yield (
-            tuple(tf.constant(array[rows]) for array in data),
-            np.arange(len(rows), dtype=np.int32),
-        )
 
 
 def _call(function: Any, *args: Any) -> Any:

@@ -92,10 +92,7 @@ def test_what_is_read_in_parts_trains_the_same(monkeypatch, digits):
         return model.fit(images, y, weights)
 
     whole = fitted()
-    from sklstm.training import _tensorflow
-
     monkeypatch.setattr(_data, "AT_ONCE", 1000)
-    monkeypatch.setattr(_tensorflow, "AT_ONCE", 1000)
     parts = fitted()
     np.testing.assert_array_equal(
         whole.predict_proba(images), parts.predict_proba(images)
