@@ -1,4 +1,4 @@
-"""Training: the same epochs as plain Keras, whoever runs them."""
+"""Training on every backend: callbacks, early stopping, the schedule, what fails."""
 
 import copy
 import math
@@ -15,8 +15,6 @@ from sklearn.model_selection import cross_val_score
 
 from sklstm import LSTMImageClassifier
 from sklstm.estimators._fitting import warn_about_gradients
-from sklstm.networks import lstm
-from sklstm.networks.initialize import initialize
 from sklstm.training._callbacks import (
     BestWeights,
     wants_batches,
@@ -24,7 +22,7 @@ from sklstm.training._callbacks import (
 from sklstm.training._loop import _Order
 from sklstm.training._optimizer import scheduled
 
-SMALL = {"units": 4, "bidirectional": False, "random_state": 0}
+pytestmark = pytest.mark.backend
 
 
 def averages(input_shape, n_classes):
@@ -87,65 +85,7 @@ def small(digits):
     return digits[0][:50], digits[1][:50], digits[0][50:80], digits[1][50:80]
 
 
-# --- the in-graph epoch against plain Keras --------------------------------------
-
-
-@pytest.mark.parametrize(("accumulation", "schedule"), [(1, "cosine"), (2, "constant")])
-def test_matches_plain_keras(small, accumulation, schedule):
-    X, y, X_val, y_val = small
-    weights = np.random.default_rng(0).uniform(0.5, 2, len(X)).astype("float32")
-    network = {"input_noise": 0.4, "dropout": 0.3, "l2": 0.01, "batch_norm": True}
-    classifier = LSTMImageClassifier(
-        **SMALL,
-        **network,
-        batch_size=16,
-        epochs=3,
-        learning_rate=0.01,
-        lr_schedule=schedule,
-        clipvalue=0.1,
-        gradient_accumulation_steps=accumulation,
-    ).fit(X, y, sample_weight=weights, X_val=X_val, y_val=y_val)
-
-    plain = lstm((None, 8), 10, units=4, bidirectional=False, **network)
-    initialize(plain, np.random.SeedSequence(0).spawn(3)[0])
-    plain.get_layer("standardize").set(X.mean(), X.std())
-    rate = 0.01
-    if schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(0.01, 3 * 4)
-    plain.compile(
-        keras.optimizers.Adam(
-            rate,
-            clipvalue=0.1,
-            gradient_accumulation_steps=accumulation if accumulation > 1 else None,
-        ),
-        "sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
-    order = _Order(len(X), classifier._shuffle_seed, 0)
-    history: dict = {}
-    for epoch in range(3):
-        rows = order(epoch)
-        fitted = plain.fit(
-            X[rows].astype("float32"),
-            y[rows],
-            sample_weight=(weights / weights.mean())[rows],
-            validation_data=(X_val.astype("float32"), y_val),
-            batch_size=16,
-            shuffle=False,
-            verbose=0,
-        )
-        for name, values in fitted.history.items():
-            history.setdefault(name, []).extend(values)
-
-    for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
-        np.testing.assert_allclose(
-            classifier.history_[name], history[name], rtol=2e-5, err_msg=name
-        )
-    for own, other in zip(classifier.model_.weights, plain.weights, strict=True):
-        np.testing.assert_allclose(
-            own.numpy(), other.numpy(), rtol=1e-4, atol=1e-5, err_msg=own.path
-        )
-    assert int(classifier.model_.optimizer.iterations) == 12 // accumulation
+# --- the order of the samples, and the gradient ----------------------------------
 
 
 def test_every_sample_once_in_a_new_order_each_epoch():
@@ -156,36 +96,6 @@ def test_every_sample_once_in_a_new_order_each_epoch():
     assert not np.array_equal(first, second)
     assert not np.array_equal(first, _Order(50, 8, 0)(0))
     np.testing.assert_array_equal(_Order(50, 7, 1)(0), second)  # goes on with a fit
-
-
-@pytest.mark.parametrize(
-    ("make", "dtype", "params"),
-    [
-        (LSTMImageClassifier, "uint8", {**SMALL, "early_stopping": True}),
-        (
-            light,
-            "float64",
-            {"optimizer__use_ema": True, "optimizer__ema_momentum": 0.5},
-        ),
-        (light, "uint8", {"gradient_accumulation_steps": 3, "lr_schedule": "constant"}),
-        (light, "float64", {"loss": "categorical_crossentropy"}),
-    ],
-)
-def test_both_ways_of_training_agree(small, make, dtype, params):
-    X, y, X_val, y_val = small
-    X, X_val = X.astype(dtype), X_val.astype(dtype)
-    params = {"batch_size": 16, "epochs": 4, "patience": 1, **params}
-    params |= {"learning_rate": 0.05, "class_weight": "balanced"}
-    in_graph = make(**params).fit(X, y, X_val=X_val, y_val=y_val)
-    by_keras = make(**params, callbacks=[through_fit()])
-    by_keras.fit(X, y, X_val=X_val, y_val=y_val)
-    assert in_graph.history_.keys() == by_keras.history_.keys()
-    for name, values in in_graph.history_.items():
-        np.testing.assert_allclose(values, by_keras.history_[name], rtol=1e-5)
-    np.testing.assert_allclose(
-        in_graph.predict_proba(X_val), by_keras.predict_proba(X_val), atol=1e-6
-    )
-    assert in_graph.best_epoch_ == by_keras.best_epoch_
 
 
 def test_gradient_norm_of_the_first_epoch_by_hand(small):
@@ -691,17 +601,3 @@ def test_a_fit_warns_of_its_gradient(small, scale, message):
 
     with pytest.warns(ConvergenceWarning, match=message):
         light(epochs=1, loss=scaled).fit(*small[:2])
-
-
-def test_mixed_precision(small):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_float16")
-    try:
-        classifier = light(epochs=4, learning_rate=0.02, early_stopping=True)
-        classifier.set_params(patience=1, gradient_accumulation_steps=2)
-        classifier.fit(*small[:2], X_val=small[2], y_val=small[3])
-    finally:
-        keras.config.set_dtype_policy(before)
-    assert isinstance(classifier.model_.optimizer, keras.optimizers.LossScaleOptimizer)
-    assert np.isfinite(classifier.history_["loss"]).all()
-    assert classifier.history_["learning_rate"][0] <= 0.02
