@@ -82,4 +82,9 @@ def make_engine(
         from sklstm.training._tensorflow import GraphEngine
 
         return GraphEngine(model, spec.input_dtype, shape, dtype, joint_augmentation)
+    if backend == "torch":
+        # Here and not above: PyTorch is optional.
+        from sklstm.training._torch import EagerEngine
+
+        return EagerEngine(model, joint_augmentation)
     return None

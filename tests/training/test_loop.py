@@ -81,8 +81,10 @@ def through_fit():
 
 @pytest.fixture(scope="module")
 def small(digits):
-    # 50 samples in batches of 16: the last batch has two.
-    return digits[0][:50], digits[1][:50], digits[0][50:80], digits[1][50:80]
+    # 50 samples in batches of 16: the last batch has two. The values are small, because
+    # Keras' losses on JAX and PyTorch clip probabilities below 1e-7.
+    images = digits[0] / 16
+    return images[:50], digits[1][:50], images[50:80], digits[1][50:80]
 
 
 # --- the order of the samples, and the gradient ----------------------------------
@@ -104,7 +106,7 @@ def test_gradient_norm_of_the_first_epoch_by_hand(small):
     codes = np.eye(10)[y]
     features = np.c_[X.mean(axis=1), np.ones(len(X))]
     gradient = features.T @ (start.predict_proba(X) - codes) / len(X)
-    assert np.abs(gradient).max() > 0.5
+    assert np.abs(gradient).max() > 0.01
     classifier = light(batch_size=50, epochs=1, clipvalue=1e-3).fit(X, y)
     [norm] = classifier.history_["gradient_norm"]
     assert norm == pytest.approx(np.linalg.norm(gradient), rel=1e-4)
@@ -583,7 +585,9 @@ def test_nan_loss_stops_with_a_clear_error(small):
     np.testing.assert_array_equal(classifier.predict_proba(X), before)
     assert classifier.history_ == history
     with pytest.raises(FloatingPointError, match="learning_rate"):
-        light(epochs=9, optimizer="sgd", learning_rate=1e38, clipvalue=None).fit(X, y)
+        light(epochs=9, optimizer="sgd", learning_rate=1e38, clipvalue=None).fit(
+            16 * X, y
+        )
 
 
 def test_gradient_warnings():
@@ -594,6 +598,8 @@ def test_gradient_warnings():
     warn_about_gradients([10.0, 0.01, 1e-9])  # a small gradient at the end is success
 
 
+# `pytest.warns` passes on what the filter of the project leaves out.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize(("scale", "message"), [(1e6, "exploded"), (1e-9, "vanished")])
 def test_a_fit_warns_of_its_gradient(small, scale, message):
     def scaled(y_true, y_pred):
