@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "sklstm"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-HEAVY = ("Keras", "TensorFlow", "Optuna", "OpenCV", "matplotlib")
+HEAVY = ("Keras", "TensorFlow", "JAX", "PyTorch", "Optuna", "OpenCV", "matplotlib")
 
 
 def imports_in_functions(tree):

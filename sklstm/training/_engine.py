@@ -87,4 +87,9 @@ def make_engine(
         from sklstm.training._torch import EagerEngine
 
         return EagerEngine(model, joint_augmentation)
+    if backend == "jax":
+        # Here and not above: JAX is optional.
+        from sklstm.training._jax import ScanEngine
+
+        return ScanEngine(model, spec, joint_augmentation)
     return None

@@ -1,0 +1,345 @@
+"""The engine on JAX, which runs an epoch in one compiled loop.
+
+In a small fit, `model.fit` spends most of the time between the steps. Here, an epoch is
+one call of one compiled function. It gathers the batches by a shuffled index and runs
+the training step on each. The variables stay on the device between the epochs.
+
+XLA compiles a function anew for each size of its arrays. Folds of almost equal size
+should share a compiled function. So the data are padded to one of few sizes, and the
+last batch of an epoch is padded with samples that do not count. `_padding.py` tells
+where this cannot change a result. Where it can, the last batch keeps its own size.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sklstm._keras import keras
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sklstm.training._metrics import to_floats
+from sklstm.training._padding import (
+    can_pad,
+    masked_moments,
+    padded_size,
+    row_weights,
+    split_metrics,
+)
+from sklstm.training._parts import fits_at_once, in_parts
+from sklstm.training._spec import NetworkSpec
+
+
+@dataclass
+class _Loaded:
+    """Samples, targets and weights on the device, padded with rows that nobody reads.
+
+    Parameters
+    ----------
+    arrays : tuple of jax.Array
+        The three arrays.
+    n : int
+        Number of samples.
+    """
+
+    arrays: tuple
+    n: int
+
+    def __len__(self) -> int:
+        return self.n
+
+
+class ScanEngine:
+    """Runs a compiled model epoch by epoch.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Compiled model whose optimizer is built.
+    spec : NetworkSpec
+        Specification of the model.
+    joint_augmentation : JointAugmentation or None
+        Changes samples and targets alike, in training.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        spec: NetworkSpec,
+        joint_augmentation: Any = None,
+    ) -> None:
+        _build_metrics(model, spec)
+        self._pads = can_pad(model, spec) and _draws_by_position()
+        self._model = model
+        self._augment = joint_augmentation
+        self._metrics = model.metrics_variables
+        self._network = [model.trainable_variables, model.non_trainable_variables]
+        seeds = [] if joint_augmentation is None else joint_augmentation.layer.variables
+        self._trained = [*self._network, model.optimizer.variables, seeds]
+        self._train = jax.jit(
+            self._train_batches, static_argnames="size", donate_argnums=0
+        )
+        self._test = jax.jit(self._test_batches, static_argnames="size")
+        self._output = jax.jit(self._outputs)
+        self._fresh_metrics = jax.jit(self._reset_metrics)
+
+    def release(self) -> None:
+        """Delete the compiled functions."""
+        for function in (self._train, self._test, self._output, self._fresh_metrics):
+            function.clear_cache()
+
+    def load(self, x: np.ndarray, y: np.ndarray, w: np.ndarray) -> Any:
+        """Copy data to the device, once per fit, unless there is much."""
+        arrays = (x, y, w)
+        return _on_device(arrays, padded_size(len(x))) if fits_at_once(x) else arrays
+
+    def train_epoch(self, data: Any, order: np.ndarray, batch_size: int) -> dict:
+        """Train on the samples in the given order; return the metrics."""
+        return self._run(self._train_part, data, order, batch_size)
+
+    def evaluate(self, data: Any, batch_size: int) -> dict:
+        """Return loss and metrics on the data."""
+        n = len(data) if isinstance(data, _Loaded) else len(data[0])
+        order = np.arange(n, dtype=np.int32)
+        return self._run(self._test_part, data, order, batch_size)
+
+    def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
+        """Return the network's output, (n, ...)."""
+        state = [[v.value for v in part] for part in self._network]
+        outputs = []
+        for i in range(0, len(x), batch_size):
+            part = x[i : i + batch_size].astype("float32", copy=False)
+            size = min(batch_size, 1 << (len(part) - 1).bit_length())
+            filling = np.repeat(part[-1:], size - len(part), axis=0)
+            filled = np.concatenate([part, filling]) if len(filling) else part
+            found = np.array(self._output(state, filled))
+            outputs.append(found[: len(part)])
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+    def _run(
+        self, run_part: Any, data: Any, order: np.ndarray, batch_size: int
+    ) -> dict:
+        """Go through the samples in the given order; return the metrics."""
+        size = batch_size
+        if self._pads:
+            # A few samples do not need a large batch, which would be mostly padding.
+            size = min(size, padded_size(len(order)))
+        metrics: Any = self._fresh_metrics()
+        logs: dict = {}
+        for part, rows in self._parts(data, order, size):
+            padded = np.zeros(-(-padded_size(len(rows)) // size) * size, np.int32)
+            padded[: len(rows)] = rows
+            for start, stop, length in self._loops(len(rows), size):
+                arguments = (part.arrays, padded, np.int32(start), np.int32(stop))
+                metrics, logs = run_part(metrics, *arguments, size=length)
+        _put(self._metrics, metrics)
+        return to_floats(jax.device_get(logs))
+
+    def _parts(self, data: Any, order: np.ndarray, size: int) -> Iterable[tuple]:
+        """Return data on the device, with the rows to use in their order."""
+        if isinstance(data, _Loaded):
+            return [(data, order)]
+        return _load_parts(data, order, size)
+
+    def _loops(self, n: int, size: int) -> list[tuple[int, int, int]]:
+        """Return first row, end and batch size of the loops of an epoch."""
+        whole = n - n % size
+        if self._pads or whole == n:
+            return [(0, n, size)]
+        rest = (whole, n, n - whole)
+        return [(0, whole, size), rest] if whole else [rest]
+
+    def _train_part(self, metrics: list, *arguments: Any, size: int) -> tuple:
+        state = [[_to_donate(v) for v in part] for part in self._trained]
+        state, metrics, logs = self._train((state, metrics), *arguments, size=size)
+        for part, values in zip(self._trained, state, strict=True):
+            _put(part, values)
+        return metrics, logs
+
+    def _test_part(self, metrics: list, *arguments: Any, size: int) -> tuple:
+        state = [[v.value for v in part] for part in self._network]
+        return self._test(state, metrics, *arguments, size=size)
+
+    # The methods below are compiled.
+
+    def _train_batches(
+        self, state: tuple, data: tuple, order: Any, start: Any, stop: Any, size: int
+    ) -> tuple:
+        step = self._padded_step if self._pads else self._step
+
+        def body(i: Any, state: tuple) -> tuple:
+            return step(state, *_gather(data, order, start + i * size, stop, size))
+
+        n_batches = (stop - start + size - 1) // size
+        trained, metrics = jax.lax.fori_loop(0, n_batches, body, state)
+        return trained, metrics, self._results(metrics)
+
+    def _test_batches(
+        self,
+        state: list,
+        metrics: list,
+        data: tuple,
+        order: Any,
+        start: Any,
+        stop: Any,
+        size: int,
+    ) -> tuple:
+        step = self._padded_test if self._pads else self._test_step
+
+        def body(i: Any, metrics: list) -> list:
+            batch = _gather(data, order, start + i * size, stop, size)
+            return step(state, metrics, *batch)
+
+        n_batches = (stop - start + size - 1) // size
+        metrics = jax.lax.fori_loop(0, n_batches, body, metrics)
+        return metrics, self._results(metrics)
+
+    def _outputs(self, state: list, x: Any) -> Any:
+        return self._model.stateless_call(*state, x, training=False)[0]
+
+    def _reset_metrics(self) -> list:
+        with keras.StatelessScope() as scope:
+            self._model.reset_metrics()
+        return [jnp.asarray(scope.get_current_value(v), v.dtype) for v in self._metrics]
+
+    def _results(self, metrics: list) -> dict:
+        with _values(self._metrics, metrics):
+            return self._model.get_metrics_result()
+
+    def _step(self, state: tuple, batch: tuple, mask: Any) -> tuple:
+        (trainable, others, optimizer, seeds), metrics = state
+        batch, seeds = self._augmented(batch, seeds)
+        _, new = self._model.train_step((trainable, others, optimizer, metrics), batch)
+        return [*new[:3], seeds], new[3]
+
+    def _test_step(self, state: list, metrics: list, batch: tuple, mask: Any) -> list:
+        _, new = self._model.test_step((*state, metrics), batch)
+        return new[2]
+
+    def _padded_step(self, state: tuple, batch: tuple, mask: Any) -> tuple:
+        """Do what Keras' `train_step` does, with the rows that the mask has."""
+        (trainable, others, optimizer, seeds), metrics = state
+        (x, y, w), seeds = self._augmented(batch, seeds)
+        model = self._model
+        differentiate = jax.value_and_grad(model.compute_loss_and_updates, has_aux=True)
+        with masked_moments(model, mask):
+            (_, found), gradients = differentiate(
+                trainable,
+                others,
+                metrics,
+                x,
+                y,
+                row_weights(model.loss, w, mask),
+                training=True,
+                optimizer_variables=optimizer,
+            )
+        loss, outputs, others, metrics = found
+        trainable, optimizer = model.optimizer.stateless_apply(
+            optimizer, gradients, trainable
+        )
+        metrics = self._counted(metrics, loss, y, outputs, mask)
+        return [trainable, others, optimizer, seeds], metrics
+
+    def _padded_test(self, state: list, metrics: list, batch: tuple, mask: Any) -> list:
+        x, y, w = batch
+        model = self._model
+        weights = row_weights(model.loss, w, mask)
+        _, (loss, outputs, _, metrics) = model.compute_loss_and_updates(
+            *state, metrics, x, y, weights, training=False
+        )
+        return self._counted(metrics, loss, y, outputs, mask)
+
+    def _counted(
+        self, metrics: list, loss: Any, y: Any, outputs: Any, mask: Any
+    ) -> list:
+        """Return the metrics after a batch, of which the rows of the mask count."""
+        rows = mask.astype("float32")
+        with _values(self._metrics, metrics) as scope:
+            mean_loss, own = split_metrics(self._model)
+            mean_loss.update_state(loss, sample_weight=rows.sum())
+            for metric in own:
+                metric.update_state(y, outputs, sample_weight=rows)
+        return _current(scope, self._metrics, metrics)
+
+    def _augmented(self, batch: tuple, seeds: list) -> tuple[tuple, list]:
+        if self._augment is None:
+            return batch, seeds
+        variables = self._trained[3]
+        with _values(variables, seeds) as scope:
+            x, y = self._augment(*batch[:2])
+        return (x, y, batch[2]), _current(scope, variables, seeds)
+
+
+def _build_metrics(model: keras.Model, spec: NetworkSpec) -> None:
+    """Let the metrics make their variables, which they do at first use."""
+    shape, dtype = spec.target()
+    # The number of steps may be open. Any number will do here.
+    sides = [8 if side is None else side for side in model.inputs[0].shape[1:]]
+    x, y = np.zeros((1, *sides), "float32"), np.zeros((1, *shape), dtype)
+    model._symbolic_build(data_batch=(x, y, np.ones(1, "float32")))
+
+
+def _draws_by_position() -> bool:
+    """Return whether random numbers for a batch begin with those for a smaller one."""
+    return bool(
+        jax.config.jax_threefry_partitionable
+        and jax.config.jax_default_prng_impl == "threefry2x32"
+    )
+
+
+def _on_device(arrays: tuple, size: int) -> _Loaded:
+    n = len(arrays[0])
+    padded = []
+    for array in arrays:
+        filled = np.zeros((size, *array.shape[1:]), array.dtype)
+        filled[:n] = array[:]
+        padded.append(jnp.asarray(filled))
+    return _Loaded(tuple(padded), n)
+
+
+def _load_parts(data: tuple, order: np.ndarray, size: int) -> Iterator[tuple]:
+    most = 0
+    for part in in_parts(data, order, size):
+        n = len(part[0])
+        most = max(most, padded_size(n))  # all parts get the size of the first one
+        yield _on_device(part, most), np.arange(n, dtype=np.int32)
+
+
+def _gather(data: tuple, order: Any, start: Any, stop: Any, size: int) -> tuple:
+    """Return a batch, and a mask of its rows that are samples."""
+    rows = jax.lax.dynamic_slice(order, (start,), (size,))
+    mask = start + jnp.arange(size) < stop
+    # The other rows repeat a sample of the batch, so that their results are finite.
+    x, y, w = (array[jnp.where(mask, rows, rows[0])] for array in data)
+    return (x.astype("float32"), y, w), mask
+
+
+def _to_donate(variable: keras.Variable) -> Any:
+    """Return the array of a variable, or a copy if anyone else holds the array."""
+    value = variable.value
+    held = sys.getrefcount(value) > _REFERENCES
+    return jnp.copy(value) if held else value
+
+
+def _values(variables: list, values: list) -> Any:
+    """Return a scope in which variables have these values."""
+    pairs = list(zip(variables, values, strict=True))
+    return keras.StatelessScope(state_mapping=pairs)
+
+
+def _current(scope: Any, variables: list, values: list) -> list:
+    """Return the values of variables at the end of a scope."""
+    found = map(scope.get_current_value, variables)
+    return [old if new is None else new for new, old in zip(found, values, strict=True)]
+
+
+def _put(variables: list, values: list) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable._direct_assign(value)
+
+
+# The variable, the name in `_to_donate` and the argument of `getrefcount`.
+_REFERENCES = 3

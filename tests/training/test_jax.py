@@ -1,0 +1,227 @@
+import gc
+
+from sklstm._keras import keras
+
+import numpy as np
+import pytest
+
+from sklstm.networks import WindowLoss
+from sklstm.training import _data
+from sklstm.training._compiled import CompiledNetwork
+from sklstm.training._spec import NetworkSpec
+
+pytestmark = [
+    pytest.mark.backend,
+    pytest.mark.skipif(
+        keras.backend.backend() != "jax", reason="tests the engine on JAX"
+    ),
+]
+
+STRENGTHS = {"dropout": 0.2, "input_noise": 0.1, "l2": 0.01}
+
+
+def lstm_spec(**changes):
+    return NetworkSpec(
+        **{
+            "network": "lstm",
+            "input_shape": (None, 8),
+            "n_outputs": 3,
+            "input_dtype": "uint8",
+            "network_params": {
+                "units": 3,
+                "bidirectional": False,
+                "batch_norm": True,
+                **STRENGTHS,
+            },
+            "compile_params": {
+                "loss": "sparse_categorical_crossentropy",
+                "metrics": ["AUC", keras.metrics.F1Score(average=None)],
+            },
+            "optimizer_params": {
+                "clipvalue": 0.1,
+                "gradient_accumulation_steps": 2,
+            },
+            **changes,
+        }
+    )
+
+
+def images_spec():
+    return lstm_spec(
+        network="cnn_lstm",
+        input_shape=(8, 8, 1),
+        network_params={"units": 2, "bidirectional": False, "filters": 2, **STRENGTHS},
+        reading_params={},
+    )
+
+
+def defects_spec():
+    grid = (2, 2)
+    index_map = np.arange(64).reshape(2, 4, 2, 4).swapaxes(1, 2).reshape(4, 16)
+    return lstm_spec(
+        network="window_lstm",
+        input_shape=(8, 8, 1),
+        network_params={
+            "grid": grid,
+            "index_map": index_map,
+            "units": 2,
+            "bidirectional": False,
+            "contrast": None,
+            "attention": None,
+            "batch_norm": True,
+            **STRENGTHS,
+        },
+        compile_params={
+            "loss": WindowLoss(grid, index_map, positive_weight="balanced"),
+            "metrics": None,
+        },
+        target_shape=(8, 8),
+        joint_augmentation={"rotation": 15, "flip": "both"},
+    )
+
+
+def start(compiled, rate=0.05):
+    compiled.start(np.random.SeedSequence(0))
+    compiled.configure(STRENGTHS)
+    compiled.model.optimizer.keep_constant(rate)
+    return compiled
+
+
+def arrays(n, spec):
+    rng = np.random.default_rng(0)
+    shape = [8 if side is None else side for side in spec.input_shape]
+    x = rng.integers(0, 4, (n, *shape)).astype(np.uint8)
+    target, dtype = spec.target()
+    top = 256 if dtype == "uint8" else 3
+    y = rng.integers(0, top, (n, *target)).astype(dtype)
+    return x, y, rng.uniform(0.2, 2, n).astype(np.float32)
+
+
+def order_of(n, seed=0):
+    return np.random.default_rng(seed).permutation(n).astype(np.int32)
+
+
+def train(compiled, data, epochs=2, batch_size=16):
+    loaded = compiled.engine.load(*data)
+    n = len(data[0])
+    return [
+        compiled.engine.train_epoch(loaded, order_of(n, epoch), batch_size)
+        for epoch in range(epochs)
+    ]
+
+
+def values_of(compiled):
+    variables = [*compiled._variables(), *compiled.model.optimizer.variables]
+    return [(v.path, np.array(v.numpy())) for v in variables]
+
+
+@pytest.fixture(scope="module")
+def network():
+    compiled = CompiledNetwork(lstm_spec())
+    assert compiled.engine._pads
+    return compiled
+
+
+@pytest.mark.parametrize("make", [lstm_spec, images_spec, defects_spec])
+def test_a_padded_fit_is_the_fit_without_padding(make):
+    # 37 samples in batches of 16: the last batch has five.
+    padded, exact = (CompiledNetwork(make()) for _ in range(2))
+    assert padded.engine._pads
+    exact.engine._pads = False
+    data = arrays(37, padded.spec)
+    logs = [train(start(compiled), data) for compiled in (padded, exact)]
+    assert exact.engine._train._cache_size() == 2
+    for one, other in zip(*logs, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+    for (path, a), (_, b) in zip(values_of(padded), values_of(exact), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5, err_msg=path)
+    seen = [c.engine.evaluate(c.engine.load(*data), 16) for c in (padded, exact)]
+    assert seen[0] == pytest.approx(seen[1], rel=1e-4)
+
+
+def test_folds_of_almost_equal_size_share_a_compiled_function(network):
+    engine = start(network).engine
+    engine.release()
+    for n in (240, 241, 250, 240):
+        data = arrays(n, network.spec)
+        train(network, data, 2)
+        engine.evaluate(engine.load(*data), 16)
+    assert engine._train._cache_size() == 1
+    assert engine._test._cache_size() == 1
+    # What callbacks and a new fit assign has the same kind as what training leaves.
+    start(network)
+    network.model.optimizer.take_gradient_norm()
+    network.model.optimizer.learning_rate = 0.01
+    network.model.set_weights(network.model.get_weights())
+    network.set_state(network.get_state())
+    train(network, data, 1)
+    assert engine._train._cache_size() == 1
+
+
+def test_sizes_of_parts_share_a_compiled_function(network, monkeypatch):
+    start(network).engine.release()
+    monkeypatch.setattr(_data, "AT_ONCE", 10_000)
+    train(network, arrays(100, network.spec), 2)
+    assert network.engine._train._cache_size() == 1
+
+
+def test_few_predictions_are_compiled(network):
+    engine = network.engine
+    engine.release()
+    x = arrays(40, network.spec)[0]
+    for n in range(1, 41):
+        engine.predict(x[:n], 512)
+    assert engine._output._cache_size() <= 7
+
+
+def test_a_prediction_has_the_same_bits_in_any_company(network):
+    x = arrays(70, network.spec)[0]
+    together = network.engine.predict(x, 512)
+    for rows in (slice(1), slice(5, 8), slice(11, 50)):
+        alone = network.engine.predict(x[rows], 512)
+        np.testing.assert_array_equal(alone, together[rows])
+
+
+def test_donation_leaves_what_others_hold(network):
+    data = arrays(37, network.spec)
+    train(start(network), data, 1)
+    model = network.model
+    variables = [*model.variables, *model.optimizer.variables]
+    device_arrays = [v.value for v in variables]
+    views = [np.asarray(value) for value in device_arrays[::2]]
+    weights = model.get_weights()
+    copies = [np.array(value) for value in device_arrays]
+    weight_copies = [np.array(weight) for weight in weights]
+    train(network, data, 2)
+    changed = 0
+    for value, copy, variable in zip(device_arrays, copies, variables, strict=True):
+        np.testing.assert_array_equal(np.asarray(value), copy)
+        changed += not np.array_equal(variable.numpy(), copy)
+    assert changed > 10
+    for view, copy in zip(views, copies[::2], strict=True):
+        np.testing.assert_array_equal(view, copy)
+    for weight, copy in zip(weights, weight_copies, strict=True):
+        np.testing.assert_array_equal(weight, copy)
+
+
+def test_views_alone_outlive_donation(network):
+    # The view holds the memory, and nobody holds the array of JAX.
+    data = arrays(37, network.spec)
+    train(start(network), data, 1)
+    variable = network.model.trainable_variables[0]
+    view = np.asarray(variable.value)
+    copy = view.copy()
+    train(network, data, 1)
+    gc.collect()
+    np.testing.assert_array_equal(view, copy)
+    assert not np.array_equal(variable.numpy(), copy)
+
+
+def test_the_state_is_donated(network):
+    data = arrays(37, network.spec)
+    # Without donation, the old array would live until the new one exists.
+    train(start(network), data, 1)
+    variable = network.model.trainable_variables[0]
+    before = variable.value.unsafe_buffer_pointer()
+    train(network, data, 1)
+    assert variable.value.unsafe_buffer_pointer() == before
