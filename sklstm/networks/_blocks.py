@@ -7,6 +7,7 @@ from sklstm._keras import keras
 from sklstm.networks.layers import (
     AttentionPooling,
     CumulativeLink,
+    FusedBidirectional,
     FusedLSTM,
     HyperDropout,
     PenaltyStrength,
@@ -82,8 +83,8 @@ def lstm_stack(
 
 
 def make_bidirectional(layer: Any, regularizer: Any, name: str) -> Any:
-    """Wrap a recurrent layer in `keras.layers.Bidirectional`."""
-    layer = keras.layers.Bidirectional(layer, name=name)
+    """Let a recurrent layer read in both directions."""
+    layer = FusedBidirectional(layer, name=name)
     # Keras copies the layer from its configuration, which holds the strength of the
     # penalty as a number. The regularizer given here follows the weight.
     for direction in (layer.forward_layer, layer.backward_layer):

@@ -11,7 +11,7 @@ from sklstm.networks.layers._augmentation import (
     RandomNoise,
     check_augmentation,
 )
-from sklstm.networks.layers._fused_lstm import FusedLSTM
+from sklstm.networks.layers._fused_lstm import FusedBidirectional, FusedLSTM
 from sklstm.networks.layers._hyperparameters import (
     L2,
     HyperDropout,
@@ -34,6 +34,7 @@ __all__ = [
     "AttentionPooling",
     "Augmentation",
     "CumulativeLink",
+    "FusedBidirectional",
     "FusedLSTM",
     "HyperDropout",
     "HyperNoise",

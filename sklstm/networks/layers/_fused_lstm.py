@@ -1,4 +1,4 @@
-"""Keras' LSTM with all steps in one TensorFlow operator instead of a loop."""
+"""Keras' LSTM with all steps in one operator or loop of the backend."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,11 +7,14 @@ from typing import Any
 
 from sklstm._keras import keras
 
-# The other backends work without TensorFlow.
-if keras.backend.backend() == "tensorflow":
+# Each backend works without the others.
+_BACKEND = keras.backend.backend()
+if _BACKEND == "tensorflow":
     import tensorflow as tf
 
     from sklstm.networks.layers import _block_lstm
+elif _BACKEND == "torch":
+    from sklstm.networks.layers import _torch_lstm
 
 # Both bounds were measured with benchmarks/lstm_layers.py on two cores.
 # The operator's own gradient adds to the gradient of the whole kernel at every step.
@@ -48,14 +51,14 @@ def known_batch_size(batch_size: int) -> Iterator[None]:
 
 @keras.saving.register_keras_serializable("sklstm")
 class FusedLSTM(keras.layers.LSTM):
-    """`keras.layers.LSTM` that runs faster on the CPU.
+    """`keras.layers.LSTM` that runs faster.
 
     The layer has the weights of `keras.layers.LSTM` and gives the same results up to
-    rounding. It computes all steps in TensorFlow's ``BlockLSTM`` operator where that
-    gives the same results and is faster: on the TensorFlow backend without a GPU (on a
-    GPU, Keras uses cuDNN), in float32, with tanh, sigmoid and a bias, and without a
-    mask, an initial state, a returned state or dropout of its own. In all other cases
-    it runs Keras' code.
+    rounding. On TensorFlow without a GPU, it computes all steps in the ``BlockLSTM``
+    operator where that is faster. On PyTorch, it runs PyTorch's own LSTM, which is
+    cuDNN's on a GPU. It does so with tanh, sigmoid and a bias, and without a mask, an
+    initial state, a returned state or dropout of its own, on the CPU in float32. In all
+    other cases it runs Keras' code. On a GPU, this is cuDNN on TensorFlow and JAX.
 
     Parameters
     ----------
@@ -85,7 +88,7 @@ class FusedLSTM(keras.layers.LSTM):
         super().__init__(*args, **kwargs)
         self.halves = halves
         self.fused = fused
-        if keras.backend.backend() == "tensorflow":
+        if _BACKEND == "tensorflow":
             self.supports_jit = False  # XLA does not implement the operator
 
     def call(
@@ -95,10 +98,13 @@ class FusedLSTM(keras.layers.LSTM):
         mask: Any = None,
         training: bool = False,
     ) -> Any:
-        if mask is not None or initial_state is not None or not self._can_fuse():
+        if mask is not None or initial_state is not None or not self.can_fuse():
             return super().call(
                 sequences, initial_state=initial_state, mask=mask, training=training
             )
+        if _BACKEND == "torch":
+            x = sequences.flip(1) if self.go_backwards else sequences
+            return _torch_lstm.scan(x, [self.cell_weights()], self.return_sequences)
 
         def fused() -> Any:
             x = tf.reverse(sequences, [1]) if self.go_backwards else sequences
@@ -136,19 +142,33 @@ class FusedLSTM(keras.layers.LSTM):
         most = _FEW_PRODUCTS // self._n_weights() * (2 if self.halves else 1)
         return batch_size <= most
 
-    def _can_fuse(self) -> bool:
-        if not self.fused or keras.backend.backend() != "tensorflow":
-            return False
-        return (
-            self.compute_dtype == "float32"
+    def can_fuse(self) -> bool:
+        """Return whether the backend's own LSTM gives the results of Keras' code."""
+        if not (
+            self.fused
             and self.activation is keras.activations.tanh
             and self.recurrent_activation is keras.activations.sigmoid
             and self.use_bias
             and not (self.stateful or self.unroll or self.return_state)
             and not (self.dropout or self.recurrent_dropout)
+        ):
+            return False
+        if _BACKEND == "torch":
+            return self.compute_dtype == "float32" or _torch_lstm.on_gpu()
+        return (
+            _BACKEND == "tensorflow"
+            and self.compute_dtype == "float32"
             and (self.halves or self._few_weights())
             and not tf.config.list_logical_devices("GPU")
         )
+
+    def cell_weights(self) -> tuple:
+        """Return kernel, recurrent kernel and bias as tensors of the compute dtype."""
+        cell = self.cell
+        weights = (cell.kernel, cell.recurrent_kernel, cell.bias)
+        if _BACKEND == "tensorflow":
+            return tuple(map(tf.convert_to_tensor, weights))
+        return tuple(keras.ops.cast(w.value, self.compute_dtype) for w in weights)
 
     def _scan(self, x: Any) -> Any:
         """Return (n, n_steps, units), or (n, units) without `return_sequences`."""
@@ -156,12 +176,7 @@ class FusedLSTM(keras.layers.LSTM):
             scan = _block_lstm.with_own_gradient
         else:
             scan = _block_lstm.with_collected_gradient
-        cell = self.cell
-        kernel, recurrent, bias = (
-            tf.convert_to_tensor(weight)
-            for weight in (cell.kernel, cell.recurrent_kernel, cell.bias)
-        )
-        return scan(x, kernel, recurrent, bias, self.return_sequences)
+        return scan(x, *self.cell_weights(), self.return_sequences)
 
     def _in_halves(self, x: Any) -> Any:
         # If the number of samples is odd, both halves compute the middle one. So no
@@ -179,3 +194,49 @@ class FusedLSTM(keras.layers.LSTM):
 
     def get_config(self) -> dict:
         return {**super().get_config(), "halves": self.halves, "fused": self.fused}
+
+
+@keras.saving.register_keras_serializable("sklstm")
+class FusedBidirectional(keras.layers.Bidirectional):
+    """`keras.layers.Bidirectional` that runs both directions of a `FusedLSTM` at once.
+
+    The layer has the weights of `keras.layers.Bidirectional` and gives the same results
+    up to rounding. On PyTorch, one call of PyTorch's own LSTM computes both directions.
+    On other backends, and where `FusedLSTM` runs Keras' code, Keras' code runs.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm.networks import FusedBidirectional, FusedLSTM
+    >>> layer = FusedBidirectional(FusedLSTM(8, return_sequences=True))
+    >>> tuple(layer(keras.ops.ones((2, 28, 28))).shape)
+    (2, 28, 16)
+    """
+
+    def call(
+        self,
+        sequences: Any,
+        initial_state: Any = None,
+        mask: Any = None,
+        training: bool | None = None,
+    ) -> Any:
+        if mask is not None or initial_state is not None or not self._can_fuse():
+            return super().call(
+                sequences, initial_state=initial_state, mask=mask, training=training
+            )
+        weights = [
+            layer.cell_weights() for layer in (self.forward_layer, self.backward_layer)
+        ]
+        return _torch_lstm.scan(sequences, weights, self.return_sequences)
+
+    def _can_fuse(self) -> bool:
+        layers = (self.forward_layer, self.backward_layer)
+        return (
+            _BACKEND == "torch"
+            and self.merge_mode == "concat"
+            and not (self.return_state or self.stateful)
+            and all(isinstance(one, FusedLSTM) and one.can_fuse() for one in layers)
+            and layers[0].units == layers[1].units
+            and not layers[0].go_backwards
+            and layers[1].go_backwards
+        )
