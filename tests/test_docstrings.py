@@ -32,6 +32,7 @@ def is_layer(value):
 # What is documented besides the names in `sklstm.__all__`.
 OTHERS = [
     "sklstm.estimators.clear_pool",
+    "sklstm.estimators.set_compilation_cache",
     "sklstm.estimators.set_pool_size",
     "sklstm.estimators.watch_epochs",
     "sklstm.exporting.ExportReport",

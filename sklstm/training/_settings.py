@@ -1,34 +1,39 @@
 """The global settings of Keras that networks here fix or follow."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from sklstm._keras import keras
+
+from sklstm.training._compilation_cache import use_folder
 
 POLICIES = ("float32", "mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
 
 _LOCK = threading.Lock()
 _inside = 0
 _before: tuple[str, str] = ("", "")
+_leave_folder: Callable[[], None] | None = None
 
 
 @contextmanager
 def own_settings() -> Iterator[None]:
     """Let Keras compute in float32 and with channels last inside the block.
 
-    Layers and operators read these settings when they are made and when they are
-    traced. The settings belong to the whole process. If several threads are inside the
-    block, the last one to leave restores what the first one found.
+    JAX uses the folder of `set_compilation_cache` inside the block, if there is one.
+    Layers and operators read the settings when they are made and when they are traced.
+    The settings belong to the whole process. If several threads are inside the block,
+    the last one to leave restores what the first one found.
     """
-    global _inside, _before
+    global _inside, _before, _leave_folder
     config = keras.config
     with _LOCK:
         if _inside == 0:
             _before = (config.floatx(), config.image_data_format())
             config.set_floatx("float32")
             config.set_image_data_format("channels_last")
+            _leave_folder = use_folder()
         _inside += 1
     try:
         yield
@@ -38,6 +43,8 @@ def own_settings() -> Iterator[None]:
             if _inside == 0:
                 config.set_floatx(_before[0])
                 config.set_image_data_format(_before[1])
+                if _leave_folder is not None:
+                    _leave_folder()
 
 
 def policy_name(dtype_policy: str | None, network: Any) -> str:
