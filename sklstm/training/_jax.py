@@ -21,6 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+# This module is private.
+from jax._src.interpreters import partial_eval
+
 from sklstm.training._metrics import to_floats
 from sklstm.training._padding import (
     can_pad,
@@ -87,9 +90,14 @@ class ScanEngine:
         self._fresh_metrics = jax.jit(self._reset_metrics)
 
     def release(self) -> None:
-        """Delete the compiled functions."""
+        """Delete the compiled functions, and what JAX has traced for them."""
         for function in (self._train, self._test, self._output, self._fresh_metrics):
             function.clear_cache()
+        # JAX remembers some traces for as long as they exist, and this cache holds
+        # them. It only saves JAX from wrapping a trace again. It is private.
+        wrapped = getattr(partial_eval, "close_jaxpr", None)
+        if hasattr(wrapped, "cache_clear"):
+            wrapped.cache_clear()
 
     def load(self, x: np.ndarray, y: np.ndarray, w: np.ndarray) -> Any:
         """Copy data to the device, once per fit, unless there is much."""

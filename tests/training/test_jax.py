@@ -1,4 +1,5 @@
 import gc
+import weakref
 
 from sklstm._keras import keras
 
@@ -17,6 +18,7 @@ pytestmark = [
     ),
 ]
 
+PLAIN = {"loss": "sparse_categorical_crossentropy", "metrics": None}
 STRENGTHS = {"dropout": 0.2, "input_noise": 0.1, "l2": 0.01}
 
 
@@ -225,3 +227,16 @@ def test_the_state_is_donated(network):
     before = variable.value.unsafe_buffer_pointer()
     train(network, data, 1)
     assert variable.value.unsafe_buffer_pointer() == before
+
+
+def test_a_released_engine_leaves_no_trace_in_the_caches_of_jax():
+    partial_eval = pytest.importorskip("jax._src.interpreters.partial_eval")
+    compiled = CompiledNetwork(lstm_spec(compile_params=PLAIN))
+    train(start(compiled), arrays(20, compiled.spec), 1)
+    size = partial_eval.close_jaxpr.cache_info().currsize
+    function = weakref.ref(compiled.engine)
+    compiled.release()
+    assert partial_eval.close_jaxpr.cache_info().currsize < size
+    del compiled
+    gc.collect()
+    assert function() is None
