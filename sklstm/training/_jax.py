@@ -55,6 +55,56 @@ class _Loaded:
         return self.n
 
 
+class _Devices:
+    """The devices of `keras.distribution`, between which each batch is divided.
+
+    Without a distribution there is one device, and JAX chooses it.
+    """
+
+    def __init__(self) -> None:
+        self._distribution = keras.distribution.distribution()
+        self.whole = None  # a copy on each device
+        if self._distribution is not None:
+            mesh = self._layout((1,)).mesh
+            self.whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+    def _layout(self, shape: tuple) -> Any:
+        """Return how samples of this shape are divided between the devices."""
+        return self._distribution.get_data_layout(shape).backend_layout
+
+    def load(self, arrays: tuple, size: int) -> _Loaded:
+        """Copy arrays to the devices, with empty rows up to a number of rows."""
+        n = len(arrays[0])
+        padded = []
+        for array in arrays:
+            filled = np.zeros((size, *array.shape[1:]), array.dtype)
+            filled[:n] = array[:]
+            padded.append(jax.device_put(filled, self.whole))
+        return _Loaded(tuple(padded), n)
+
+    def split(self, x: np.ndarray) -> Any:
+        """Divide samples between the devices, if they can be divided evenly."""
+        if self._distribution is None:
+            return x
+        layout = self._layout(x.shape)
+        return jax.device_put(x, layout) if len(x) % layout.mesh.size == 0 else x
+
+    def constrain(self, batch: Any) -> Any:
+        """Divide the samples of a batch inside a compiled function."""
+        if self._distribution is None:
+            return batch
+        return jax.lax.with_sharding_constraint(batch, self._layout(batch.shape))
+
+    def keep(self, variables: list, values: list) -> list:
+        """Leave the values of variables where the variables are."""
+        if self._distribution is None:
+            return values
+        return [
+            jax.lax.with_sharding_constraint(value, variable.value.sharding)
+            for variable, value in zip(variables, values, strict=True)
+        ]
+
+
 class ScanEngine:
     """Runs a compiled model epoch by epoch.
 
@@ -76,6 +126,7 @@ class ScanEngine:
     ) -> None:
         _build_metrics(model, spec)
         self._pads = can_pad(model, spec) and _draws_by_position()
+        self._devices = _Devices()
         self._model = model
         self._augment = joint_augmentation
         self._metrics = model.metrics_variables
@@ -87,7 +138,9 @@ class ScanEngine:
         )
         self._test = jax.jit(self._test_batches, static_argnames="size")
         self._output = jax.jit(self._outputs)
-        self._fresh_metrics = jax.jit(self._reset_metrics)
+        self._fresh_metrics = jax.jit(
+            self._reset_metrics, out_shardings=self._devices.whole
+        )
 
     def release(self) -> None:
         """Delete the compiled functions, and what JAX has traced for them."""
@@ -95,14 +148,16 @@ class ScanEngine:
             function.clear_cache()
         # JAX remembers some traces for as long as they exist, and this cache holds
         # them. It only saves JAX from wrapping a trace again. It is private.
-        wrapped = getattr(partial_eval, "close_jaxpr", None)
+        wrapped: Any = getattr(partial_eval, "close_jaxpr", None)
         if hasattr(wrapped, "cache_clear"):
             wrapped.cache_clear()
 
     def load(self, x: np.ndarray, y: np.ndarray, w: np.ndarray) -> Any:
         """Copy data to the device, once per fit, unless there is much."""
         arrays = (x, y, w)
-        return _on_device(arrays, padded_size(len(x))) if fits_at_once(x) else arrays
+        if not fits_at_once(x):
+            return arrays
+        return self._devices.load(arrays, padded_size(len(x)))
 
     def train_epoch(self, data: Any, order: np.ndarray, batch_size: int) -> dict:
         """Train on the samples in the given order; return the metrics."""
@@ -123,7 +178,7 @@ class ScanEngine:
             size = min(batch_size, 1 << (len(part) - 1).bit_length())
             filling = np.repeat(part[-1:], size - len(part), axis=0)
             filled = np.concatenate([part, filling]) if len(filling) else part
-            found = np.array(self._output(state, filled))
+            found = np.array(self._output(state, self._devices.split(filled)))
             outputs.append(found[: len(part)])
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
@@ -150,7 +205,14 @@ class ScanEngine:
         """Return data on the device, with the rows to use in their order."""
         if isinstance(data, _Loaded):
             return [(data, order)]
-        return _load_parts(data, order, size)
+        return self._load_parts(data, order, size)
+
+    def _load_parts(self, data: tuple, order: np.ndarray, size: int) -> Iterator[tuple]:
+        most = 0
+        for part in in_parts(data, order, size):
+            n = len(part[0])
+            most = max(most, padded_size(n))  # all parts get the size of the first one
+            yield self._devices.load(part, most), np.arange(n, dtype=np.int32)
 
     def _loops(self, n: int, size: int) -> list[tuple[int, int, int]]:
         """Return first row, end and batch size of the loops of an epoch."""
@@ -179,10 +241,11 @@ class ScanEngine:
         step = self._padded_step if self._pads else self._step
 
         def body(i: Any, state: tuple) -> tuple:
-            return step(state, *_gather(data, order, start + i * size, stop, size))
+            return step(state, *self._gather(data, order, start + i * size, stop, size))
 
         n_batches = (stop - start + size - 1) // size
         trained, metrics = jax.lax.fori_loop(0, n_batches, body, state)
+        trained = list(map(self._devices.keep, self._trained, trained))
         return trained, metrics, self._results(metrics)
 
     def _test_batches(
@@ -198,12 +261,23 @@ class ScanEngine:
         step = self._padded_test if self._pads else self._test_step
 
         def body(i: Any, metrics: list) -> list:
-            batch = _gather(data, order, start + i * size, stop, size)
+            batch = self._gather(data, order, start + i * size, stop, size)
             return step(state, metrics, *batch)
 
         n_batches = (stop - start + size - 1) // size
         metrics = jax.lax.fori_loop(0, n_batches, body, metrics)
         return metrics, self._results(metrics)
+
+    def _gather(
+        self, data: tuple, order: Any, start: Any, stop: Any, size: int
+    ) -> tuple:
+        """Return a batch, and a mask of its rows that are samples."""
+        rows = jax.lax.dynamic_slice(order, (start,), (size,))
+        mask = start + jnp.arange(size) < stop
+        # The other rows repeat a sample of the batch, so that their results are finite.
+        rows = jnp.where(mask, rows, rows[0])
+        x, y, w = (self._devices.constrain(array[rows]) for array in data)
+        return (x.astype("float32"), y, w), mask
 
     def _outputs(self, state: list, x: Any) -> Any:
         return self._model.stateless_call(*state, x, training=False)[0]
@@ -296,33 +370,6 @@ def _draws_by_position() -> bool:
         jax.config.jax_threefry_partitionable
         and jax.config.jax_default_prng_impl == "threefry2x32"
     )
-
-
-def _on_device(arrays: tuple, size: int) -> _Loaded:
-    n = len(arrays[0])
-    padded = []
-    for array in arrays:
-        filled = np.zeros((size, *array.shape[1:]), array.dtype)
-        filled[:n] = array[:]
-        padded.append(jnp.asarray(filled))
-    return _Loaded(tuple(padded), n)
-
-
-def _load_parts(data: tuple, order: np.ndarray, size: int) -> Iterator[tuple]:
-    most = 0
-    for part in in_parts(data, order, size):
-        n = len(part[0])
-        most = max(most, padded_size(n))  # all parts get the size of the first one
-        yield _on_device(part, most), np.arange(n, dtype=np.int32)
-
-
-def _gather(data: tuple, order: Any, start: Any, stop: Any, size: int) -> tuple:
-    """Return a batch, and a mask of its rows that are samples."""
-    rows = jax.lax.dynamic_slice(order, (start,), (size,))
-    mask = start + jnp.arange(size) < stop
-    # The other rows repeat a sample of the batch, so that their results are finite.
-    x, y, w = (array[jnp.where(mask, rows, rows[0])] for array in data)
-    return (x.astype("float32"), y, w), mask
 
 
 def _to_donate(variable: keras.Variable) -> Any:

@@ -106,6 +106,7 @@ class NetworkSpec:
             "fixed": {
                 "the Keras backend": keras.backend.backend(),
                 "Keras' epsilon": keras.config.epsilon(),
+                "Keras' distribution": _distribution(),
                 "the dtype policy": (
                     self.dtype_policy or keras.config.dtype_policy().name
                 ),
@@ -115,6 +116,15 @@ class NetworkSpec:
                 "the kind of target": (self.one_hot, self.target_shape),
             },
         }
+
+
+def _distribution() -> Any:
+    """Return what describes the distribution between devices, if Keras has one."""
+    found = keras.distribution.distribution()
+    if type(found) is not keras.distribution.DataParallel:
+        return found
+    mesh = found.device_mesh
+    return tuple(map(str, mesh.devices.flat)), mesh.shape, mesh.axis_names
 
 
 def changed_parts(key: tuple, before: tuple) -> list[str]:

@@ -1,4 +1,8 @@
 import gc
+import json
+import os
+import subprocess
+import sys
 import weakref
 
 from sklstm._keras import keras
@@ -240,3 +244,73 @@ def test_a_released_engine_leaves_no_trace_in_the_caches_of_jax():
     del compiled
     gc.collect()
     assert function() is None
+
+
+DEVICES = """
+import json, sys
+import keras
+import numpy as np
+from sklstm import LSTMImageClassifier
+
+if sys.argv[1] == "two":
+    keras.distribution.set_distribution(keras.distribution.DataParallel())
+
+def averages(input_shape, n_classes):
+    inputs = keras.Input(input_shape)
+    x = keras.layers.GlobalAveragePooling1D()(inputs)
+    x = keras.layers.BatchNormalization()(x)
+    return keras.Model(inputs, keras.layers.Dense(n_classes, activation="softmax")(x))
+
+rng = np.random.default_rng(0)
+X, y = rng.uniform(size=(37, 4, 4)), np.arange(37) % 3
+kinds = {
+    "lstm": {"units": 2, "bidirectional": False, "batch_norm": True, "l2": 1e-3},
+    averages: {},
+}
+found = []
+for network, params in kinds.items():
+    classifier = LSTMImageClassifier(
+        network, **params, epochs=2, batch_size=15, random_state=0, learning_rate=0.05
+    )
+    classifier.fit(X, y, X_val=X[:7], y_val=y[:7])
+    found.append([classifier.history_, classifier.predict_proba(X).tolist()])
+    devices = {len(v.value.sharding.device_set) for v in classifier.model_.variables}
+    found.append(sorted(devices))
+print(json.dumps(found))
+"""
+
+
+def run_on(devices):
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    result = subprocess.run(
+        [sys.executable, "-c", DEVICES, devices],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **flags, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def test_two_devices_give_the_results_of_one():
+    one, two = run_on("one"), run_on("two")
+    assert one[1::2] == [[1], [1]]
+    assert two[1::2] == [[2], [2]]
+    for (history, outputs), (other, others) in zip(one[::2], two[::2], strict=True):
+        assert history.keys() == other.keys()
+        for name, values in history.items():
+            np.testing.assert_allclose(values, other[name], rtol=1e-4, err_msg=name)
+        np.testing.assert_allclose(outputs, others, atol=1e-5)
+
+
+def test_the_distribution_is_part_of_the_key(monkeypatch):
+    alone = lstm_spec().key()
+    distribution = keras.distribution.DataParallel()
+    monkeypatch.setattr(keras.distribution, "distribution", lambda: distribution)
+    spread = lstm_spec().key()
+    assert spread != alone
+    assert spread == lstm_spec().key()
+    other = keras.distribution.DataParallel()
+    monkeypatch.setattr(keras.distribution, "distribution", lambda: other)
+    assert spread == lstm_spec().key()
