@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sklstm._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from sklstm._show_versions import show_versions
     from sklstm.datasets import load_image_folder, load_image_table
     from sklstm.estimators import LSTMDefectDetector, LSTMImageClassifier
     from sklstm.exporting import export
@@ -41,6 +42,7 @@ _HOME = {
     "load_image_table": "sklstm.datasets",
     "load": "sklstm.persistence",
     "save": "sklstm.persistence",
+    "show_versions": "sklstm._show_versions",
     "export": "sklstm.exporting",
     "load_exported": "sklstm.predictor",
 }
@@ -61,6 +63,7 @@ __all__ = [
     "load_image_folder",
     "load_image_table",
     "save",
+    "show_versions",
 ]
 
 

@@ -23,6 +23,7 @@ from sklstm.training import _pool
 from sklstm.training._callbacks import let_go
 from sklstm.training._compiled import CompiledNetwork
 from sklstm.training._data import Data
+from sklstm.training._devices import warn_of_idle_card
 from sklstm.training._fitted_network import FittedNetwork
 from sklstm.training._hyperparameters import (
     FROM_DATA,
@@ -99,6 +100,7 @@ def start_network(
     )
     if estimator.callbacks is not None:
         compiled.show_to_callbacks()
+    warn_of_idle_card(stacklevel=4 + FRAMES_OF_FIT)  # the line that calls fit
 
 
 def _continued(estimator: Any, spec: NetworkSpec) -> CompiledNetwork:

@@ -28,6 +28,7 @@ from sklstm.networks import (
 )
 from sklstm.networks.initialize import initialize
 from sklstm.training._copies import rebuilt
+from sklstm.training._devices import share_memory
 from sklstm.training._engine import make_engine
 from sklstm.training._hyperparameters import VARIABLES
 from sklstm.training._optimizer import optimizer_class, scheduled
@@ -57,6 +58,7 @@ class CompiledNetwork:
         self.key = spec.key()
         self.process = os.getpid()
         self.exposed = False
+        share_memory()  # before the first operation of the backend
         self.model = self._build_seeded(0)
         self.joint_augmentation = None
         if spec.joint_augmentation is not None:

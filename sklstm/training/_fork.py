@@ -35,7 +35,7 @@ def check_not_forked() -> None:
 
 def _after_fork() -> None:
     global _forked_late
-    _forked_late = _forked_late or _tensorflow_runs() or _jax_runs()
+    _forked_late = _forked_late or _tensorflow_runs() or jax_runs()
 
 
 def _attribute(module: str, *names: str) -> Any:
@@ -52,7 +52,8 @@ def _tensorflow_runs() -> bool:
     return getattr(context, "_context_handle", None) is not None
 
 
-def _jax_runs() -> bool:
+def jax_runs() -> bool:
+    """Return whether JAX has started, without starting it."""
     return bool(_attribute("jax._src.xla_bridge", "_backends"))
 
 

@@ -1,0 +1,114 @@
+"""Versions, devices and engine, to be pasted into a report of a problem."""
+
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from sklstm._version import __version__
+
+# Packages under the names of their distributions. Some have several.
+_DEPENDENCIES: dict[str, Sequence[str]] = {
+    "scikit-learn": (),
+    "numpy": (),
+    "scipy": (),
+    "opencv": (
+        "opencv-python-headless",
+        "opencv-python",
+        "opencv-contrib-python-headless",
+        "opencv-contrib-python",
+    ),
+    "optuna": (),
+    "joblib": (),
+    "scikeras": (),
+    "keras": (),
+    "tensorflow": ("tensorflow", "tensorflow-cpu", "tf-nightly"),
+    "jax": (),
+    "jaxlib": (),
+    "jax-cuda-plugin": ("jax-cuda13-plugin", "jax-cuda12-plugin"),
+    "torch": (),
+    "nvidia-cudnn": ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12"),
+    "onnxruntime": (),
+    "matplotlib": (),
+}
+
+# What `make_engine` chooses for each backend.
+_ENGINES = {
+    "tensorflow": "GraphEngine, one graph per epoch",
+    "jax": "ScanEngine, one compiled loop per epoch",
+    "torch": "EagerEngine, an eager loop over the batches",
+}
+
+
+def show_versions() -> None:
+    """Print versions, devices, and how networks will be trained.
+
+    Add the output to a report of a problem. Only Keras and its backend are imported.
+
+    Examples
+    --------
+    >>> import sklstm
+    >>> sklstm.show_versions()  # doctest: +SKIP
+    """
+    _print("System", _system())
+    _print("Python dependencies", _versions())
+    _print("Keras", _keras())
+
+
+def _print(title: str, rows: dict[str, object]) -> None:
+    print(f"\n{title}:")
+    for name, value in rows.items():
+        print(f"{name:>20}: {value}")
+
+
+def _system() -> dict[str, object]:
+    return {
+        "python": sys.version.replace("\n", " "),
+        "executable": sys.executable,
+        "machine": platform.platform(),
+        "cores": os.cpu_count(),
+    }
+
+
+def _versions() -> dict[str, object]:
+    """Return the version of each package, or None if it is not installed."""
+    found: dict[str, object] = {"sklstm": __version__}
+    for name, distributions in _DEPENDENCIES.items():
+        found[name] = None
+        for distribution in distributions or (name,):
+            try:
+                found[name] = version(distribution)
+                break
+            except PackageNotFoundError:
+                continue
+    return found
+
+
+def _keras() -> dict[str, object]:
+    # Here and not above: this loads Keras.
+    from sklstm._keras import keras
+
+    from sklstm.training import _devices
+
+    backend = keras.backend.backend()
+    _devices.share_memory()
+    try:
+        devices = ", ".join(_devices.list_devices())
+        lstm = _devices.lstm_on_device()
+    except (
+        RuntimeError
+    ) as error:  # JAX, if it does not find a device it was told to use
+        devices, lstm = f"none ({error})", "none"
+    cards = ", ".join(_devices.find_cards()) or "none"
+    if cards != "none" and _devices.cards_are_hidden():
+        cards += " (hidden by a setting)"
+    return {
+        "backend": backend,
+        "devices": devices,
+        "NVIDIA cards": cards,
+        "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "dtype policy": keras.config.dtype_policy().name,
+        "engine": _ENGINES.get(backend, "Keras' fit"),
+        "LSTM layers": lstm,
+    }
