@@ -10,8 +10,10 @@ last batch of an epoch is padded with samples that do not count. `_padding.py` t
 where this cannot change a result. Where it can, the last batch keeps its own size.
 """
 
+import functools
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,6 +138,11 @@ class ScanEngine:
         self._train = jax.jit(
             self._train_batches, static_argnames="size", donate_argnums=0
         )
+        self._train_stacked = jax.jit(
+            self._train_stacked_batches,
+            static_argnames=("size", "shared"),
+            donate_argnums=0,
+        )
         self._test = jax.jit(self._test_batches, static_argnames="size")
         self._output = jax.jit(self._outputs)
         self._fresh_metrics = jax.jit(
@@ -144,7 +151,13 @@ class ScanEngine:
 
     def release(self) -> None:
         """Delete the compiled functions, and what JAX has traced for them."""
-        for function in (self._train, self._test, self._output, self._fresh_metrics):
+        for function in (
+            self._train,
+            self._train_stacked,
+            self._test,
+            self._output,
+            self._fresh_metrics,
+        ):
             function.clear_cache()
         # JAX remembers some traces for as long as they exist, and this cache holds
         # them. It only saves JAX from wrapping a trace again. It is private.
@@ -175,12 +188,76 @@ class ScanEngine:
         outputs = []
         for i in range(0, len(x), batch_size):
             part = x[i : i + batch_size].astype("float32", copy=False)
-            size = min(batch_size, 1 << (len(part) - 1).bit_length())
+            # XLA multiplies a single row in another way, with other rounding.
+            size = min(batch_size, max(2, 1 << (len(part) - 1).bit_length()))
             filling = np.repeat(part[-1:], size - len(part), axis=0)
             filled = np.concatenate([part, filling]) if len(filling) else part
             found = np.array(self._output(state, self._devices.split(filled)))
             outputs.append(found[: len(part)])
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+    def get_values(self) -> list:
+        """Return copies of all values that training changes, for `train_together`."""
+        return [[jnp.copy(v.value) for v in part] for part in self._trained]
+
+    def set_values(self, values: list) -> None:
+        """Give the network the values of one fit of `train_together`."""
+        for part, found in zip(self._trained, values, strict=True):
+            _put(part, found)
+
+    def train_together(
+        self, values: Any, data: Any, orders: list[np.ndarray], batch_size: int
+    ) -> tuple[Any, list[dict]]:
+        """Train several fits of the network for an epoch, as one stacked program.
+
+        Parameters
+        ----------
+        values : list
+            Results of `get_values`, stacked: each array has the fits as its first axis.
+            They are donated.
+        data : Any or list
+            Result of `load` that all fits share, or a list of one for each fit, of
+            equal sizes. All data must be on the device.
+        orders : list of ndarray of int
+            Rows of each fit. The lengths may differ if the network can be padded.
+        batch_size : int
+            Number of samples in a batch.
+
+        Returns
+        -------
+        values : list
+            Stacked values after the epoch.
+        logs : list of dict
+            Metrics of each fit.
+        """
+        longest = max(map(len, orders))
+        if not self._pads and len(set(map(len, orders))) > 1:
+            raise ValueError("This network cannot be padded: give equal lengths.")
+        size = min(batch_size, padded_size(longest)) if self._pads else batch_size
+        arrays: Any = getattr(data, "arrays", None)
+        if arrays is None:
+            arrays = tuple(map(jnp.stack, zip(*(d.arrays for d in data), strict=True)))
+        filled = np.stack([_fill(order, size, longest) for order in orders])
+        k = len(orders)
+        metrics: Any = [jnp.stack([v] * k) for v in self._fresh_metrics()]
+        for start, stop, length in self._loops(longest, size):
+            stops = [min(stop, len(order)) for order in orders]
+            n_batches = [-(-(end - start) // length) for end in stops]
+            same = len(set(n_batches)) == 1
+            values, metrics, logs = self._train_stacked(
+                (values, metrics),
+                arrays,
+                filled,
+                np.int32(start),
+                np.array(stops, np.int32),
+                np.array(n_batches[0] if same else n_batches, np.int32),
+                size=length,
+                shared=hasattr(data, "arrays"),
+            )
+        found = jax.device_get(logs)
+        return values, [
+            to_floats(jax.tree.map(lambda log, i=i: log[i], found)) for i in range(k)
+        ]
 
     def _run(
         self, run_part: Any, data: Any, order: np.ndarray, batch_size: int
@@ -193,10 +270,11 @@ class ScanEngine:
         metrics: Any = self._fresh_metrics()
         logs: dict = {}
         for part, rows in self._parts(data, order, size):
-            padded = np.zeros(-(-padded_size(len(rows)) // size) * size, np.int32)
-            padded[: len(rows)] = rows
+            padded = _fill(rows, size)
             for start, stop, length in self._loops(len(rows), size):
-                arguments = (part.arrays, padded, np.int32(start), np.int32(stop))
+                n_batches = -(-(stop - start) // length)
+                numbers = map(np.int32, (start, stop, n_batches))
+                arguments = (part.arrays, padded, *numbers)
                 metrics, logs = run_part(metrics, *arguments, size=length)
         _put(self._metrics, metrics)
         return to_floats(jax.device_get(logs))
@@ -225,8 +303,7 @@ class ScanEngine:
     def _train_part(self, metrics: list, *arguments: Any, size: int) -> tuple:
         state = [[_to_donate(v) for v in part] for part in self._trained]
         state, metrics, logs = self._train((state, metrics), *arguments, size=size)
-        for part, values in zip(self._trained, state, strict=True):
-            _put(part, values)
+        self.set_values(state)
         return metrics, logs
 
     def _test_part(self, metrics: list, *arguments: Any, size: int) -> tuple:
@@ -236,17 +313,40 @@ class ScanEngine:
     # The methods below are compiled.
 
     def _train_batches(
-        self, state: tuple, data: tuple, order: Any, start: Any, stop: Any, size: int
+        self,
+        state: tuple,
+        data: tuple,
+        order: Any,
+        start: Any,
+        stop: Any,
+        n_batches: Any,
+        size: int,
     ) -> tuple:
         step = self._padded_step if self._pads else self._step
 
         def body(i: Any, state: tuple) -> tuple:
             return step(state, *self._gather(data, order, start + i * size, stop, size))
 
-        n_batches = (stop - start + size - 1) // size
         trained, metrics = jax.lax.fori_loop(0, n_batches, body, state)
         trained = list(map(self._devices.keep, self._trained, trained))
         return trained, metrics, self._results(metrics)
+
+    def _train_stacked_batches(
+        self,
+        state: tuple,
+        data: tuple,
+        orders: Any,
+        start: Any,
+        stops: Any,
+        n_batches: Any,
+        size: int,
+        shared: bool,
+    ) -> tuple:
+        train = functools.partial(self._train_batches, size=size)
+        own_number = None if n_batches.ndim == 0 else 0
+        axes = (0, None if shared else 0, 0, None, 0, own_number)
+        with _without_cudnn(self._model):
+            return jax.vmap(train, axes)(state, data, orders, start, stops, n_batches)
 
     def _test_batches(
         self,
@@ -256,6 +356,7 @@ class ScanEngine:
         order: Any,
         start: Any,
         stop: Any,
+        n_batches: Any,
         size: int,
     ) -> tuple:
         step = self._padded_test if self._pads else self._test_step
@@ -264,7 +365,6 @@ class ScanEngine:
             batch = self._gather(data, order, start + i * size, stop, size)
             return step(state, metrics, *batch)
 
-        n_batches = (stop - start + size - 1) // size
         metrics = jax.lax.fori_loop(0, n_batches, body, metrics)
         return metrics, self._results(metrics)
 
@@ -370,6 +470,29 @@ def _draws_by_position() -> bool:
         jax.config.jax_threefry_partitionable
         and jax.config.jax_default_prng_impl == "threefry2x32"
     )
+
+
+@contextmanager
+def _without_cudnn(model: keras.Model) -> Iterator[None]:
+    """Let LSTMs traced in the block be loops, because cuDNN has no stacked LSTM."""
+    kinds = (keras.layers.LSTM, keras.layers.GRU)
+    layers = [one for one in model._flatten_layers() if isinstance(one, kinds)]
+    before = [layer.use_cudnn for layer in layers]
+    for layer in layers:
+        layer.use_cudnn = False
+    try:
+        yield
+    finally:
+        for layer, value in zip(layers, before, strict=True):
+            layer.use_cudnn = value
+
+
+def _fill(order: np.ndarray, size: int, n: int = 0) -> np.ndarray:
+    """Return an order with room for whole batches, of at least `n` rows in all."""
+    n_batches = -(-padded_size(max(n, len(order))) // size)
+    filled = np.zeros(n_batches * size, np.int32)
+    filled[: len(order)] = order
+    return filled
 
 
 def _to_donate(variable: keras.Variable) -> Any:

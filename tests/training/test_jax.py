@@ -15,6 +15,12 @@ from sklstm.training import _data
 from sklstm.training._compiled import CompiledNetwork
 from sklstm.training._spec import NetworkSpec
 
+if keras.backend.backend() == "jax":
+    import jax
+    import jax.numpy as jnp
+
+    from sklstm.training._jax import _Devices
+
 pytestmark = [
     pytest.mark.backend,
     pytest.mark.skipif(
@@ -314,3 +320,38 @@ def test_the_distribution_is_part_of_the_key(monkeypatch):
     other = keras.distribution.DataParallel()
     monkeypatch.setattr(keras.distribution, "distribution", lambda: other)
     assert spread == lstm_spec().key()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_fits_that_train_together_are_separate_fits(network, shared):
+    engine = network.engine
+    whole = arrays(70, network.spec)
+    # One fit has one batch less than the others.
+    folds = [order_of(70, i)[:n] for i, n in enumerate((60, 58, 33))]
+    each = [tuple(array[rows] for array in whole) for rows in folds]
+    if shared:
+        data = engine.load(*whole)
+        orders = [[rows[order_of(len(rows), e)] for rows in folds] for e in range(2)]
+    else:
+        data = [_Devices().load(arrays, 64) for arrays in each]
+        orders = [[order_of(len(rows), e) for rows in folds] for e in range(2)]
+
+    starts, expected, expected_logs = [], [], []
+    for i, own in enumerate(each):
+        network.start(np.random.SeedSequence(i))
+        network.configure(STRENGTHS)
+        network.model.optimizer.keep_constant(0.05)
+        starts.append(engine.get_values())
+        expected_logs.append(train(network, own)[-1])
+        expected.append(engine.get_values())
+
+    values = jax.tree.map(lambda *all_: jnp.stack(all_), *starts)
+    for order in orders:
+        values, logs = engine.train_together(values, data, order, 16)
+    for i in range(3):
+        assert logs[i] == pytest.approx(expected_logs[i], rel=1e-4)
+        found = jax.tree.map(lambda value, i=i: value[i], values)
+        for a, b in zip(*map(jax.tree.leaves, (found, expected[i])), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5)
+        engine.set_values(found)
+        assert np.isfinite(engine.predict(whole[0], 64)).all()
