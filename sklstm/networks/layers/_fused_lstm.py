@@ -15,6 +15,8 @@ if _BACKEND == "tensorflow":
     from sklstm.networks.layers import _block_lstm
 elif _BACKEND == "torch":
     from sklstm.networks.layers import _torch_lstm
+elif _BACKEND == "jax":
+    from sklstm.networks.layers import _jax_lstm
 
 # Both bounds were measured with benchmarks/lstm_layers.py on two cores.
 # The operator's own gradient adds to the gradient of the whole kernel at every step.
@@ -58,7 +60,9 @@ class FusedLSTM(keras.layers.LSTM):
     operator where that is faster. On PyTorch, it runs PyTorch's own LSTM, which is
     cuDNN's on a GPU. It does so with tanh, sigmoid and a bias, and without a mask, an
     initial state, a returned state or dropout of its own, on the CPU in float32. In all
-    other cases it runs Keras' code. On a GPU, this is cuDNN on TensorFlow and JAX.
+    other cases it runs Keras' code. On a GPU, this is cuDNN on TensorFlow. On JAX with
+    a GPU, the layer runs cuDNN's LSTM, which computes in float32 there: with half
+    precision, only its input and output are halves.
 
     Parameters
     ----------
@@ -90,6 +94,8 @@ class FusedLSTM(keras.layers.LSTM):
         self.fused = fused
         if _BACKEND == "tensorflow":
             self.supports_jit = False  # XLA does not implement the operator
+        if _BACKEND == "jax" and self.variable_dtype != "float32":
+            self.use_cudnn = False  # JAX compiles it in float32 only
 
     def call(
         self,
@@ -123,6 +129,20 @@ class FusedLSTM(keras.layers.LSTM):
         steps = sequences.shape[1:2] if self.return_sequences else ()
         outputs.set_shape((sequences.shape[0], *steps, self.units))
         return outputs
+
+    def inner_loop(
+        self, sequences: Any, initial_state: Any, mask: Any, training: bool = False
+    ) -> tuple:
+        if _BACKEND == "jax" and self.use_cudnn and _jax_lstm.on_gpu():
+            found = None
+            if mask is None and not (self.dropout or self.recurrent_dropout):
+                found = _jax_lstm.inner_loop(self, sequences, initial_state)
+            if found is None:
+                found = keras.layers.RNN.inner_loop(
+                    self, sequences, initial_state, mask, training=training
+                )
+            return found
+        return super().inner_loop(sequences, initial_state, mask, training=training)
 
     def fuses(self, batch_size: Any) -> Any:
         """Tell whether the operator is faster than Keras' code for such batches.
@@ -221,9 +241,11 @@ class FusedBidirectional(keras.layers.Bidirectional):
         training: bool | None = None,
     ) -> Any:
         if mask is not None or initial_state is not None or not self._can_fuse():
-            return super().call(
-                sequences, initial_state=initial_state, mask=mask, training=training
-            )
+            run = super().call
+            if _BACKEND != "jax":
+                return run(sequences, initial_state, mask, training)
+            with _jax_lstm.single_precision(self.compute_dtype) as cast:
+                return run(*cast((sequences, initial_state)), mask, training)
         weights = [
             layer.cell_weights() for layer in (self.forward_layer, self.backward_layer)
         ]
