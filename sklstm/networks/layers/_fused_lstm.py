@@ -192,10 +192,9 @@ class FusedLSTM(keras.layers.LSTM):
 
     def _scan(self, x: Any) -> Any:
         """Return (n, n_steps, units), or (n, units) without `return_sequences`."""
+        scan: Any = _block_lstm.with_collected_gradient
         if self._few_weights():
             scan = _block_lstm.with_own_gradient
-        else:
-            scan = _block_lstm.with_collected_gradient
         return scan(x, *self.cell_weights(), self.return_sequences)
 
     def _in_halves(self, x: Any) -> Any:
