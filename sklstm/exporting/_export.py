@@ -143,7 +143,11 @@ def export(
         X = plan.samples(_N_DRAWN) if calibration is None else calibration
     elif calibration is not None:
         estimator.predict_proba(calibration)  # raises for samples that it cannot take
-    wanted = estimator.predict_proba(X)
+    # Here and not above: this loads Keras.
+    from sklstm.training._settings import full_float32
+
+    with full_float32():  # the file is tried on a CPU, which shortens no factors
+        wanted = estimator.predict_proba(X)
     if y is not None:
         y = column_or_1d(y)
         if len(y) != len(wanted):

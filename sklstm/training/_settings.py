@@ -47,6 +47,55 @@ def own_settings() -> Iterator[None]:
                     _leave_folder()
 
 
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Let a GPU multiply float32 numbers with all their bits inside the block.
+
+    By default, a GPU may shorten the factors to TensorFloat-32, with 10 bits after the
+    point instead of 23. Results then differ from those of a CPU in the third or fourth
+    digit. The setting belongs to the whole process and is restored, on JAX to the
+    thread. On JAX, functions are compiled again for it.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        # Here and not above: other backends do not load TensorFlow.
+        from tensorflow.config import experimental
+
+        before = experimental.tensor_float_32_execution_enabled()
+        experimental.enable_tensor_float_32_execution(False)
+        try:
+            yield
+        finally:
+            experimental.enable_tensor_float_32_execution(before)
+    elif backend == "jax":
+        # Here and not above: JAX is optional.
+        import jax
+
+        with jax.default_matmul_precision("highest"):
+            yield
+    elif backend == "torch":
+        # Here and not above: PyTorch is optional.
+        import torch
+
+        cudnn = torch.backends.cudnn
+        places: tuple = (torch.backends.cuda.matmul, cudnn)
+        name: str = "allow_tf32"
+        value: Any = False
+        if hasattr(cudnn, "rnn"):  # since PyTorch 2.9, each operator has a setting
+            places = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)
+            name, value = "fp32_precision", "ieee"
+        before = [getattr(place, name) for place in places]
+        for place in places:
+            setattr(place, name, value)
+        try:
+            yield
+        finally:
+            for place, old in zip(places, before, strict=True):
+                setattr(place, name, old)
+    else:
+        yield
+
+
 def policy_name(dtype_policy: str | None, network: Any) -> str:
     """Return the name of the dtype policy that a network is built with.
 

@@ -373,6 +373,25 @@ def test_a_broken_file_is_not_written(pipeline, tmp_path, at_home, monkeypatch):
     assert not os.listdir(tmp_path)
 
 
+def test_it_is_compared_with_predictions_in_full_float32(
+    pipeline, few_digits, tmp_path, at_home, monkeypatch
+):
+    # On a GPU, TensorFloat-32 would differ from the file by more than rounding.
+    import tensorflow as tf
+
+    seen = []
+    own = type(pipeline).predict_proba
+
+    def spy(self, X):
+        seen.append(tf.config.experimental.tensor_float_32_execution_enabled())
+        return own(self, X)
+
+    monkeypatch.setattr(type(pipeline), "predict_proba", spy)
+    export(pipeline, tmp_path / "m.onnx", X=few_digits[0][:4])
+    assert seen == [False]
+    assert tf.config.experimental.tensor_float_32_execution_enabled()
+
+
 def test_a_detector_is_refused_with_what_can_be_done(tmp_path):
     with pytest.raises(TypeError, match=r"LSTMDefectDetector is not exported: its cha"):
         export(LSTMDefectDetector(), tmp_path / "a.onnx")

@@ -12,7 +12,12 @@ from sklstm.estimators import clear_pool
 from sklstm.networks import CRFLoss, WindowLoss, lstm
 from sklstm.networks.initialize import reseed
 from sklstm.networks.layers._augmentation import make_augmentation
-from sklstm.training._settings import own_settings, policy_name, refuse_scopes
+from sklstm.training._settings import (
+    full_float32,
+    own_settings,
+    policy_name,
+    refuse_scopes,
+)
 from sklstm.training._spec import NetworkSpec
 
 CONFIG = keras.config
@@ -199,3 +204,32 @@ def test_a_fit_within_a_graph_is_refused():
         pytest.raises(RuntimeError, match="while TensorFlow builds a graph"),
     ):
         LSTMImageClassifier(epochs=1).fit(np.ones((4, 3, 3)), [0, 1, 0, 1])
+
+
+def tf32_allowed():
+    """Return the settings that allow TensorFloat-32 on the backend."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return [tf.config.experimental.tensor_float_32_execution_enabled()]
+    if backend == "torch":
+        import torch
+
+        cudnn = torch.backends.cudnn
+        if not hasattr(cudnn, "rnn"):
+            return [torch.backends.cuda.matmul.allow_tf32, cudnn.allow_tf32]
+        places = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)
+        return [place.fp32_precision for place in places]
+    import jax
+
+    return [jax.config.jax_default_matmul_precision]
+
+
+@pytest.mark.backend
+def test_full_float32_ends_with_its_block():
+    before = tf32_allowed()
+    with full_float32():
+        inside = tf32_allowed()
+    assert set(inside) <= {False, "ieee", "highest"}
+    assert tf32_allowed() == before != inside
