@@ -11,6 +11,13 @@ from typing import Any
 
 from sklstm._keras import keras
 
+from sklstm.training._updates import (
+    clip_by_value,
+    gradient_norm,
+    update,
+    updates_at_once,
+)
+
 
 class _Scheduled:
     """Mixin for Keras optimizers, see `scheduled`."""
@@ -49,9 +56,7 @@ class _Scheduled:
 
     def apply(self: Any, grads: list, trainable_variables: Any = None) -> None:
         # The norm before clipping shows whether the gradient explodes.
-        present = [keras.ops.cast(g, "float32") for g in grads if g is not None]
-        norm = keras.ops.sqrt(sum(keras.ops.sum(keras.ops.square(g)) for g in present))
-        self.gradient_norm_sum.assign_add(norm)
+        self.gradient_norm_sum.assign_add(gradient_norm(grads))
         self.gradient_norm_count.assign_add(1.0)
 
         if isinstance(self._learning_rate, keras.Variable):
@@ -67,6 +72,22 @@ class _Scheduled:
                 keras.ops.where(self.schedule_steps > 0, cosine, current)
             )
         super().apply(grads, trainable_variables)  # type: ignore[misc]
+
+    def _clip_gradients(self: Any, grads: list) -> list:
+        by_norm = self.clipnorm or self.global_clipnorm
+        if self.clipvalue and self.clipvalue > 0 and not by_norm:
+            return clip_by_value(grads, self.clipvalue)
+        return super()._clip_gradients(grads)  # type: ignore[misc]
+
+    def _backend_update_step(
+        self: Any, grads: list, trainable_variables: list, learning_rate: Any
+    ) -> None:
+        if updates_at_once(self, grads):
+            update(self, grads, trainable_variables, learning_rate)
+        else:
+            super()._backend_update_step(  # type: ignore[misc]
+                grads, trainable_variables, learning_rate
+            )
 
     def start_cosine(self: Any, peak: float, n_updates: int) -> None:
         """Let the rate fall from `peak` to 0 along half a cosine in `n_updates`."""
@@ -122,7 +143,11 @@ def scheduled(optimizer_class: type) -> type:
         Class of the same name. It is saved under the name of the original.
     """
     namespace = {"__module__": optimizer_class.__module__}
-    return type(optimizer_class.__name__, (_Scheduled, optimizer_class), namespace)
+    base: Any = optimizer_class
+    if keras.backend.backend() == "torch":
+        # Keras chooses the class that updates all variables at once by the exact class.
+        base = type(base.__new__(base))
+    return type(optimizer_class.__name__, (_Scheduled, base), namespace)
 
 
 def own_optimizer(model: keras.Model) -> Any:

@@ -58,12 +58,16 @@ def test_constant_rate_trains_as_plain_keras(name, accumulation):
         apply(plain, plain_variables, gradient)
         apply(own, own_variables, gradient)
     start, _ = variables_and_gradients(0)
+    # One operator of TensorFlow updates for Adam, with other rounding than Keras.
+    rounding = (
+        {"rtol": 5e-5, "atol": 2e-6} if name in ("Adam", "AdamW") else {"rtol": 0}
+    )
     for a, b, c in zip(own_variables, plain_variables, start, strict=True):
-        np.testing.assert_array_equal(a.numpy(), b.numpy())
+        np.testing.assert_allclose(a.numpy(), b.numpy(), **rounding)
         assert not np.array_equal(a.numpy(), c.numpy())
     # The optimizer's own variables come first and are the same ones.
     for a, b in zip(own.variables, plain.variables, strict=False):
-        np.testing.assert_array_equal(a.numpy(), b.numpy())
+        np.testing.assert_allclose(a.numpy(), b.numpy(), **rounding)
     assert len(own.variables) == len(plain.variables) + 5
 
 
