@@ -92,14 +92,14 @@ def _keras() -> dict[str, object]:
     from sklstm.training import _devices
 
     backend = keras.backend.backend()
-    _devices.share_memory()
     try:
+        _devices.share_memory()
         devices = ", ".join(_devices.list_devices())
         lstm = _devices.lstm_on_device()
-    except (
-        RuntimeError
-    ) as error:  # JAX, if it does not find a device it was told to use
-        devices, lstm = f"none ({error})", "none"
+    # A backend that cannot start is what a user wants to report. JAX raises an
+    # AssertionError if it lacks the platform that JAX_PLATFORMS names.
+    except Exception as error:
+        devices, lstm = f"none ({error!r})", "none"
     cards = ", ".join(_devices.find_cards()) or "none"
     if cards != "none" and _devices.cards_are_hidden():
         cards += " (hidden by a setting)"

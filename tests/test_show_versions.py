@@ -71,15 +71,17 @@ def test_cards_and_what_hides_them(monkeypatch, capsys):
     assert "CUDA_VISIBLE_DEVICES: -1\n" in out
 
 
-def test_a_backend_that_finds_no_device_is_reported(monkeypatch, capsys):
+def test_a_backend_that_cannot_start_is_reported(monkeypatch, capsys):
     from sklstm.training import _devices
 
     def fail():
-        raise RuntimeError("Unable to initialize backend 'cuda'")
+        raise AssertionError("no platform")
 
-    monkeypatch.setattr(_devices, "list_devices", fail)
+    monkeypatch.setattr(_devices, "share_memory", fail)
     sklstm.show_versions()
-    assert "devices: none (Unable to initialize backend" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "devices: none (AssertionError('no platform'))\n" in out
+    assert "LSTM layers: none\n" in out
 
 
 def test_only_keras_and_its_backend_are_loaded():
