@@ -23,13 +23,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# This module is private.
+# These modules are private.
 from jax._src.interpreters import partial_eval
+from keras.src.layers.convolutional.base_conv import BaseConv
+from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
+from keras.src.layers.convolutional.base_separable_conv import BaseSeparableConv
 
+from sklstm.training._masked_norm import masked_moments
 from sklstm.training._metrics import to_floats
 from sklstm.training._padding import (
     can_pad,
-    masked_moments,
     padded_size,
     row_weights,
     split_metrics,
@@ -135,6 +138,13 @@ class ScanEngine:
         self._network = [model.trainable_variables, model.non_trainable_variables]
         seeds = [] if joint_augmentation is None else joint_augmentation.layer.variables
         self._trained = [*self._network, model.optimizer.variables, seeds]
+        # XLA prepares convolutions for the fast kernels of a CPU, but not those inside
+        # of a loop: their gradients take 100 times as long there. A step with
+        # convolutions takes long enough to be a call of its own.
+        self._one_by_one = jax.default_backend() == "cpu" and any(
+            isinstance(layer, BaseConv | BaseDepthwiseConv | BaseSeparableConv)
+            for layer in model._flatten_layers()
+        )
         self._train = jax.jit(
             self._train_batches, static_argnames="size", donate_argnums=0
         )
@@ -269,13 +279,11 @@ class ScanEngine:
             size = min(size, padded_size(len(order)))
         metrics: Any = self._fresh_metrics()
         logs: dict = {}
-        for part, rows in self._parts(data, order, size):
-            padded = _fill(rows, size)
-            for start, stop, length in self._loops(len(rows), size):
-                n_batches = -(-(stop - start) // length)
-                numbers = map(np.int32, (start, stop, n_batches))
-                arguments = (part.arrays, padded, *numbers)
-                metrics, logs = run_part(metrics, *arguments, size=length)
+        for part, own_order in self._parts(data, order, size):
+            padded = _fill(own_order, size)
+            for start, stop, length in self._loops(len(own_order), size):
+                rows = (padded, start, stop)
+                metrics, logs = run_part(metrics, part.arrays, *rows, size=length)
         _put(self._metrics, metrics)
         return to_floats(jax.device_get(logs))
 
@@ -300,15 +308,38 @@ class ScanEngine:
         rest = (whole, n, n - whole)
         return [(0, whole, size), rest] if whole else [rest]
 
-    def _train_part(self, metrics: list, *arguments: Any, size: int) -> tuple:
+    def _train_part(
+        self,
+        metrics: list,
+        data: tuple,
+        order: np.ndarray,
+        start: int,
+        stop: int,
+        size: int,
+    ) -> tuple:
         state = [[_to_donate(v) for v in part] for part in self._trained]
-        state, metrics, logs = self._train((state, metrics), *arguments, size=size)
+        n_batches: Any = np.int32(-(-(stop - start) // size))
+        starts = [start]
+        if self._one_by_one:
+            n_batches, starts = None, list(range(start, stop, size))
+        for first in starts:
+            rows = (order, np.int32(first), np.int32(stop), n_batches)
+            state, metrics, logs = self._train((state, metrics), data, *rows, size=size)
         self.set_values(state)
         return metrics, logs
 
-    def _test_part(self, metrics: list, *arguments: Any, size: int) -> tuple:
+    def _test_part(
+        self,
+        metrics: list,
+        data: tuple,
+        order: np.ndarray,
+        start: int,
+        stop: int,
+        size: int,
+    ) -> tuple:
         state = [[v.value for v in part] for part in self._network]
-        return self._test(state, metrics, *arguments, size=size)
+        numbers = map(np.int32, (start, stop, -(-(stop - start) // size)))
+        return self._test(state, metrics, data, order, *numbers, size=size)
 
     # The methods below are compiled.
 
@@ -327,7 +358,10 @@ class ScanEngine:
         def body(i: Any, state: tuple) -> tuple:
             return step(state, *self._gather(data, order, start + i * size, stop, size))
 
-        trained, metrics = jax.lax.fori_loop(0, n_batches, body, state)
+        if n_batches is None:
+            trained, metrics = body(0, state)
+        else:
+            trained, metrics = jax.lax.fori_loop(0, n_batches, body, state)
         trained = list(map(self._devices.keep, self._trained, trained))
         return trained, metrics, self._results(metrics)
 

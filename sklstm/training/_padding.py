@@ -2,13 +2,10 @@
 
 A filled batch has the same size as the others, so one compiled step serves both. The
 gradients and metrics must be those of the real samples alone. This holds if no layer,
-loss or metric lets one sample depend on another, apart from the means that are masked
-here: those of the loss, of the metrics and of batch normalization.
+loss or metric lets one sample depend on another, apart from the means over a batch that
+are masked: those of the loss, of the metrics and of batch normalization.
 """
 
-import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from sklstm._keras import keras
@@ -154,35 +151,3 @@ def row_weights(loss: Any, weights: Any, mask: Any) -> Any:
     if getattr(loss, "reduction", "sum_over_batch_size") not in _MEANS:
         return weights
     return weights * (mask.shape[0] / ops.maximum(ops.sum(real), 1.0))
-
-
-@contextmanager
-def masked_moments(model: keras.Model, mask: Any) -> Iterator[None]:
-    """Let batch normalization called in the block use some of the samples only.
-
-    Parameters
-    ----------
-    model : keras.Model
-        The model.
-    mask : tensor of bool, shape (n,)
-        Samples that count. Where the rows of a layer are the steps or windows of the
-        samples, those of a sample follow each other.
-    """
-    layers = [
-        layer
-        for layer in model._flatten_layers()
-        if isinstance(layer, keras.layers.BatchNormalization)
-    ]
-    for layer in layers:
-        vars(layer)["call"] = functools.partial(_normalize, layer.call, mask)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del vars(layer)["call"]
-
-
-def _normalize(call: Any, own: Any, inputs: Any, **kwargs: Any) -> Any:
-    rows = keras.ops.repeat(own, inputs.shape[0] // own.shape[0], axis=0)
-    rows = keras.ops.reshape(rows, (-1, *(1 for _ in inputs.shape[1:-1])))
-    return call(inputs, **{**kwargs, "mask": rows})

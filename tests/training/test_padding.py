@@ -7,7 +7,7 @@ from sklstm.networks import Augmentation, WindowLoss
 from sklstm.networks.initialize import reseed
 from sklstm.networks.layers._augmentation import make_augmentation
 from sklstm.training._metrics import make_metrics
-from sklstm.training._padding import can_pad, masked_moments, padded_size, row_weights
+from sklstm.training._padding import can_pad, padded_size, row_weights
 from sklstm.training._spec import NetworkSpec
 
 ROWS = ("binary_crossentropy", "categorical_focal_crossentropy", "mean_squared_error")
@@ -133,34 +133,6 @@ def test_row_weights_give_the_loss_of_the_real_rows(loss):
 
     padded = ops.convert_to_numpy(row_weights(model.loss, weights, mask))
     assert value(slice(8), padded) == pytest.approx(value(slice(5), weights[:5]), 1e-6)
-
-
-@pytest.mark.backend
-@pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 4, 3)])
-def test_masked_moments_are_those_of_the_real_rows(shape):
-    layer = keras.layers.BatchNormalization()
-    model = keras.Sequential([keras.Input(shape), layer])
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((6, *shape)).astype("float32") + 3
-    expected = ops.convert_to_numpy(model(x[:4], training=True))
-    means = [ops.convert_to_numpy(w) for w in model.get_weights()]
-    model.set_weights([np.ones(3), np.zeros(3), np.zeros(3), np.ones(3)])
-    with masked_moments(model, ops.convert_to_tensor(np.arange(6) < 4)):
-        found = ops.convert_to_numpy(model(x, training=True))
-    np.testing.assert_allclose(found[:4], expected, atol=1e-5)
-    for a, b in zip(model.get_weights(), means, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5)
-    assert "call" not in vars(layer)
-
-
-@pytest.mark.backend
-def test_masked_moments_where_rows_are_the_steps_of_samples():
-    layer = keras.layers.BatchNormalization(momentum=0.0)
-    model = keras.Sequential([keras.Input((3,)), layer])
-    x = np.random.default_rng(0).standard_normal((12, 3)).astype("float32")
-    with masked_moments(model, ops.convert_to_tensor([True, True, False])):
-        model(x, training=True)  # four rows of each of three samples
-    np.testing.assert_allclose(layer.moving_mean, x[:8].mean(axis=0), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
