@@ -5,6 +5,7 @@ from typing import Any
 
 from sklstm._keras import keras
 
+from sklstm.networks.layers import FusedBatchNormalization
 from sklstm.networks.layers._data_format import CHANNELS_LAST
 
 
@@ -55,5 +56,5 @@ def conv_block(
         name=name,
         **CHANNELS_LAST,
     )(x)
-    x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+    x = FusedBatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
     return keras.layers.ReLU(name=f"{name}_relu")(x) if relu else x

@@ -11,6 +11,7 @@ from sklstm.networks.layers._augmentation import (
     RandomNoise,
     check_augmentation,
 )
+from sklstm.networks.layers._fused_batch_norm import FusedBatchNormalization
 from sklstm.networks.layers._fused_lstm import FusedBidirectional, FusedLSTM
 from sklstm.networks.layers._hyperparameters import (
     L2,
@@ -34,6 +35,7 @@ __all__ = [
     "AttentionPooling",
     "Augmentation",
     "CumulativeLink",
+    "FusedBatchNormalization",
     "FusedBidirectional",
     "FusedLSTM",
     "HyperDropout",

@@ -8,7 +8,7 @@ from sklstm.networks._blocks import add_l2_penalty, lstm_stack
 from sklstm.networks._convolutions import conv_block
 from sklstm.networks._reading import read_input, takes
 from sklstm.networks.crf._layer import LinearChainCRF
-from sklstm.networks.layers import SelfAttention
+from sklstm.networks.layers import FusedBatchNormalization, SelfAttention
 from sklstm.networks.layers._data_format import CHANNELS_LAST
 from sklstm.networks.windows._lines import GridToLines, LinesToGrid, line_axes
 
@@ -179,6 +179,6 @@ def _window_stem(x: Any, windows: tuple, filters: int, regularizer: Any) -> Any:
         name="windows",
         **CHANNELS_LAST,
     )(x)
-    x = keras.layers.BatchNormalization(momentum=0.9, name="windows_norm")(x)
+    x = FusedBatchNormalization(momentum=0.9, name="windows_norm")(x)
     x = keras.layers.ReLU(name="windows_relu")(x)
     return conv_block(x, 4 * filters, 3, "context", regularizer)
