@@ -5,7 +5,9 @@ until the epoch is over. `model.fit` copies each batch from the host, and reads 
 metrics after each batch.
 """
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sklstm._keras import keras
@@ -16,6 +18,13 @@ from keras.src.backend.torch.core import get_device
 
 from sklstm.training._metrics import to_floats
 from sklstm.training._parts import fits_at_once, in_parts
+from sklstm.training._torch_forward import Forward
+from sklstm.training._torch_step import (
+    AdamUpdates,
+    Counts,
+    KerasUpdates,
+    direct_loss,
+)
 
 
 class EagerEngine:
@@ -32,9 +41,11 @@ class EagerEngine:
     def __init__(self, model: keras.Model, joint_augmentation: Any = None) -> None:
         self._model = model
         self._joint_augmentation = joint_augmentation
+        self._forward = Forward(model) if Forward.can_run(model) else None
 
     def release(self) -> None:
-        """Nothing is compiled, so there is nothing to free."""
+        """Free the list of calls."""
+        self._forward = None
 
     def load(self, x: np.ndarray, y: np.ndarray, w: np.ndarray) -> tuple:
         """Copy data to the device, once per fit, unless there is much."""
@@ -45,42 +56,75 @@ class EagerEngine:
     def train_epoch(self, data: tuple, order: np.ndarray, batch_size: int) -> dict:
         """Train on the samples in the given order; return the metrics."""
         model, optimizer = self._model, self._model.optimizer
-        model.reset_metrics()
         variables = model.trainable_weights
-        for x, y, w in _batches(data, order, batch_size):
-            if self._joint_augmentation is not None:
-                x, y = self._joint_augmentation(x, y)
-            outputs = model(x, training=True)
-            loss = model._compute_loss(x, y, outputs, w, training=True)
-            for variable in variables:
-                variable.value.grad = None
-            if variables:
-                optimizer.scale_loss(loss).backward()
-                gradients = [variable.value.grad for variable in variables]
+        values = [variable.value for variable in variables]
+        compute_loss = self._loss_function(training=True)
+        can_run = AdamUpdates.can_run(optimizer, variables)
+        updates: Any = (AdamUpdates if can_run else KerasUpdates)(optimizer, variables)
+        counts = Counts(model)
+        with self._counted_seeds():
+            for x, y, w in _batches(data, order, batch_size):
+                if self._joint_augmentation is not None:
+                    x, y = self._joint_augmentation(x, y)
+                outputs = self._run(x, training=True)
+                loss = compute_loss(x, y, outputs, w)
+                if variables:
+                    gradients = torch.autograd.grad(
+                        updates.scaled(loss), values, allow_unused=True
+                    )
+                    if can_run and any(g is None for g in gradients):
+                        updates.end()
+                        can_run = False
+                        updates = KerasUpdates(optimizer, variables)
+                    with torch.no_grad():
+                        updates.apply(list(gradients))
                 with torch.no_grad():
-                    optimizer.apply(gradients, variables)
-            with torch.no_grad():
-                self._count(loss.detach(), y, outputs.detach(), w)
-        return to_floats(model.get_metrics_result())
+                    counts.add(loss.detach(), y, outputs.detach(), w)
+        updates.end()
+        return to_floats(counts.result())
 
     def evaluate(self, data: tuple, batch_size: int) -> dict:
         """Return loss and metrics on the data."""
-        model = self._model
-        model.reset_metrics()
+        compute_loss = self._loss_function(training=False)
+        counts = Counts(self._model)
         order = np.arange(len(data[0]))
         with torch.no_grad():
             for x, y, w in _batches(data, order, batch_size):
-                outputs = model(x, training=False)
-                loss = model._compute_loss(x, y, outputs, w, training=False)
-                self._count(loss, y, outputs, w)
-        return to_floats(model.get_metrics_result())
+                outputs = self._run(x, training=False)
+                counts.add(compute_loss(x, y, outputs, w), y, outputs, w)
+        return to_floats(counts.result())
 
-    def _count(self, loss: Any, y: Any, outputs: Any, w: Any) -> None:
-        """Add a batch to the metrics."""
+    def _run(self, x: Any, training: bool) -> Any:
+        """Return the output of the network."""
+        if self._forward is not None:
+            return self._forward(x, training)
+        return self._model(x, training=training)
+
+    def _loss_function(self, training: bool) -> Callable:
+        """Return a function of samples, targets, outputs and weights."""
         model = self._model
-        model._loss_tracker.update_state(loss, sample_weight=len(y))
-        if model._compile_metrics is not None:
-            model._compile_metrics.update_state(y, outputs, w)
+        direct = None if self._forward is None else direct_loss(model)
+        if direct is None:
+            return functools.partial(model._compute_loss, training=training)
+        penalized = [v for v in model.trainable_weights if v.regularizer is not None]
+
+        def compute(x: Any, y: Any, outputs: Any, w: Any) -> Any:
+            loss = direct(y, outputs, w)
+            for variable in penalized:
+                loss = loss + variable.regularizer(variable.value)
+            return loss
+
+        return compute
+
+    @contextmanager
+    def _counted_seeds(self) -> Iterator[None]:
+        if self._forward is not None:
+            self._forward.begin()
+        try:
+            yield
+        finally:
+            if self._forward is not None:
+                self._forward.end()
 
     def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
         """Return the network's output, (n, n_outputs)."""
@@ -88,7 +132,7 @@ class EagerEngine:
         with torch.no_grad():
             for i in range(0, len(x), batch_size):
                 part = _to_device(x[i : i + batch_size]).to(torch.float32)
-                outputs.append(self._model(part, training=False).cpu().numpy())
+                outputs.append(self._run(part, training=False).cpu().numpy())
         return np.concatenate(outputs)
 
 

@@ -239,7 +239,7 @@ class FusedBidirectional(keras.layers.Bidirectional):
         mask: Any = None,
         training: bool | None = None,
     ) -> Any:
-        if mask is not None or initial_state is not None or not self._can_fuse():
+        if mask is not None or initial_state is not None or not self.can_fuse():
             run = super().call
             if _BACKEND != "jax":
                 return run(sequences, initial_state, mask, training)
@@ -250,7 +250,8 @@ class FusedBidirectional(keras.layers.Bidirectional):
         ]
         return _torch_lstm.scan(sequences, weights, self.return_sequences)
 
-    def _can_fuse(self) -> bool:
+    def can_fuse(self) -> bool:
+        """Return whether one call of PyTorch's LSTM computes both directions."""
         layers = (self.forward_layer, self.backward_layer)
         return (
             _BACKEND == "torch"

@@ -1,0 +1,122 @@
+"""A `Forward` gives the outputs, gradients and states of Keras' own call."""
+
+from sklstm._keras import keras
+
+import numpy as np
+import pytest
+
+from sklstm import networks
+from sklstm.networks import cnn, cnn_lstm, lstm
+
+pytestmark = [
+    pytest.mark.backend,
+    pytest.mark.skipif(
+        keras.backend.backend() != "torch", reason="the module runs on PyTorch alone"
+    ),
+]
+
+
+def odd_layers(input_shape, n_classes):
+    """Layers that `Forward` computes itself, with other settings than the networks."""
+    layers = keras.layers
+    inputs = keras.Input(input_shape)
+    x = networks.Standardize()(inputs)
+    x = layers.Conv2D(4, 3, dilation_rate=2, padding="same", activation="tanh")(x)
+    x = layers.Conv2D(4, 2, strides=2, padding="same", groups=2)(x)
+    x = layers.BatchNormalization(center=False, scale=False)(x)
+    x = layers.MaxPooling2D(3, strides=1)(x)
+    x = layers.ReLU(max_value=6)(x)
+    x = layers.Permute((3, 1, 2))(x)
+    first, second = layers.Reshape((4, -1))(x), layers.Reshape((4, -1))(x + 1)
+    x = layers.Concatenate(axis=1)([first, second])
+    x = networks.FusedLSTM(3, go_backwards=True, return_sequences=True)(x)
+    x = networks.FusedLSTM(3, activation="relu")(x[:, ::2])
+    noise = networks.HyperNoise(0.1)
+    x = layers.Dropout(0.1, seed=1)(noise(noise(x)))
+    return keras.Model(inputs, layers.Dense(n_classes, use_bias=False)(x))
+
+
+def with_batch_norm(input_shape, n_classes):
+    return lstm(input_shape[:2], n_classes, units=3, batch_norm=True, l2=0.1)
+
+
+def one_direction(input_shape, n_classes):
+    return lstm(
+        input_shape[:2], n_classes, units=3, bidirectional=False, attention="self"
+    )
+
+
+SMALL = {"units": 3, "filters": 4}
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        odd_layers,
+        with_batch_norm,
+        one_direction,
+        lambda shape, n: cnn(shape, n, **SMALL),
+        lambda shape, n: cnn_lstm(shape, n, pooling="last", ordinal=True, **SMALL),
+        lambda shape, n: cnn_lstm(shape, n, augmentation="light", **SMALL),
+    ],
+)
+def test_matches_kerass_own_call(build):
+    import torch
+
+    from sklstm.training._torch_forward import Forward
+
+    keras.utils.set_random_seed(0)
+    model = build((8, 8, 1), 3)
+    assert Forward.can_run(model)
+    forward = Forward(model)
+    shape = (5, *(side or 8 for side in model.input_shape[1:]))
+    x = torch.tensor(np.random.default_rng(0).normal(2, 3, shape).astype("float32"))
+    variables = [v.value for v in model.trainable_weights]
+    start = [v.numpy().copy() for v in model.variables]  # and the seeds
+    results = []
+    for run in (model, forward):
+        for variable, value in zip(model.variables, start, strict=True):
+            variable.assign(value)
+        if run is forward:
+            forward.begin()
+        found = []
+        for _ in range(2):
+            outputs = run(x, training=True)
+            loss = (outputs**2).sum()
+            found += [outputs, *torch.autograd.grad(loss, variables, allow_unused=True)]
+        if run is forward:
+            forward.end()
+        with torch.no_grad():
+            found.append(run(x, training=False))
+        found += [v.value for v in model.variables]
+        results.append(
+            [None if r is None else r.detach().numpy().copy() for r in found]
+        )
+    for own, by_keras in zip(*results[::-1], strict=True):
+        if by_keras is None:
+            assert own is None
+        else:
+            np.testing.assert_allclose(own, by_keras, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["mask", "policy", "activity", "own", "inputs"])
+def test_leaves_other_networks_to_keras(kind):
+    from sklstm.training._torch_forward import Forward
+
+    class Own(keras.layers.Layer):
+        def call(self, x):
+            return x
+
+    inputs = [keras.Input((4, 2)) for _ in range(1 + (kind == "inputs"))]
+    x = inputs[0]
+    if kind == "mask":
+        x = keras.layers.Masking()(x)
+    elif kind == "policy":
+        x = keras.layers.Dense(2, dtype="mixed_bfloat16")(x)
+    elif kind == "activity":
+        x = keras.layers.Dense(2, activity_regularizer="l2")(x)
+    elif kind == "own":
+        x = Own()(x)
+    elif kind == "inputs":
+        x = x + inputs[1]
+    assert not Forward.can_run(keras.Model(inputs, x))
