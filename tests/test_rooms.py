@@ -85,6 +85,7 @@ ACROSS = {
     "test_docs.py",
     "test_docstrings.py",
     "test_examples.py",
+    "test_gpu.py",
     "test_import.py",
     "test_readme.py",
     "test_rooms.py",
