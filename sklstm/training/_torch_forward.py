@@ -179,7 +179,8 @@ def _known(node: Any, seeds: Seeds) -> Callable | None:
     layer = node.operation
     make = _MAKERS.get(type(layer))
     single = len(node.input_tensors) == 1 and len(node.outputs) == 1
-    if make is None or len(node.arguments.kwargs) > 0:
+    given = {**node.arguments.kwargs, "training": None}
+    if make is None or any(value is not None for value in given.values()):
         return None
     if not single and type(layer) is not keras.layers.Concatenate:
         return None

@@ -120,3 +120,20 @@ def test_leaves_other_networks_to_keras(kind):
     elif kind == "inputs":
         x = x + inputs[1]
     assert not Forward.can_run(keras.Model(inputs, x))
+
+
+@pytest.mark.parametrize("build", [with_batch_norm, cnn, cnn_lstm])
+def test_calls_no_layer_of_the_networks_through_keras(build, monkeypatch):
+    import torch
+
+    from sklstm.training._torch_forward import Forward
+
+    model = build((8, 8, 1), 3)
+    forward = Forward(model)
+    forward.begin()
+
+    def refuse(layer, *args, **kwargs):
+        raise AssertionError(layer.name)
+
+    monkeypatch.setattr(keras.layers.Layer, "__call__", refuse)
+    forward(torch.ones((2, *(side or 8 for side in model.input_shape[1:]))), True)
