@@ -31,6 +31,11 @@ from sklstm._keras import keras
 
 import numpy as np
 
+# The other backends work without TensorFlow.
+_BACKEND = keras.backend.backend()
+if _BACKEND == "tensorflow":
+    import tensorflow as tf
+
 # The log-potential of an impossible transition. It is far below any score, and sums of
 # it stay finite.
 IMPOSSIBLE = -1e9
@@ -67,24 +72,50 @@ def product(x: Any, reduce: Any, normalize: bool = False) -> tuple[Any, list]:
         pairs. `forward_scores` and `backward_scores` walk back through them.
     """
     ops = keras.ops
-    n_labels, n = x.shape[1], ops.shape(x)[3]
-    padding = identity(n_labels, x.dtype)[None, :, :, None]
-    n_levels = _MOST_LEVELS if x.shape[0] is None else (x.shape[0] - 1).bit_length()
+    n_labels = x.shape[1]
+    known = x.shape[0] is not None
+    n_levels = (x.shape[0] - 1).bit_length() if known else _MOST_LEVELS
     levels = []
     for _ in range(n_levels):
-        n_steps = ops.shape(x)[0]
+        n_steps = x.shape[0] if known else ops.shape(x)[0]
         odd = n_steps % 2
-        x = ops.concatenate(
-            [x, ops.broadcast_to(padding, (odd, n_labels, n_labels, n))]
-        )
-        pairs = ops.reshape(x, ((n_steps + odd) // 2, 2, n_labels, n_labels, n))
+        if not known or odd:
+            padding = identity(n_labels, x.dtype)[None, :, :, None]
+            shape = (odd, n_labels, n_labels, ops.shape(x)[3])
+            x = ops.concatenate([x, ops.broadcast_to(padding, shape)])
+        pairs = ops.reshape(x, ((n_steps + odd) // 2, 2, n_labels, n_labels, -1))
         left, right = ops.unstack(pairs, 2, axis=1)
         levels.append((left, right, n_steps))
-        x = reduce(left[:, :, :, None] + right[:, None], axis=2)
+        x = _multiply(left, right, reduce)
         if normalize:
             x = x - ops.max(x, axis=(1, 2), keepdims=True)
     # The reshape fails if the chain has more steps than the levels can hold.
-    return ops.reshape(x, (n_labels, n_labels, n)), levels
+    return ops.reshape(x, (n_labels, n_labels, ops.shape(x)[3])), levels
+
+
+def _multiply(left: Any, right: Any, reduce: Any) -> Any:
+    """Return the products of pairs of matrices, (n_pairs, n_labels, n_labels, n)."""
+    if _BACKEND == "tensorflow" and reduce is keras.ops.logsumexp:
+        return _log_product(left, right)
+    return reduce(left[:, :, :, None] + right[:, None], axis=2)
+
+
+def _log_product(left: Any, right: Any) -> Any:
+    # TensorFlow would derive the gradient in four times as many operators, and a
+    # training graph has a product for each level.
+    @tf.custom_gradient
+    def multiply(left: Any, right: Any) -> tuple:
+        paths = tf.expand_dims(left, 3) + tf.expand_dims(right, 1)
+        best = tf.reduce_max(paths, 2, keepdims=True)
+        total = best + tf.math.log(tf.reduce_sum(tf.exp(paths - best), 2, True))
+
+        def gradient(upstream: Any) -> tuple:
+            shares = tf.exp(paths - total) * tf.expand_dims(upstream, 2)
+            return tf.reduce_sum(shares, 3), tf.reduce_sum(shares, 1)
+
+        return tf.squeeze(total, 2), gradient
+
+    return multiply(left, right)
 
 
 def forward_scores(levels: list, x: Any, reduce: Any) -> Any:

@@ -129,11 +129,14 @@ def log_likelihood(potentials: Any, labels: Any) -> Any:
     return unchecked_log_likelihood(potentials, labels) * one_or_nan
 
 
-def unchecked_log_likelihood(potentials: Any, labels: Any) -> Any:
-    """Return what `log_likelihood` returns, for labels (int32) that need no check."""
+def unchecked_log_likelihood(potentials: Any, labels: Any, masked: bool = True) -> Any:
+    """Return what `log_likelihood` returns, for labels (int32) that need no check.
+
+    With ``masked=False``, all steps count.
+    """
     # The score of the path is subtracted step by step. The difference of the two sums
     # would be rounded to the precision of the sums, which can be large.
-    scores = _path_scores(potentials, labels)
+    scores = _path_scores(potentials, labels, masked)
     return -log_partition(potentials - scores[..., None, None])
 
 
@@ -308,7 +311,7 @@ def shift_labels(potentials: Any, shift: Any) -> Any:
     return potentials + ops.where(unmasked, shift, 0.0)
 
 
-def _path_scores(potentials: Any, labels: Any) -> Any:
+def _path_scores(potentials: Any, labels: Any, masked: bool = True) -> Any:
     """Return (n, n_steps): the log-potential of a path at every step."""
     ops = keras.ops
     potentials = ops.convert_to_tensor(potentials)
@@ -317,7 +320,7 @@ def _path_scores(potentials: Any, labels: Any) -> Any:
     before = ops.concatenate([now[:, :1], now[:, :-1]], axis=1)
     chosen = before[..., :, None] * now[..., None, :]
     scores = ops.sum(potentials * chosen, axis=(2, 3))
-    return ops.where(unmasked_steps(potentials), scores, 0.0)
+    return ops.where(unmasked_steps(potentials), scores, 0.0) if masked else scores
 
 
 def _steps_first(potentials: Any) -> Any:

@@ -4,6 +4,8 @@ from typing import Any
 
 from sklstm._keras import keras
 
+import numpy as np
+
 from sklstm.networks.crf import _chain
 from sklstm.networks.crf._checks import check_mask, one_or_nan
 
@@ -118,6 +120,8 @@ class LinearChainCRF(keras.layers.Layer):
 
     def call(self, emissions: Any, mask: Any = None) -> Any:
         ops = keras.ops
+        if mask is None and emissions.shape[1] is not None:
+            return self._add_scores(emissions)
         valid = 1.0
         if mask is None:
             mask = ops.ones(ops.shape(emissions)[:2], "bool")
@@ -134,6 +138,18 @@ class LinearChainCRF(keras.layers.Layer):
         scores = scores[:, :, None] + ops.where(first, start, transitions)
         masked = ops.where(first, 0.0, _chain.identity(emissions.shape[-1], "float32"))
         return ops.where(mask[..., None, None], scores, masked) * valid
+
+    def _add_scores(self, emissions: Any) -> Any:
+        """Return the log-potentials of chains of a known length, without a mask."""
+        ops = keras.ops
+        steps = np.arange(emissions.shape[1])
+        first = (steps == 0)[:, None, None]
+        last = (steps == steps.max(initial=0))[:, None, None]
+        start, transitions, end = map(
+            ops.convert_to_tensor, (self.start, self.transitions, self.end)
+        )
+        scores = ops.where(first, start, transitions) + ops.where(last, end, 0.0)
+        return emissions[:, :, None] + scores
 
     def compute_mask(self, emissions: Any, mask: Any = None) -> None:
         # The mask ends here. The potentials contain it, and Keras would apply a mask

@@ -70,8 +70,14 @@ class CRFLoss(keras.losses.Loss):
         return chain_losses(y_pred, labels) * one_or_nan
 
 
-def chain_losses(potentials: Any, labels: Any) -> Any:
-    """Return the loss of every chain, for labels (int32) that need no check."""
+def chain_losses(potentials: Any, labels: Any, masked: bool = True) -> Any:
+    """Return the loss of every chain, for labels (int32) that need no check.
+
+    With ``masked=False``, all steps count.
+    """
     ops = keras.ops
-    n_steps = ops.sum(ops.cast(unmasked_steps(potentials), potentials.dtype), axis=1)
-    return -unchecked_log_likelihood(potentials, labels) / n_steps
+    n_steps = potentials.shape[1]
+    if masked:
+        unmasked = ops.cast(unmasked_steps(potentials), potentials.dtype)
+        n_steps = ops.sum(unmasked, axis=1)
+    return -unchecked_log_likelihood(potentials, labels, masked) / n_steps

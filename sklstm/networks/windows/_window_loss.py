@@ -157,15 +157,22 @@ class WindowLoss(keras.losses.Loss):
             others = ops.softplus(ops.where(labels > 0, score, -score))
             losses = losses * ops.exp(-self.gamma * others)
         loss = ops.mean(losses * (1 + (weight - 1) * labels), axis=(1, 2))
-        for axis, potentials in chains.items():
+        n_steps = {axis: chains[axis].shape[1] for axis in chains}
+        for n in sorted(set(n_steps.values())):
+            # Rows and columns of equal length are chains of one batch.
+            axes = [axis for axis in chains if n_steps[axis] == n]
+            potentials = _concatenate([chains[axis] for axis in axes])
             # A line that contains a defect has the weight of a defective window.
-            lines = grid_to_lines(ops.stack([labels, labels * weight], axis=-1), axis)
-            chain = chain_losses(potentials, ops.cast(lines[..., 0], "int32"))
+            both = ops.stack([labels, labels * weight], axis=-1)
+            lines = _concatenate([grid_to_lines(both, axis) for axis in axes])
+            chain = chain_losses(
+                potentials, ops.cast(lines[..., 0], "int32"), masked=False
+            )
             # 1 and the weight for a line with a defect, otherwise 0 and 0.
             most = ops.max(lines, axis=1)
             chain = chain * (1 - most[..., 0] + most[..., 1])
-            chain = ops.mean(ops.reshape(chain, (ops.shape(loss)[0], -1)), axis=1)
-            loss = loss + chain / len(chains)
+            chain = ops.reshape(chain, (len(axes), ops.shape(loss)[0], -1))
+            loss = loss + ops.sum(ops.mean(chain, axis=2), axis=0) / len(chains)
         return loss
 
     def _weight(self, labels: Any) -> Any:
@@ -186,6 +193,10 @@ class WindowLoss(keras.losses.Loss):
             "positive_weight": self.positive_weight,
             "gamma": self.gamma,
         }
+
+
+def _concatenate(parts: list) -> Any:
+    return keras.ops.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
 def _in_range(y: Any) -> Any:

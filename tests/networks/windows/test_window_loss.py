@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sklstm import PatchSequencer
-from sklstm.networks import WindowLoss
+from sklstm.networks import WindowLoss, log_likelihood, split_outputs
 
 
 def test_loss_by_its_definition():
@@ -77,6 +77,33 @@ def test_focal_loss_and_its_gradient(gamma):
     expected = np.mean(-np.log(right) * (1 - right) ** gamma)
     assert float(found[0]) == pytest.approx(expected, rel=1e-4)
     assert np.isfinite(tape.gradient(found, score)).all()
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("grid", [(3, 3), (2, 4), (1, 3), (4, 1)])
+def test_chains_count_per_line_and_axis(grid):
+    down, across = grid
+    lengths = [n for n in (across, down) if n > 1]
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (5, *grid))
+    labels[0] = 0
+    outputs = rng.normal(size=(5, *grid, 1 + 4 * len(lengths))).astype("float32")
+    loss = WindowLoss(grid, positive_weight=3.0, reduction=None)
+    targets = 255 * labels.reshape(5, -1)
+    chains = loss(targets, outputs) - loss(targets, outputs[..., :1])
+
+    expected = np.zeros(5)
+    _, potentials = split_outputs(keras.ops.convert_to_tensor(outputs), grid)
+    for axis, of_axis in potentials.items():
+        lines = labels if axis == "rows" else labels.transpose(0, 2, 1)
+        n_steps = lines.shape[2]
+        likelihoods = log_likelihood(of_axis, lines.reshape(-1, n_steps))
+        likelihoods = keras.ops.convert_to_numpy(likelihoods).reshape(5, -1)
+        weights = np.where(lines.any(axis=2), 3.0, 1.0)
+        expected += (weights * -likelihoods / n_steps).mean(axis=1) / len(lengths)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(chains), expected, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_labels_of_masks():
