@@ -104,7 +104,6 @@ class GraphEngine:
             _for_each_batch(step, order, size)
             return model.get_metrics_result()
 
-        @tf.function(input_signature=[floats], autograph=False)
         def predict(x: Any) -> Any:
             return model(x, training=False)
 
@@ -116,7 +115,8 @@ class GraphEngine:
         self._reset_metrics = reset_metrics
         self._train_epoch = _PerChoice(train_epoch, signature, model)
         self._evaluate = _PerChoice(evaluate, signature, model)
-        self._predict = predict
+        self._predict = _PerChoice(predict, [floats], model)
+        self._input_shape = floats.shape
 
     def release(self) -> None:
         """Delete the traced functions.
@@ -127,8 +127,9 @@ class GraphEngine:
         functions = [
             *self._train_epoch.traced.values(),
             *self._evaluate.traced.values(),
+            *self._predict.traced.values(),
         ]
-        for function in [*functions, self._predict, self._reset_metrics]:
+        for function in [*functions, self._reset_metrics]:
             for concrete in function._list_all_concrete_functions():
                 _dismantle(concrete.graph)
 
@@ -167,6 +168,11 @@ class GraphEngine:
 
     def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
         """Return the network's output, (n, n_outputs)."""
+        if not self._input_shape.is_compatible_with(x.shape):
+            raise ValueError(
+                f"Samples of shape {x.shape} were given to a network that reads "
+                f"{self._input_shape}."
+            )
         # TensorFlow rounds the rows after the last whole vector differently. Without
         # padding, a prediction would depend on the position of its sample.
         whole = _VECTOR if batch_size >= _VECTOR else 1
@@ -176,7 +182,8 @@ class GraphEngine:
             part = x[i : i + batch_size].astype("float32", copy=False)
             filling = np.repeat(part[-1:], -len(part) % whole, axis=0)
             filled = np.concatenate([part, filling]) if len(filling) else part
-            found = _call(self._predict, tf.constant(filled)).numpy()
+            concrete = self._predict.concrete_for(len(filled))
+            found = _call_unchecked(concrete, tf.constant(filled)).numpy()
             outputs.append(found[: len(part)])
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
@@ -198,17 +205,36 @@ class _PerChoice:
         self._function = function
         self._signature = signature
         self._layers = [
-            layer for layer in model._flatten_layers() if isinstance(layer, FusedLSTM)
+            layer
+            for layer in model._flatten_layers()
+            if isinstance(layer, FusedLSTM) and layer.chooses_by_batch_size()
         ]
         self.traced: dict[tuple, Any] = {}
+        self._concrete: dict[tuple, Any] = {}
 
     def for_batches_of(self, batch_size: int) -> Any:
         """Return the `tf.function` for batches of a size."""
-        choice = tuple(layer.fuses(batch_size) for layer in self._layers)
+        return self._function_for(self._choice(batch_size))
+
+    def concrete_for(self, batch_size: int) -> Any:
+        """Return the concrete function for batches of a size."""
+        choice = self._choice(batch_size)
+        if choice not in self._concrete:
+            with known_batch_size(batch_size):
+                concrete = self._function_for(choice).get_concrete_function()
+            self._concrete[choice] = concrete
+        return self._concrete[choice]
+
+    def _choice(self, batch_size: int) -> tuple:
+        return tuple(layer.fuses(batch_size) for layer in self._layers)
+
+    def _function_for(self, choice: tuple) -> Any:
         if choice not in self.traced:
-            self.traced[choice] = tf.function(
+            function = tf.function(
                 self._function, input_signature=self._signature, autograph=False
             )
+            # Another thread may have been first.
+            self.traced.setdefault(choice, function)
         return self.traced[choice]
 
 
@@ -218,6 +244,17 @@ def _call(function: Any, *args: Any) -> Any:
     concrete = function.get_concrete_function()
     with little_rewriting():
         return concrete(*args)
+
+
+def _call_unchecked(concrete: Any, x: Any) -> Any:
+    """Call a concrete function of one tensor without TensorFlow's check of it.
+
+    The check takes a tenth of the time of a single sample. The method is private. If a
+    version of TensorFlow lacks it, TensorFlow checks.
+    """
+    call = getattr(concrete, "_call_flat", None)
+    with little_rewriting():
+        return concrete(x) if call is None else call([x], concrete.captured_inputs)
 
 
 @contextmanager

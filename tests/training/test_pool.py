@@ -253,10 +253,10 @@ def test_what_a_search_varies_needs_no_new_trace(pool, data):
     for n_steps in (4, 2):  # other lengths of the same features, other numbers too
         clone(base).fit(X[:40, :n_steps], y[:40]).predict(X[:3, :n_steps])
     assert len(pool.built) == len(engines) == len(pool) == 1
-    epochs = [engine._train_epoch, engine._evaluate]
-    traced = [function for each in epochs for function in each.traced.values()]
-    assert len(traced) == 2
-    for function in (*traced, engine._predict):
+    functions = [engine._train_epoch, engine._evaluate, engine._predict]
+    traced = [one for each in functions for one in each.traced.values()]
+    assert len(traced) == 3
+    for function in traced:
         assert function.experimental_get_tracing_count() == 1
 
 

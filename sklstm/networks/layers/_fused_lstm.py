@@ -162,6 +162,10 @@ class FusedLSTM(keras.layers.LSTM):
         most = _FEW_PRODUCTS // self._n_weights() * (2 if self.halves else 1)
         return batch_size <= most
 
+    def chooses_by_batch_size(self) -> bool:
+        """Return whether the size of the batches decides which code runs."""
+        return self.can_fuse() and self._few_weights()
+
     def can_fuse(self) -> bool:
         """Return whether the backend's own LSTM gives the results of Keras' code."""
         if not (
