@@ -18,7 +18,7 @@ from keras.src.backend.torch.core import get_device
 
 from sklstm.training._metrics import to_floats
 from sklstm.training._parts import fits_at_once, in_parts
-from sklstm.training._torch_forward import Forward
+from sklstm.training._torch_forward import Forward, arrange
 from sklstm.training._torch_step import (
     AdamUpdates,
     Counts,
@@ -41,7 +41,10 @@ class EagerEngine:
     def __init__(self, model: keras.Model, joint_augmentation: Any = None) -> None:
         self._model = model
         self._joint_augmentation = joint_augmentation
-        self._forward = Forward(model) if Forward.can_run(model) else None
+        self._forward = None
+        if Forward.can_run(model):
+            arrange(model)
+            self._forward = Forward(model)
 
     def release(self) -> None:
         """Free the list of calls."""

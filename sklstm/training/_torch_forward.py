@@ -139,6 +139,33 @@ class Seeds:
             state.value[1] += n
 
 
+def arrange(model: keras.Model) -> None:
+    """Keep the kernels of convolutions in memory as PyTorch reads them.
+
+    Shape and values stay those of Keras. Otherwise, each call of a convolution copies
+    its kernel. The moments of the optimizer follow, as they meet the gradients.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Compiled model whose optimizer is built.
+    """
+    kernels = [
+        layer.kernel
+        for layer in model._flatten_layers()
+        if type(layer) is keras.layers.Conv2D and layer.data_format == "channels_last"
+    ]
+    shapes = {tuple(kernel.shape) for kernel in kernels}
+    slots = [v for v in model.optimizer.variables if tuple(v.shape) in shapes]
+    for variable in [*kernels, *slots]:
+        parameter = variable.value
+        parameter.data = (
+            parameter.data.permute(3, 2, 0, 1)
+            .contiguous(memory_format=torch.channels_last)
+            .permute(2, 3, 1, 0)
+        )
+
+
 def _is_functional(model: Any) -> bool:
     """Return whether a model is a graph of layers with one input and one output."""
     return (

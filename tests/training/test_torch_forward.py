@@ -137,3 +137,27 @@ def test_calls_no_layer_of_the_networks_through_keras(build, monkeypatch):
 
     monkeypatch.setattr(keras.layers.Layer, "__call__", refuse)
     forward(torch.ones((2, *(side or 8 for side in model.input_shape[1:]))), True)
+
+
+def test_kernels_and_their_moments_lie_as_pytorch_reads_them():
+    import torch
+
+    from sklstm.training._torch import EagerEngine
+
+    model = cnn((8, 8, 1), 3, **SMALL)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.optimizer.build(model.trainable_variables)
+    kernel = model.get_layer("stem_0_1").kernel
+    before = kernel.numpy().copy()
+    engine = EagerEngine(model)
+    np.testing.assert_array_equal(kernel.numpy(), before)
+    kernel.assign(2 * before)
+    data = engine.load(
+        np.ones((4, 8, 8, 1), np.float32), np.zeros(4, np.int32), np.ones(4, np.float32)
+    )
+    engine.train_epoch(data, np.arange(4, dtype=np.int32), 2)
+    index = model.optimizer._get_variable_index(kernel)
+    moments = (model.optimizer._momentums[index], model.optimizer._velocities[index])
+    for variable in (kernel, *moments):
+        as_read = variable.value.permute(3, 2, 0, 1)
+        assert as_read.is_contiguous(memory_format=torch.channels_last)
