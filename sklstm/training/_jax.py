@@ -29,6 +29,7 @@ from keras.src.layers.convolutional.base_conv import BaseConv
 from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
 from keras.src.layers.convolutional.base_separable_conv import BaseSeparableConv
 
+from sklstm.networks.layers._jax_lstm import for_vmap
 from sklstm.training._masked_norm import masked_moments
 from sklstm.training._metrics import to_floats
 from sklstm.training._padding import (
@@ -254,16 +255,17 @@ class ScanEngine:
             stops = [min(stop, len(order)) for order in orders]
             n_batches = [-(-(end - start) // length) for end in stops]
             same = len(set(n_batches)) == 1
-            values, metrics, logs = self._train_stacked(
-                (values, metrics),
-                arrays,
-                filled,
-                np.int32(start),
-                np.array(stops, np.int32),
-                np.array(n_batches[0] if same else n_batches, np.int32),
-                size=length,
-                shared=hasattr(data, "arrays"),
-            )
+            with for_vmap():  # it may be traced now
+                values, metrics, logs = self._train_stacked(
+                    (values, metrics),
+                    arrays,
+                    filled,
+                    np.int32(start),
+                    np.array(stops, np.int32),
+                    np.array(n_batches[0] if same else n_batches, np.int32),
+                    size=length,
+                    shared=hasattr(data, "arrays"),
+                )
         found = jax.device_get(logs)
         return values, [
             to_floats(jax.tree.map(lambda log, i=i: log[i], found)) for i in range(k)

@@ -254,6 +254,12 @@ class FusedBidirectional(keras.layers.Bidirectional):
         ]
         return _torch_lstm.scan(sequences, weights, self.return_sequences)
 
+    def _can_attempt_fused_lstm(self, *args: Any, **kwargs: Any) -> bool:
+        # Keras asks this before it runs both directions in cuDNN.
+        if _BACKEND == "jax" and not _jax_lstm.may_use_cudnn():
+            return False
+        return super()._can_attempt_fused_lstm(*args, **kwargs)
+
     def can_fuse(self) -> bool:
         """Return whether one call of PyTorch's LSTM computes both directions."""
         layers = (self.forward_layer, self.backward_layer)

@@ -6,6 +6,7 @@ compiles cuDNN's LSTM in float32 only, and there is no error when a layer is tra
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from sklstm._keras import keras
@@ -14,10 +15,31 @@ import jax
 from keras.src import backend
 from keras.src.backend.common.variables import AutocastScope
 
+_STACKED: ContextVar[bool] = ContextVar("sklstm_stacked", default=False)
+
 
 def on_gpu() -> bool:
     """Return whether JAX computes on a GPU."""
     return jax.default_backend() == "gpu"
+
+
+@contextmanager
+def for_vmap() -> Iterator[None]:
+    """Let layers that are traced inside the block leave cuDNN out.
+
+    `jax.vmap` has no rule for cuDNN's LSTM. In a loop, it says so after the layer was
+    traced.
+    """
+    token = _STACKED.set(True)
+    try:
+        yield
+    finally:
+        _STACKED.reset(token)
+
+
+def may_use_cudnn() -> bool:
+    """Return whether a layer that is traced now may use cuDNN."""
+    return on_gpu() and not _STACKED.get()
 
 
 def inner_loop(
@@ -40,8 +62,10 @@ def inner_loop(
         The output at the step that is read last, (n, units); all outputs in the order
         in which the steps are read, (n, n_steps, units), or the last one, (n, 1,
         units); and the two states after the last step. None if cuDNN does not have
-        such a layer.
+        such a layer, or inside `for_vmap`.
     """
+    if not may_use_cudnn():
+        return None
     cell = layer.cell
     with single_precision(layer.compute_dtype) as cast:
         x, states = cast((sequences, list(initial_state)))
@@ -78,7 +102,7 @@ def single_precision(dtype: str) -> Iterator[Callable]:
     callable
         Function that casts arrays to the dtype of the block.
     """
-    if dtype not in ("float16", "bfloat16") or not on_gpu():
+    if dtype not in ("float16", "bfloat16") or not may_use_cudnn():
         yield lambda arrays: arrays
         return
     with AutocastScope(None):

@@ -121,3 +121,20 @@ def test_a_mask_stays_in_the_loop(dtypes):
     mask = np.arange(6) < np.array([[6], [2], [3], [1]])
     np.testing.assert_array_equal(fused(x, mask=mask), loop(x, mask=mask))
     assert not dtypes
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_stacked_layers_stay_in_the_loop(dtypes, bidirectional):
+    import jax
+
+    from sklstm.networks.layers._jax_lstm import for_vmap
+
+    fused, loop = pair(bidirectional, dtype="mixed_float16", return_sequences=True)
+    x = np.random.default_rng(0).standard_normal((2, 4, 6, 3), dtype="float32")
+    dtypes.clear()
+    with for_vmap():
+        found = jax.vmap(fused)(x)
+    assert not dtypes
+    np.testing.assert_allclose(found, [loop(one) for one in x], atol=1e-2)
+    fused(x[0])
+    assert dtypes
