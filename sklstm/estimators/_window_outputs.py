@@ -7,7 +7,7 @@ from sklstm._keras import keras
 
 import numpy as np
 
-from sklstm.networks import marginals, max_marginals, shift_labels, split_outputs
+from sklstm.networks import marginals, max_marginals, split_outputs
 
 # Numbers that are decoded at once: 64 MiB of log-potentials.
 _AT_ONCE = 2**24
@@ -98,8 +98,11 @@ class WindowOutputs:
             part = shifts[i : i + together]
 
             def best(potentials: Any, part: np.ndarray = part) -> np.ndarray:
-                shifted = [shift_labels(potentials, [0.0, shift]) for shift in part]
-                return _numpy(max_marginals(keras.ops.concatenate(shifted)))
+                # The chains have no masked steps, so this is `shift_labels`.
+                labels = np.stack([np.zeros_like(part), part], axis=-1)
+                shifted = potentials[None] + labels[:, None, None, None]
+                shape = (-1, *potentials.shape[1:])
+                return _numpy(max_marginals(keras.ops.reshape(shifted, shape)))
 
             found = self._on_grid(best, part)
             yield from found.reshape(len(part), *self.outputs.shape[:3])

@@ -43,6 +43,8 @@ from sklstm.images._ragged import check_images
 from sklstm.networks import (
     WindowLoss,
     marginals,
+    max_marginals,
+    shift_labels,
     split_outputs,
     viterbi,
 )
@@ -217,6 +219,15 @@ def test_thresholds_decoded_together_are_those_decoded_one_by_one(monkeypatch):
             monkeypatch.setattr(_window_outputs, "_AT_ONCE", at_once)
             found = list(decoded.margins_at(THRESHOLDS))
             np.testing.assert_array_equal(found, expected)
+
+
+def test_a_threshold_shifts_the_log_odds_of_a_defect():
+    outputs = np.random.default_rng(0).normal(size=(3, 1, 5, 5)).astype("float32")
+    _, chains = split_outputs(keras.ops.convert_to_tensor(outputs), (1, 5))
+    shifted = shift_labels(chains["rows"], [0.0, -np.log(0.2 / 0.8)])
+    scores = keras.ops.convert_to_numpy(max_marginals(shifted))
+    margins = WindowOutputs(outputs, (1, 5)).margins(0.2)
+    np.testing.assert_allclose(margins[:, 0], scores[..., 1] - scores[..., 0], 1e-5)
 
 
 def test_without_chains_a_threshold_is_one_on_probabilities():
