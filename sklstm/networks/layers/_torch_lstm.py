@@ -31,6 +31,8 @@ def scan(x: Any, directions: list[tuple], return_sequences: bool) -> Any:
     params = []
     for kernel, recurrent, bias in directions:
         params += [kernel.t(), recurrent.t(), bias, torch.zeros_like(bias)]
+    if x.is_cuda:
+        params = _in_one_block(params)
     units = directions[0][1].shape[0]
     state = x.new_zeros(len(directions), x.shape[0], units)
     outputs, last, _ = torch._VF.lstm(
@@ -47,6 +49,22 @@ def scan(x: Any, directions: list[tuple], return_sequences: bool) -> Any:
     if return_sequences:
         return outputs
     return last[0] if len(directions) == 1 else torch.cat([last[0], last[1]], dim=1)
+
+
+def _in_one_block(params: list) -> list:
+    """Return the parameters as views of one block of memory, in cuDNN's order.
+
+    cuDNN refuses transposed matrices. Separate parameters are copied to such a block at
+    each call, and PyTorch warns of that.
+    """
+    # The matrices of all directions come before the biases.
+    order = sorted(range(len(params)), key=lambda i: i % 4 >= 2)
+    block = torch.cat([params[i].reshape(-1) for i in order])
+    views: list = [None] * len(params)
+    parts = block.split([params[i].numel() for i in order])
+    for i, part in zip(order, parts, strict=True):
+        views[i] = part.view(params[i].shape)
+    return views
 
 
 def on_gpu() -> bool:

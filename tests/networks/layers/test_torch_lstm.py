@@ -133,3 +133,36 @@ def test_mask_and_initial_state_give_what_keras_gives(calls):
             ours(x, **given).detach(), theirs(x, **given).detach()
         )
     assert not calls
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_cudnn_gets_the_same_parameters_in_one_block(monkeypatch, bidirectional):
+    import torch
+
+    from sklstm.networks.layers import _torch_lstm
+
+    _, ours = pair(3, bidirectional, return_sequences=True)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((4, 6, 5), dtype="float32")
+    upstream = rng.standard_normal((4, 6, 6 if bidirectional else 3), dtype="float32")
+    expected = outputs_and_gradients(ours, x, upstream)
+
+    lstm, seen = torch._VF.lstm, []
+
+    def in_one_block(x, state, params, *rest):
+        block = _torch_lstm._in_one_block(params)
+        seen.extend(block)
+        return lstm(x, state, block, *rest)
+
+    monkeypatch.setattr(torch._VF, "lstm", in_one_block)
+    found = outputs_and_gradients(ours, x, upstream)
+    for got, want in zip(found, expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
+    # cuDNN refuses other strides, and PyTorch looks for the parameters at these places:
+    # the matrices of all directions, then the biases.
+    assert all(param.is_contiguous() for param in seen)
+    start = seen[0].data_ptr()
+    places = [(param.data_ptr() - start) // 4 for param in seen]
+    one = [0, 60, 96, 108]
+    both = [0, 60, 192, 204, 96, 156, 216, 228]
+    assert places == (both if bidirectional else one)
