@@ -100,7 +100,8 @@ class WindowOutputs:
             def best(potentials: Any, part: np.ndarray = part) -> np.ndarray:
                 # The chains have no masked steps, so this is `shift_labels`.
                 labels = np.stack([np.zeros_like(part), part], axis=-1)
-                shifted = potentials[None] + labels[:, None, None, None]
+                added = keras.ops.convert_to_tensor(labels[:, None, None, None])
+                shifted = potentials[None] + added
                 shape = (-1, *potentials.shape[1:])
                 return _numpy(max_marginals(keras.ops.reshape(shifted, shape)))
 
