@@ -40,21 +40,53 @@ def _swap_gates(weights: Any) -> Any:
     return tf.concat([first, third, second, fourth], axis=-1)
 
 
+def _multiply_wide_steps(x: Any, kernel: Any, bias: Any) -> tuple:
+    """Multiply steps by the kernel if they are much wider than the four gates.
+
+    The operator copies its input to put the steps first, and it computes the gradient
+    of the input, which the first layer of a network does not need. Both are as wide as
+    the input. Returns the products, and the identity and zeros to read them with.
+    """
+    n_features, width = kernel.shape
+    if n_features <= 2 * width:
+        return x, kernel, bias
+    products = tf.matmul(tf.reshape(x, (-1, n_features)), kernel) + bias
+    n, n_steps = tf.unstack(tf.shape(x)[:2])
+    return tf.reshape(products, (n, n_steps, width)), tf.eye(width), tf.zeros(width)
+
+
+def _steps_first(x: Any, go_backwards: bool) -> Any:
+    x = tf.transpose(x, [1, 0, 2])
+    return tf.reverse(x, [0]) if go_backwards else x
+
+
 def with_own_gradient(
-    x: Any, kernel: Any, recurrent: Any, bias: Any, every_step: bool
+    x: Any,
+    kernel: Any,
+    recurrent: Any,
+    bias: Any,
+    every_step: bool,
+    go_backwards: bool = False,
 ) -> Any:
     """Run an LSTM over (n, n_steps, n_features), with the operator's own gradient.
 
     The batch must not be empty, because the operator then leaves its gradient
-    uninitialized.
+    uninitialized. With `go_backwards`, the output has the order in which the LSTM reads
+    the steps.
     """
+    x, kernel, bias = _multiply_wide_steps(x, kernel, bias)
     weights = _swap_gates(tf.concat([kernel, recurrent], 0))
-    h = _block_lstm(tf.transpose(x, [1, 0, 2]), weights, _swap_gates(bias)).h
+    h = _block_lstm(_steps_first(x, go_backwards), weights, _swap_gates(bias)).h
     return tf.transpose(h, [1, 0, 2]) if every_step else h[-1]
 
 
 def with_collected_gradient(
-    x: Any, kernel: Any, recurrent: Any, bias: Any, every_step: bool
+    x: Any,
+    kernel: Any,
+    recurrent: Any,
+    bias: Any,
+    every_step: bool,
+    go_backwards: bool = False,
 ) -> Any:
     """Run the same LSTM, with a gradient that needs one product for the weights.
 
@@ -67,7 +99,6 @@ def with_collected_gradient(
         n_features, units = x.shape[2], bias.shape[0] // 4
         weights = _swap_gates(tf.concat([kernel, recurrent], 0))
         bias = _swap_gates(bias)
-        x = tf.transpose(x, [1, 0, 2])
         i, cs, f, o, ci, co, h = _block_lstm(x, weights, bias)
 
         def gradient(upstream: Any) -> tuple:
@@ -117,11 +148,11 @@ def with_collected_gradient(
             read = tf.reshape(read, (-1, n_features + units))
             dweights = _swap_gates(tf.matmul(read, dgates, transpose_a=True))
             dx = tf.matmul(dgates, kernel, transpose_b=True)
-            dx = tf.transpose(tf.reshape(dx, (n_steps, n, n_features)), [1, 0, 2])
+            dx = tf.reshape(dx, (n_steps, n, n_features))
             dbias = _swap_gates(tf.reduce_sum(dgates, 0))
             return dx, dweights[:n_features], dweights[n_features:], dbias
 
         return (h if every_step else h[-1]), gradient
 
-    outputs = scan(x, kernel, recurrent, bias)
+    outputs = scan(_steps_first(x, go_backwards), kernel, recurrent, bias)
     return tf.transpose(outputs, [1, 0, 2]) if every_step else outputs

@@ -113,8 +113,7 @@ class FusedLSTM(keras.layers.LSTM):
             return _torch_lstm.scan(x, [self.cell_weights()], self.return_sequences)
 
         def fused() -> Any:
-            x = tf.reverse(sequences, [1]) if self.go_backwards else sequences
-            return self._in_halves(x) if self.halves else self._scan(x)
+            return self._in_halves(sequences) if self.halves else self._scan(sequences)
 
         def keras_own() -> Any:
             return super(FusedLSTM, self).call(sequences, training=training)
@@ -199,7 +198,8 @@ class FusedLSTM(keras.layers.LSTM):
         scan: Any = _block_lstm.with_collected_gradient
         if self._few_weights():
             scan = _block_lstm.with_own_gradient
-        return scan(x, *self.cell_weights(), self.return_sequences)
+        every_step = self.return_sequences
+        return scan(x, *self.cell_weights(), every_step, self.go_backwards)
 
     def _in_halves(self, x: Any) -> Any:
         # If the number of samples is odd, both halves compute the middle one. So no

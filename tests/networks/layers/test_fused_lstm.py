@@ -62,6 +62,31 @@ def test_same_outputs_and_gradients_as_keras(monkeypatch, units, halves, n, para
 
 
 @pytest.mark.parametrize("halves", [False, True])
+@pytest.mark.parametrize("go_backwards", [False, True])
+@pytest.mark.parametrize("return_sequences", [False, True])
+def test_wide_steps_enter_the_operator_as_gates(halves, go_backwards, return_sequences):
+    # Eleven features are more than twice the four gates of one unit.
+    params = {"go_backwards": go_backwards, "return_sequences": return_sequences}
+    theirs, ours = pair(11, 1, own={"halves": halves}, **params)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((5, 6, 11), dtype="float32")
+    upstream = rng.standard_normal((5, 6, 1) if return_sequences else (5, 1))
+    expected = outputs_and_gradients(theirs, x, upstream.astype("float32"))
+    found = outputs_and_gradients(ours, x, upstream.astype("float32"))
+    for got, want in zip(found, expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=2e-4, atol=2e-5)
+
+    with module.known_batch_size(5):
+        graph = tf.function(lambda x: ours(x)).get_concrete_function(
+            tf.TensorSpec((None, 6, 11))
+        )
+    operations = graph.graph.get_operations()
+    inputs = [one.inputs[1] for one in operations if one.type == "BlockLSTM"]
+    assert inputs
+    assert all(x.shape[-1] == 4 for x in inputs)
+
+
+@pytest.mark.parametrize("halves", [False, True])
 def test_the_operator_runs_where_it_can(halves):
     ours = FusedLSTM(4, halves=halves)
     graph = tf.function(lambda x: ours(x)).get_concrete_function(
