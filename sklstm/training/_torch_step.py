@@ -29,6 +29,8 @@ def direct_loss(model: keras.Model) -> Callable | None:
     name = "sparse_categorical_crossentropy"
     if loss != name and loss is not keras.losses.sparse_categorical_crossentropy:
         return None
+    if len(model.outputs[0].shape) != 2:
+        return None
 
     def compute(y: Any, outputs: Any, w: Any) -> Any:
         p = outputs / outputs.sum(-1, keepdim=True)
@@ -59,7 +61,7 @@ class Counts:
         """Add a batch, whose tensors carry no gradients."""
         self._mean.total.value.add_(loss, alpha=len(y))
         metrics = self._model._compile_metrics
-        if self._n == 0 and metrics is not None and metrics.built:
+        if self._n == 0 and metrics is not None and metrics.built and y.ndim == 1:
             self._accuracy = _only_accuracy(metrics)
         self._n += len(y)
         if self._accuracy is not None:

@@ -120,3 +120,25 @@ def test_other_losses_are_left_to_keras(loss):
     from sklstm.training._torch_step import direct_loss
 
     assert direct_loss(build(loss=loss)) is None
+
+
+def test_the_loss_of_each_step_is_left_to_keras():
+    from sklstm.training._torch_step import direct_loss
+
+    inputs = keras.Input((4, 3))
+    model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(inputs))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    assert direct_loss(model) is None
+
+
+def test_targets_in_a_column_are_counted_as_keras_counts_them():
+    import torch
+
+    from sklstm.training._torch_step import Counts
+
+    model = build()
+    outputs, y = torch.eye(3), torch.tensor([[0], [1], [0]])
+    model._compile_metrics.build(y, outputs)
+    counts = Counts(model)
+    counts.add(torch.tensor(1.0), y, outputs, torch.ones(3))
+    assert float(counts.result()["accuracy"]) == pytest.approx(2 / 3)
