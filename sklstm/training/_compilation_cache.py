@@ -82,5 +82,9 @@ def use_folder() -> Callable[[], None] | None:
             jax.config.update(name, value)
         compilation_cache.reset_cache()  # JAX opens a folder once and keeps it
 
-    change(settings)
+    try:
+        change(settings)
+    except BaseException:
+        change(before)
+        raise
     return lambda: change(before)

@@ -143,9 +143,11 @@ class CompiledNetwork:
             check_outputs(model, spec.n_outputs)
         return model
 
-    @own_settings()
     def release(self) -> None:
-        """Delete the traced functions. The network can no longer train or predict."""
+        """Delete the traced functions. The network can no longer train or predict.
+
+        The garbage collector may call this at any moment, so it must wait for no lock.
+        """
         if self.engine is not None:
             self.engine.release()
 

@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -20,6 +21,7 @@ _JAX_MEMORY = (
 )
 _NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 
+_LOCK = threading.Lock()
 _memory_is_shared = False
 _looked_for_cards = False
 
@@ -33,14 +35,15 @@ def share_memory() -> None:
     it takes.
     """
     global _memory_is_shared
-    if _memory_is_shared:
-        return
-    _memory_is_shared = True
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        _let_tensorflow_grow()
-    elif backend == "jax":
-        _let_jax_grow()
+    with _LOCK:
+        if _memory_is_shared:
+            return
+        backend = keras.backend.backend()
+        if backend == "tensorflow":
+            _let_tensorflow_grow()
+        elif backend == "jax":
+            _let_jax_grow()
+        _memory_is_shared = True
 
 
 def _let_tensorflow_grow() -> None:

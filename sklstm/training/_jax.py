@@ -24,7 +24,6 @@ import jax.numpy as jnp
 import numpy as np
 
 # These modules are private.
-from jax._src.interpreters import partial_eval
 from keras.src.layers.convolutional.base_conv import BaseConv
 from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
 from keras.src.layers.convolutional.base_separable_conv import BaseSeparableConv
@@ -172,6 +171,7 @@ class ScanEngine:
             function.clear_cache()
         # JAX remembers some traces for as long as they exist, and this cache holds
         # them. It only saves JAX from wrapping a trace again. It is private.
+        partial_eval = sys.modules.get("jax._src.interpreters.partial_eval")
         wrapped: Any = getattr(partial_eval, "close_jaxpr", None)
         if hasattr(wrapped, "cache_clear"):
             wrapped.cache_clear()
@@ -245,6 +245,9 @@ class ScanEngine:
         if not self._pads and len(set(map(len, orders))) > 1:
             raise ValueError("This network cannot be padded: give equal lengths.")
         size = min(batch_size, padded_size(longest)) if self._pads else batch_size
+        given = data if isinstance(data, list) else [data]
+        if not all(isinstance(one, _Loaded) for one in given):
+            raise ValueError("The data are too large for fits that train together.")
         arrays: Any = getattr(data, "arrays", None)
         if arrays is None:
             arrays = tuple(map(jnp.stack, zip(*(d.arrays for d in data), strict=True)))
@@ -324,10 +327,14 @@ class ScanEngine:
         starts = [start]
         if self._one_by_one:
             n_batches, starts = None, list(range(start, stop, size))
-        for first in starts:
-            rows = (order, np.int32(first), np.int32(stop), n_batches)
-            state, metrics, logs = self._train((state, metrics), data, *rows, size=size)
-        self.set_values(state)
+        try:
+            for first in starts:
+                rows = (order, np.int32(first), np.int32(stop), n_batches)
+                donated = (state, metrics)
+                state, metrics, logs = self._train(donated, data, *rows, size=size)
+        finally:
+            # After an interrupt too, since the arrays from before are donated.
+            self.set_values(state)
         return metrics, logs
 
     def _test_part(
@@ -534,8 +541,20 @@ def _fill(order: np.ndarray, size: int, n: int = 0) -> np.ndarray:
 def _to_donate(variable: keras.Variable) -> Any:
     """Return the array of a variable, or a copy if anyone else holds the array."""
     value = variable.value
-    held = sys.getrefcount(value) > _REFERENCES
+    held = sys.getrefcount(value) > _references_of_nobody()
     return jnp.copy(value) if held else value
+
+
+@functools.cache
+def _references_of_nobody() -> int:
+    """Return the count of `_to_donate` for an array that only its variable holds.
+
+    It depends on the version of Python.
+    """
+    variable = keras.Variable(np.zeros(1, "float32"))
+    variable.assign(jnp.ones(1))
+    value = variable.value
+    return sys.getrefcount(value)
 
 
 def _values(variables: list, values: list) -> Any:
@@ -553,7 +572,3 @@ def _current(scope: Any, variables: list, values: list) -> list:
 def _put(variables: list, values: list) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable._direct_assign(value)
-
-
-# The variable, the name in `_to_donate` and the argument of `getrefcount`.
-_REFERENCES = 3

@@ -30,10 +30,10 @@ def own_settings() -> Iterator[None]:
     config = keras.config
     with _LOCK:
         if _inside == 0:
+            _leave_folder = use_folder()
             _before = (config.floatx(), config.image_data_format())
             config.set_floatx("float32")
             config.set_image_data_format("channels_last")
-            _leave_folder = use_folder()
         _inside += 1
     try:
         yield

@@ -141,7 +141,8 @@ class EagerEngine:
 
 def _to_device(array: np.ndarray) -> Any:
     # A copy: the tensor must not follow changes of the caller's array.
-    return torch.tensor(array, device=get_device())
+    # PyTorch knows no negative strides.
+    return torch.tensor(np.ascontiguousarray(array), device=get_device())
 
 
 def _batches(data: tuple, order: np.ndarray, batch_size: int) -> Iterable[tuple]:

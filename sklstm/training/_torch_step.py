@@ -15,7 +15,7 @@ from sklstm._keras import keras
 import torch
 from keras.src.backend.torch.optimizers import torch_adam, torch_adamw
 
-from sklstm.training._updates import gradient_norm
+from sklstm.training._updates import clip_by_value, gradient_norm
 
 _EPSILON = keras.config.epsilon
 
@@ -175,13 +175,15 @@ class AdamUpdates:
         return loss
 
     def apply(self, gradients: list) -> None:
-        """Update the variables. The gradients are overwritten."""
+        """Update the variables.
+
+        The gradients stay as they are: PyTorch may return one tensor for two variables.
+        """
         optimizer = self._optimizer
         # The norm before clipping shows whether the gradient explodes.
         optimizer.gradient_norm_sum.value.add_(gradient_norm(gradients))
         if optimizer.clipvalue:
-            torch._foreach_clamp_max_(gradients, optimizer.clipvalue)
-            torch._foreach_clamp_min_(gradients, -optimizer.clipvalue)
+            gradients = clip_by_value(gradients, optimizer.clipvalue)
         rate = self._next_rate()
         if self._decaying:
             torch._foreach_mul_(self._decaying, 1 - optimizer.weight_decay * rate)
@@ -195,8 +197,8 @@ class AdamUpdates:
         torch._foreach_mul_(moments, optimizer.beta_1)
         torch._foreach_add_(moments, gradients, alpha=1 - optimizer.beta_1)
         torch._foreach_mul_(squares, optimizer.beta_2)
-        torch._foreach_mul_(gradients, gradients)
-        torch._foreach_add_(squares, gradients, alpha=1 - optimizer.beta_2)
+        squared = torch._foreach_mul(gradients, gradients)
+        torch._foreach_add_(squares, squared, alpha=1 - optimizer.beta_2)
         scales = torch._foreach_sqrt(squares)
         torch._foreach_add_(scales, optimizer.epsilon)
         steps = torch._foreach_mul(moments, rate)

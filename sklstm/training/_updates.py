@@ -98,4 +98,5 @@ def update(
 
 
 def _is_dense(gradient: Any) -> bool:
-    return tf.is_tensor(gradient) and gradient.dtype == tf.float32
+    # The gradient of an embedding is sparse.
+    return isinstance(gradient, tf.Tensor) and gradient.dtype == tf.float32

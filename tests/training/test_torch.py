@@ -41,3 +41,10 @@ def test_nothing_keeps_the_graph_of_the_last_batch(engine):
     engine.train_epoch(data, np.arange(4, dtype=np.int32), 2)
     for variable in engine._model.metrics_variables:
         assert variable.value.grad_fn is None
+
+
+def test_images_in_reverse_order_are_read(engine):
+    x = np.arange(12, dtype=np.float32).reshape(4, 3)
+    np.testing.assert_array_equal(
+        engine.predict(x[::-1], 8), engine.predict(x, 8)[::-1]
+    )

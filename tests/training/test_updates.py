@@ -81,3 +81,13 @@ def test_updates_are_those_of_keras(kind, params, at_once):
     # The five updates of up to 0.1 differ by one part in 100,000.
     for expected, got in zip(*results, strict=True):
         np.testing.assert_allclose(got, expected, rtol=2e-5, atol=5e-6)
+
+
+def test_a_sparse_gradient_is_left_to_keras():
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("other backends have no sparse gradients")
+    import tensorflow as tf
+
+    gradient = tf.IndexedSlices(tf.ones((1, 4)), tf.constant([1]), tf.constant([3, 4]))
+    optimizer = scheduled(keras.optimizers.Adam)(0.1)
+    assert not updates_at_once(optimizer, [gradient])

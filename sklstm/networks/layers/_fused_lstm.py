@@ -132,6 +132,24 @@ class FusedLSTM(keras.layers.LSTM):
     def inner_loop(
         self, sequences: Any, initial_state: Any, mask: Any, training: bool = False
     ) -> tuple:
+        """Run the steps. Keras calls this.
+
+        Parameters
+        ----------
+        sequences : tensor of shape (n, n_steps, n_features)
+            Input.
+        initial_state : list of tensors
+            Two states of shape (n, units).
+        mask : tensor of shape (n, n_steps) or None
+            Steps that count.
+        training : bool
+            Whether dropout is on.
+
+        Returns
+        -------
+        tuple
+            Last output, outputs of all steps, and states.
+        """
         if _BACKEND == "jax" and self.use_cudnn and _jax_lstm.on_gpu():
             found = None
             if mask is None and not (self.dropout or self.recurrent_dropout):
@@ -162,11 +180,23 @@ class FusedLSTM(keras.layers.LSTM):
         return batch_size <= most
 
     def chooses_by_batch_size(self) -> bool:
-        """Return whether the size of the batches decides which code runs."""
+        """Return whether the size of the batches decides which code runs.
+
+        Returns
+        -------
+        bool
+            True if small and large batches run different code.
+        """
         return self.can_fuse() and self._few_weights()
 
     def can_fuse(self) -> bool:
-        """Return whether the backend's own LSTM gives the results of Keras' code."""
+        """Return whether the backend's own LSTM gives the results of Keras' code.
+
+        Returns
+        -------
+        bool
+            False if Keras' code runs.
+        """
         if not (
             self.fused
             and self.activation is keras.activations.tanh
@@ -186,7 +216,13 @@ class FusedLSTM(keras.layers.LSTM):
         )
 
     def cell_weights(self) -> tuple:
-        """Return kernel, recurrent kernel and bias as tensors of the compute dtype."""
+        """Return the weights as tensors of the compute dtype.
+
+        Returns
+        -------
+        tuple
+            Kernel, recurrent kernel and bias, in the shapes that Keras has.
+        """
         cell = self.cell
         weights = (cell.kernel, cell.recurrent_kernel, cell.bias)
         if _BACKEND == "tensorflow":
@@ -227,6 +263,19 @@ class FusedBidirectional(keras.layers.Bidirectional):
     up to rounding. On PyTorch, one call of PyTorch's own LSTM computes both directions.
     On other backends, and where `FusedLSTM` runs Keras' code, Keras' code runs.
 
+    Parameters
+    ----------
+    layer : keras.layers.RNN
+        Layer that reads forwards, such as a `FusedLSTM`.
+    merge_mode : str or None
+        How to join the outputs of the directions, as in `keras.layers.Bidirectional`.
+    weights : list or None
+        Initial weights.
+    backward_layer : keras.layers.RNN or None
+        Layer that reads backwards. If None, a copy of `layer`.
+    **kwargs
+        Keyword arguments of `keras.layers.Layer`.
+
     Examples
     --------
     >>> import keras
@@ -261,7 +310,13 @@ class FusedBidirectional(keras.layers.Bidirectional):
         return super()._can_attempt_fused_lstm(*args, **kwargs)
 
     def can_fuse(self) -> bool:
-        """Return whether one call of PyTorch's LSTM computes both directions."""
+        """Return whether one call of PyTorch's LSTM computes both directions.
+
+        Returns
+        -------
+        bool
+            False if each direction is computed by its own layer.
+        """
         layers = (self.forward_layer, self.backward_layer)
         return (
             _BACKEND == "torch"
