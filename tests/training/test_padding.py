@@ -66,7 +66,6 @@ class OwnMetric(keras.metrics.AUC):
         (keras.losses.Circle(), False),
         (own_loss, False),
     ],
-    ids=str,
 )
 def test_only_losses_of_single_samples_are_padded(loss, known):
     model = compiled()
@@ -86,7 +85,6 @@ def test_only_losses_of_single_samples_are_padded(loss, known):
         (OwnMetric(), False),
         (own_loss, False),
     ],
-    ids=str,
 )
 def test_only_metrics_of_single_samples_are_padded(metric, known):
     assert can_pad(compiled(metrics=[metric]), spec()) == known
