@@ -311,7 +311,8 @@ def _convolution(layer: Any, seeds: Seeds) -> Callable | None:
 def _batch_normalization(layer: Any, seeds: Seeds) -> Callable | None:
     if layer.axis not in (-1, layer.input_spec.ndim - 1):
         return None
-    if layer.renorm or layer.synchronized:
+    # Keras 3.12 has no `renorm`.
+    if getattr(layer, "renorm", False) or layer.synchronized:
         return None
     gamma = layer.gamma.value if layer.scale else None
     beta = layer.beta.value if layer.center else None

@@ -70,5 +70,6 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             and self.trainable
             and self.center
             and self.scale
-            and not (self.renorm or self.synchronized)
+            # Keras 3.12 has no `renorm`.
+            and not (getattr(self, "renorm", False) or self.synchronized)
         )
