@@ -13,7 +13,6 @@ where this cannot change a result. Where it can, the last batch keeps its own si
 import functools
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -221,6 +220,9 @@ class ScanEngine:
     ) -> tuple[Any, list[dict]]:
         """Train several fits of the network for an epoch, as one stacked program.
 
+        On a GPU, `FusedLSTM` then runs Keras' loop, because cuDNN has no stacked LSTM.
+        A user's own `keras.layers.LSTM` needs ``use_cudnn=False``.
+
         Parameters
         ----------
         values : list
@@ -258,17 +260,16 @@ class ScanEngine:
             stops = [min(stop, len(order)) for order in orders]
             n_batches = [-(-(end - start) // length) for end in stops]
             same = len(set(n_batches)) == 1
-            with for_vmap():  # it may be traced now
-                values, metrics, logs = self._train_stacked(
-                    (values, metrics),
-                    arrays,
-                    filled,
-                    np.int32(start),
-                    np.array(stops, np.int32),
-                    np.array(n_batches[0] if same else n_batches, np.int32),
-                    size=length,
-                    shared=hasattr(data, "arrays"),
-                )
+            values, metrics, logs = self._train_stacked(
+                (values, metrics),
+                arrays,
+                filled,
+                np.int32(start),
+                np.array(stops, np.int32),
+                np.array(n_batches[0] if same else n_batches, np.int32),
+                size=length,
+                shared=hasattr(data, "arrays"),
+            )
         found = jax.device_get(logs)
         return values, [
             to_floats(jax.tree.map(lambda log, i=i: log[i], found)) for i in range(k)
@@ -388,7 +389,7 @@ class ScanEngine:
         train = functools.partial(self._train_batches, size=size)
         own_number = None if n_batches.ndim == 0 else 0
         axes = (0, None if shared else 0, 0, None, 0, own_number)
-        with _without_cudnn(self._model):
+        with for_vmap():
             return jax.vmap(train, axes)(state, data, orders, start, stops, n_batches)
 
     def _test_batches(
@@ -513,21 +514,6 @@ def _draws_by_position() -> bool:
         jax.config.jax_threefry_partitionable
         and jax.config.jax_default_prng_impl == "threefry2x32"
     )
-
-
-@contextmanager
-def _without_cudnn(model: keras.Model) -> Iterator[None]:
-    """Let LSTMs traced in the block be loops, because cuDNN has no stacked LSTM."""
-    kinds = (keras.layers.LSTM, keras.layers.GRU)
-    layers = [one for one in model._flatten_layers() if isinstance(one, kinds)]
-    before = [layer.use_cudnn for layer in layers]
-    for layer in layers:
-        layer.use_cudnn = False
-    try:
-        yield
-    finally:
-        for layer, value in zip(layers, before, strict=True):
-            layer.use_cudnn = value
 
 
 def _fill(order: np.ndarray, size: int, n: int = 0) -> np.ndarray:
