@@ -373,3 +373,23 @@ def test_fits_that_train_together_are_separate_fits(network, shared):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5)
         engine.set_values(found)
         assert np.isfinite(engine.predict(whole[0], 64)).all()
+
+
+def test_layers_of_stacked_fits_leave_cudnn_out(monkeypatch):
+    from sklstm.networks.layers import _jax_lstm
+
+    seen = []
+    monkeypatch.setattr(_jax_lstm, "on_gpu", lambda: True)
+    monkeypatch.setattr(
+        _jax_lstm, "inner_loop", lambda *_: seen.append(_jax_lstm.may_use_cudnn())
+    )
+    network = CompiledNetwork(lstm_spec(compile_params=PLAIN))
+    data = network.engine.load(*arrays(9, network.spec))
+    network.engine.train_epoch(data, order_of(9, 0), 8)
+    assert seen
+    assert all(seen)
+    seen.clear()
+    values = jax.tree.map(lambda v: jnp.stack([v] * 2), network.engine.get_values())
+    network.engine.train_together(values, data, [order_of(9, 0)] * 2, 8)
+    assert seen
+    assert not any(seen)
