@@ -23,6 +23,7 @@ class _Scheduled:
     """Mixin for Keras optimizers, see `scheduled`."""
 
     _sklstm_mixed = True
+    made_of: type  # the optimizer of Keras or of the user that is mixed with
     in_training = False
 
     @property
@@ -142,11 +143,11 @@ def scheduled(optimizer_class: type) -> type:
     type
         Class of the same name. It is saved under the name of the original.
     """
-    namespace = {"__module__": optimizer_class.__module__}
     base: Any = optimizer_class
     if keras.backend.backend() == "torch":
         # Keras chooses the class that updates all variables at once by the exact class.
         base = type(base.__new__(base))
+    namespace = {"__module__": optimizer_class.__module__, "made_of": base}
     return type(optimizer_class.__name__, (_Scheduled, base), namespace)
 
 

@@ -153,8 +153,7 @@ class AdamUpdates:
         """Return whether the optimizer is Adam or AdamW without extras."""
         kinds = (torch_adam.Adam, torch_adamw.AdamW)
         return (
-            getattr(optimizer, "_sklstm_mixed", False)
-            and type(optimizer).__mro__[2] in kinds
+            getattr(optimizer, "made_of", None) in kinds
             and isinstance(optimizer._learning_rate, keras.Variable)
             and not optimizer.amsgrad
             and not optimizer.gradient_accumulation_steps

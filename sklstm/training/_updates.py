@@ -58,13 +58,13 @@ def clip_by_value(gradients: list, bound: float) -> list:
 def updates_at_once(optimizer: Any, gradients: list) -> bool:
     """Return whether `update` computes what the optimizer's own `update_step` does.
 
-    So it is with Adam and AdamW of Keras on TensorFlow, without amsgrad. A subclass may
+    It does for Keras' Adam and AdamW on TensorFlow, without amsgrad. A subclass may
     compute anything.
     """
     plain = (keras.optimizers.Adam, keras.optimizers.AdamW)
     return (
         _BACKEND == "tensorflow"
-        and type(optimizer).__mro__[2] in plain
+        and optimizer.made_of in plain
         and not optimizer.amsgrad
         and not tf.distribute.has_strategy()
         and all(map(_is_dense, gradients))
