@@ -109,6 +109,6 @@ def _keras() -> dict[str, object]:
         "NVIDIA cards": cards,
         "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "dtype policy": keras.config.dtype_policy().name,
-        "engine": _ENGINES.get(backend, "Keras' fit"),
+        "engine": _ENGINES.get(backend, "none"),
         "LSTM layers": lstm,
     }

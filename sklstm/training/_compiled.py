@@ -148,8 +148,7 @@ class CompiledNetwork:
 
         The garbage collector may call this at any moment, so it must wait for no lock.
         """
-        if self.engine is not None:
-            self.engine.release()
+        self.engine.release()
 
     def start(self, seed: np.random.SeedSequence) -> None:
         """Reset weights, seeds and optimizer to those of a new network."""
@@ -253,10 +252,7 @@ class CompiledNetwork:
     @own_settings()
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the output of the network for each sample."""
-        most = self.predict_batch(x)
-        if self.engine is not None:
-            return self.engine.predict(x, most)
-        return predict_in_buckets(self.model, x, min(most, 256))
+        return self.engine.predict(x, self.predict_batch(x))
 
     def predict_batch(self, x: np.ndarray) -> int:
         """Return the number of samples to predict at a time."""
@@ -294,20 +290,6 @@ def batch_within_memory(model: keras.Model, n_steps: int, n_values: int = 2**25)
                 heads = getattr(layer, "n_heads", None) or layer.num_heads
                 sizes.append(heads * shape[0] ** 2)
     return max(1, min(512, n_values // max(sizes)))
-
-
-def predict_in_buckets(
-    model: keras.Model, x: np.ndarray, most: int = 256
-) -> np.ndarray:
-    """Predict in batches of few different sizes, because each size is compiled."""
-    outputs = []
-    for first in range(0, len(x), most):
-        part = x[first : first + most].astype("float32", copy=False)
-        size = min(most, 1 << (len(part) - 1).bit_length())
-        padding = np.repeat(part[-1:], size - len(part), axis=0)
-        padded = np.concatenate([part, padding])
-        outputs.append(np.asarray(model.predict_on_batch(padded))[: len(part)])
-    return np.concatenate(outputs)
 
 
 def _numpy(variable: Any) -> np.ndarray:

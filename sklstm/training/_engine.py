@@ -63,8 +63,8 @@ class Engine(Protocol):
 
 def make_engine(
     model: keras.Model, spec: NetworkSpec, joint_augmentation: Any = None
-) -> Engine | None:
-    """Return the engine of Keras' backend, or None if there is none.
+) -> Engine:
+    """Return the engine of Keras' backend.
 
     Parameters
     ----------
@@ -74,6 +74,11 @@ def make_engine(
         Specification of the model.
     joint_augmentation : JointAugmentation or None
         Changes samples and targets alike, in training.
+
+    Raises
+    ------
+    RuntimeError
+        If the backend has no engine.
     """
     shape, dtype = spec.target()
     backend = keras.backend.backend()
@@ -92,4 +97,7 @@ def make_engine(
         from sklstm.training._jax import ScanEngine
 
         return ScanEngine(model, spec, joint_augmentation)
-    return None
+    raise RuntimeError(
+        f"The backend of Keras is {backend!r}, which trains no network here: set "
+        "KERAS_BACKEND to 'tensorflow', 'jax' or 'torch' before Python starts."
+    )

@@ -147,7 +147,7 @@ def train(
 
     first = len(history.get("loss", []))
     order = _Order(len(data), plan.shuffle_seed, first, plan.chances)
-    with_keras = compiled.engine is None or any(map(wants_batches, plan.callbacks))
+    with_keras = any(map(wants_batches, plan.callbacks))
     fit = _fit_with_keras if with_keras else _fit_with_engine
     optimizer.in_training = True
     try:

@@ -10,6 +10,7 @@ from sklstm.networks import lstm
 from sklstm.networks.initialize import initialize
 from sklstm.training import _data
 from sklstm.training._compiled import CompiledNetwork
+from sklstm.training._engine import make_engine
 from sklstm.training._loop import _Order
 from sklstm.training._pool import clear_pool
 from sklstm.training._spec import NetworkSpec
@@ -377,6 +378,12 @@ def test_the_same_seed_gives_the_same_bits_with_and_without_the_pool(small):
     once = classifier.fit(X, y).predict_proba(X)
     twice = classifier.fit(X, y).predict_proba(X)
     np.testing.assert_array_equal(once, twice)
+
+
+def test_other_backends_are_refused(monkeypatch, compiled):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "openvino")
+    with pytest.raises(RuntimeError, match="set KERAS_BACKEND to 'tensorflow', 'jax'"):
+        make_engine(compiled.model, compiled.spec)
 
 
 # --- whole estimators ----------------------------------------------------------------
