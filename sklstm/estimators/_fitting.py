@@ -32,11 +32,11 @@ from sklstm.training._hyperparameters import (
     VARIABLES,
     own_params,
 )
-from sklstm.training._loop import TrainingPlan, TrainingResult, deterministic_ops, train
+from sklstm.training._loop import TrainingPlan, TrainingResult, train
 from sklstm.training._optimizer import optimizer_class, own_optimizer
 from sklstm.training._own_network import check_sample_shape, parameters_of
 from sklstm.training._scikeras import make_callbacks
-from sklstm.training._settings import policy_name, refuse_scopes
+from sklstm.training._settings import deterministic_ops, policy_name, refuse_scopes
 from sklstm.training._spec import NetworkSpec, changed_parts
 
 # A cross-entropy over standardized inputs has gradients of norm 0.01 to 10. These

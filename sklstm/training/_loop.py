@@ -1,8 +1,7 @@
 """The training of one compiled network, by an engine or by Keras' `fit`."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -273,27 +272,3 @@ def _fit_with_keras(
         callbacks=[_Shuffle(batches, order), *callbacks],
     )
     compiled.model.history = None
-
-
-@contextmanager
-def deterministic_ops() -> Iterator[None]:
-    """Let only deterministic kernels run inside the block."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        # Here and not above: this loads TensorFlow.
-        from sklstm.training._tensorflow import deterministic_kernels
-
-        with deterministic_kernels():
-            yield
-    elif backend == "torch":
-        # Here and not above: PyTorch is optional.
-        import torch
-
-        before = torch.are_deterministic_algorithms_enabled()
-        torch.use_deterministic_algorithms(True)
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(before)
-    else:  # kernels of XLA are deterministic on CPUs; GPU flags must be set at start
-        yield

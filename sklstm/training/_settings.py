@@ -1,4 +1,4 @@
-"""The global settings of Keras that networks here fix or follow."""
+"""The global settings of Keras and its backend that networks here fix or follow."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -93,6 +93,30 @@ def full_float32() -> Iterator[None]:
             for place, old in zip(places, before, strict=True):
                 setattr(place, name, old)
     else:
+        yield
+
+
+@contextmanager
+def deterministic_ops() -> Iterator[None]:
+    """Let only deterministic kernels run inside the block."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        # Here and not above: this loads TensorFlow.
+        from sklstm.training._tensorflow import deterministic_kernels
+
+        with deterministic_kernels():
+            yield
+    elif backend == "torch":
+        # Here and not above: PyTorch is optional.
+        import torch
+
+        before = torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)
+    else:  # kernels of XLA are deterministic on CPUs; GPU flags must be set at start
         yield
 
 
