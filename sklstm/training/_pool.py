@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from sklstm.training._spec import NetworkSpec
 
 _DEFAULT_SIZE = 8
+# TensorFlow keeps half a megabyte of kernels for each network that is released. To
+# delete them takes half a second.
+_FORGET_AFTER = 8
 
 
 class Pool:
@@ -49,6 +52,7 @@ class Pool:
         # same thread. Returned networks wait here, where appending needs no lock.
         self._returned: deque[CompiledNetwork] = deque()
         self._free: OrderedDict[int, CompiledNetwork] = OrderedDict()
+        self._n_released = 0
         self._process = os.getpid()
 
     def take(self, spec: NetworkSpec) -> CompiledNetwork:
@@ -69,6 +73,9 @@ class Pool:
                     free = self._free[name]
                     if free.key == key and not _is_held(free):
                         return self._free.pop(name)
+        if self._n_released >= _FORGET_AFTER:
+            self._n_released = 0
+            _forget_kernels()
         # Here and not above: this loads Keras.
         from sklstm.training._compiled import CompiledNetwork
 
@@ -84,7 +91,7 @@ class Pool:
             self._inherited.append(compiled)
             return
         if compiled.exposed or unproven_part(compiled.key) is not None:
-            compiled.release()
+            self._release(compiled)
             return
         self._be_of_this_process()
         self._returned.append(compiled)
@@ -100,7 +107,11 @@ class Pool:
             self._free[id(compiled)] = compiled
         while len(self._free) > self.size:
             _, oldest = self._free.popitem(last=False)
-            oldest.release()
+            self._release(oldest)
+
+    def _release(self, compiled: CompiledNetwork) -> None:
+        compiled.release()
+        self._n_released += 1
 
     def _be_of_this_process(self) -> None:
         if self._process != os.getpid():
@@ -149,6 +160,10 @@ def clear_pool() -> None:
     >>> clear_pool()
     """
     POOL.clear()
+    _forget_kernels()
+
+
+def _forget_kernels() -> None:
     engine = sys.modules.get("sklstm.training._tensorflow")
     if engine is not None and not forked_late():
         engine.forget_kernels()

@@ -795,3 +795,21 @@ def test_global_seeds_are_not_read_either(pool, data):
         np.random.set_state(before[1])  # noqa: NPY002
     assert_same(*fits, X)
     assert not np.array_equal(drawn[0].predict_proba(X), drawn[1].predict_proba(X))
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="only TensorFlow keeps kernels"
+)
+def test_kernels_of_released_networks_are_forgotten(monkeypatch, data):
+    from sklstm.training import _tensorflow
+
+    forgotten = []
+    monkeypatch.setattr(_tensorflow, "forget_kernels", lambda: forgotten.append(1))
+    monkeypatch.setattr(_pool, "_FORGET_AFTER", 2)
+    use(monkeypatch, 1)
+    seen = []
+    for step in range(1, 6):  # each network but the first releases the one before
+        LSTMImageClassifier(averages, epochs=1, clipvalue=step).fit(*data)
+        seen.append(len(forgotten))
+    # Two are released when the third fit has ended, and the fourth builds.
+    assert seen == [0, 0, 0, 1, 1]
