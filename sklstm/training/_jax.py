@@ -198,7 +198,7 @@ class ScanEngine:
         outputs = []
         for i in range(0, len(x), batch_size):
             part = x[i : i + batch_size].astype("float32", copy=False)
-            # XLA multiplies a single row in another way, with other rounding.
+            # XLA multiplies a single row in another way, with larger differences.
             size = min(batch_size, max(2, 1 << (len(part) - 1).bit_length()))
             filling = np.repeat(part[-1:], size - len(part), axis=0)
             filled = np.concatenate([part, filling]) if len(filling) else part

