@@ -22,7 +22,7 @@ elif _BACKEND == "jax":
 # The operator's own gradient adds to the gradient of the whole kernel at every step.
 # With more weights than this it is slower than a loop that collects the gradients of
 # the gates and multiplies once.
-_FEW_WEIGHTS = 40_000
+_FEW_WEIGHTS = 50_000
 # With more multiplications in a step than this, TensorFlow splits the product of one
 # step among its threads, and they wait for each other longer than they compute.
 _FEW_PRODUCTS = 1_520_000
