@@ -113,6 +113,10 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         score and in thresholds that all samples share, a cumulative-link model [4]_. It
         has fewer weights than a softmax. Labels must be numbers. Only their order
         counts.
+    stem_kernels : {"plain", "harmonic"}, default="plain"
+        How the convolutional stem of "cnn_lstm" and "cnn" learns its kernels.
+        "harmonic" learns combinations of cosine waves [5]_, and the first layer reads
+        the normalized frequencies of the image.
     optimizer : str, class or keras.optimizers.Optimizer, default="adam"
         Name, class or instance of a Keras optimizer. Parameters of a name or a class
         are routed, for example ``optimizer__beta_1``. An instance is copied, and keeps
@@ -219,6 +223,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
        regularization", Neural Computation 7(1), 1995.
     .. [4] P. McCullagh, "Regression models for ordinal data", Journal of the Royal
        Statistical Society B 42(2), 1980.
+    .. [5] M. Ulicny, V. A. Krylov and R. Dahyot, "Harmonic convolutional networks based
+       on discrete cosine transform", Pattern Recognition 129, 2022.
 
     Examples
     --------
@@ -254,6 +260,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         l2: float = 0.0,
         batch_norm: bool = False,
         ordinal: bool = False,
+        stem_kernels: str = "plain",
         optimizer: Any = "adam",
         learning_rate: float = 3e-3,
         lr_schedule: Any = "cosine",
@@ -289,6 +296,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         self.l2 = l2
         self.batch_norm = batch_norm
         self.ordinal = ordinal
+        self.stem_kernels = stem_kernels
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.lr_schedule = lr_schedule

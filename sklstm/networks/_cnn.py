@@ -26,6 +26,7 @@ def cnn(
     n_layers: int = 1,
     bidirectional: bool = True,
     filters: int = 32,
+    stem_kernels: str = "plain",
     pooling: str = "max",
     input_noise: float = 0.2,
     dropout: float = 0.3,
@@ -51,6 +52,8 @@ def cnn(
         Parameter of the `cnn_lstm` whose number of weights is matched.
     filters : int
         Number of filters of the stem; see `cnn_lstm`.
+    stem_kernels : {"plain", "harmonic"}
+        How the stem learns its kernels; see `cnn_lstm`.
     pooling : {"max", "mean", "last"}
         How to pool over all positions. Convolutions have no last step, so "last" means
         "mean".
@@ -74,7 +77,7 @@ def cnn(
     Raises
     ------
     ValueError
-        If `augmentation` or `pooling` is invalid.
+        If `augmentation`, `pooling` or `stem_kernels` is invalid.
 
     Examples
     --------
@@ -87,7 +90,7 @@ def cnn(
         input_shape, augmentation=augmentation, input_noise=input_noise
     )
     x, regularizer = add_l2_penalty(x, l2)
-    x = conv_stem(x, filters, regularizer)
+    x = conv_stem(x, filters, regularizer, stem_kernels)
     depth = x.shape[-1]
     directions = 2 if bidirectional else 1
 

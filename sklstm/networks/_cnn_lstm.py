@@ -27,6 +27,7 @@ def cnn_lstm(
     n_layers: int = 1,
     bidirectional: bool = True,
     filters: int = 32,
+    stem_kernels: str = "plain",
     pooling: str = "max",
     input_noise: float = 0.2,
     dropout: float = 0.3,
@@ -58,6 +59,10 @@ def cnn_lstm(
     filters : int
         Number of filters of the first convolutions. Each halving doubles it, up to four
         times `filters`.
+    stem_kernels : {"plain", "harmonic"}
+        How the stem learns its 3 x 3 kernels. "harmonic" learns combinations of the
+        cosine waves of a DCT [1]_, see `HarmonicConv2D`. The first layer then reads
+        the normalized frequencies of the image.
     pooling : {"max", "mean", "last"}
         How to make one vector of all steps. "last" takes the output of each direction
         at the step that it reads last.
@@ -77,7 +82,12 @@ def cnn_lstm(
     Raises
     ------
     ValueError
-        If `augmentation` or `pooling` is invalid.
+        If `augmentation`, `pooling` or `stem_kernels` is invalid.
+
+    References
+    ----------
+    .. [1] M. Ulicny, V. A. Krylov and R. Dahyot, "Harmonic convolutional networks based
+       on discrete cosine transform", Pattern Recognition 129, 2022.
 
     Examples
     --------
@@ -90,7 +100,7 @@ def cnn_lstm(
         input_shape, augmentation=augmentation, input_noise=input_noise
     )
     x, regularizer = add_l2_penalty(x, l2)
-    x = conv_stem(x, filters, regularizer)
+    x = conv_stem(x, filters, regularizer, stem_kernels)
     x = conv_block(x, _SQUEEZED_FILTERS, 1, "squeeze", regularizer, relu=False)
     layers = keras.layers
     height, width, _ = x.shape[1:]

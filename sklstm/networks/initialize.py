@@ -76,7 +76,7 @@ def _initial_value(
     variable: keras.Variable, rng: np.random.Generator
 ) -> np.ndarray | None:
     name, shape = variable.name, tuple(variable.shape)
-    if name in ("kernel", "query"):
+    if name in ("kernel", "query", "coefficients"):
         return _glorot_uniform(shape, rng)
     if name == "recurrent_kernel":
         return _orthogonal(shape, rng)

@@ -238,6 +238,9 @@ TABLE = (
     Hyperparameter(
         "ordinal", _FLAG, GRAPH, networks=(*_SEQUENCES, *_IMAGES, "conv_lstm")
     ),
+    Hyperparameter(
+        "stem_kernels", (Choice(("plain", "harmonic")),), GRAPH, networks=_IMAGES
+    ),
     Hyperparameter("contrast", (tuple, list, None), GRAPH, networks=("window_lstm",)),
     Hyperparameter("crf", _FLAG, GRAPH, networks=("window_lstm",)),
     Hyperparameter(

@@ -27,6 +27,7 @@ from keras.src.layers.convolutional.base_conv import BaseConv
 from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
 from keras.src.layers.convolutional.base_separable_conv import BaseSeparableConv
 
+from sklstm.networks import HarmonicConv2D
 from sklstm.networks.layers._jax_lstm import for_vmap
 from sklstm.training._masked_norm import masked_moments
 from sklstm.training._metrics import to_floats
@@ -38,6 +39,8 @@ from sklstm.training._padding import (
 )
 from sklstm.training._parts import fits_at_once, in_parts
 from sklstm.training._spec import NetworkSpec
+
+_CONVOLUTIONS = (BaseConv, BaseDepthwiseConv, BaseSeparableConv, HarmonicConv2D)
 
 
 @dataclass
@@ -141,8 +144,7 @@ class ScanEngine:
         # of a loop: their gradients take 100 times as long there. A step with
         # convolutions takes long enough to be a call of its own.
         self._one_by_one = jax.default_backend() == "cpu" and any(
-            isinstance(layer, BaseConv | BaseDepthwiseConv | BaseSeparableConv)
-            for layer in model._flatten_layers()
+            isinstance(layer, _CONVOLUTIONS) for layer in model._flatten_layers()
         )
         self._train = jax.jit(
             self._train_batches, static_argnames="size", donate_argnums=0

@@ -6,9 +6,11 @@ from typing import Any
 
 from sklstm._keras import keras
 
+from sklstm.networks import get_network
 from sklstm.training._copies import configuration
 from sklstm.training._graph_key import configuration_is_whole, freeze
 from sklstm.training._hyperparameters import VARIABLES
+from sklstm.training._own_network import parameters_of
 
 
 @dataclass
@@ -77,6 +79,8 @@ class NetworkSpec:
     def _parts(self) -> dict[str, dict[str, Any]]:
         params = dict(self.network_params)
         if isinstance(self.network, str):
+            # A file may come from a version in which the network had fewer parameters.
+            params = _defaults(self.network) | params
             for name in VARIABLES:  # one graph serves all values above zero
                 params[name] = params.get(name, 0) > 0
         optimizer = self.optimizer
@@ -116,6 +120,12 @@ class NetworkSpec:
                 "the kind of target": (self.one_hot, self.target_shape),
             },
         }
+
+
+def _defaults(network: str) -> dict[str, Any]:
+    """Return the defaults of the parameters of a named network."""
+    known = parameters_of(get_network(network).build).values()
+    return {p.name: p.default for p in known if p.default is not p.empty}
 
 
 def _distribution() -> Any:

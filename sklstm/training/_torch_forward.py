@@ -17,6 +17,7 @@ from keras.src.models.functional import Functional
 
 from sklstm.networks import layers
 from sklstm.networks.layers import _torch_lstm
+from sklstm.networks.layers._harmonic import cosine_basis
 
 # These give or take masks, and `Forward` knows none.
 _MASKING = (
@@ -274,38 +275,85 @@ def _softmax(x: Any) -> Any:
 
 
 def _convolution(layer: Any, seeds: Seeds) -> Callable | None:
-    same = layer.padding == "same"
-    # PyTorch pads both sides alike, Keras the end by one more if it cannot.
-    even = all(size % 2 == 1 for size in layer.kernel_size) and layer.strides == (1, 1)
     if (
         layer.data_format != "channels_last"
-        or (same and not even)
         or layer.padding not in ("same", "valid")
         or layer.lora_enabled
     ):
         return None
     kernel = layer.kernel.value
-    bias = layer.bias.value if layer.use_bias else None
-    padding = [
-        step * (size // 2) if same else 0
-        for size, step in zip(layer.kernel_size, layer.dilation_rate, strict=True)
-    ]
-    strides, dilation, groups = layer.strides, layer.dilation_rate, layer.groups
+    settings = {
+        "bias": layer.bias.value if layer.use_bias else None,
+        "stride": layer.strides,
+        "dilation": layer.dilation_rate,
+        "groups": layer.groups,
+    }
+    same = layer.padding == "same"
     activation = layer.activation
     if activation is keras.activations.linear:
         activation = None
 
     def call(given: list, training: bool) -> Any:
-        # Keras' arrays (n, height, width, channels) are PyTorch's channels last.
-        weights = kernel.permute(3, 2, 0, 1).contiguous(
-            memory_format=torch.channels_last
-        )
-        x = given[0].permute(0, 3, 1, 2)
-        x = torch.conv2d(x, weights, bias, strides, padding, dilation, groups)
-        x = x.permute(0, 2, 3, 1)
+        x = _convolve(given[0], kernel, same, **settings)
         return x if activation is None else activation(x)
 
     return call
+
+
+def _harmonic_convolution(layer: Any, seeds: Seeds) -> Callable:
+    size, strides = layer.kernel_size, (layer.strides, layer.strides)
+    coefficients = layer.coefficients.value
+    n_waves, n_inputs, filters = coefficients.shape
+    # A copy, because PyTorch takes no arrays that cannot be written to.
+    basis = torch.tensor(cosine_basis(size).T.copy(), device=coefficients.device)
+
+    def call(given: list, training: bool) -> Any:
+        kernel = basis @ coefficients.reshape(n_waves, -1)
+        kernel = kernel.reshape(size, size, n_inputs, filters)
+        return _convolve(given[0], kernel, True, stride=strides)
+
+    return call
+
+
+def _cosine_transform(layer: Any, seeds: Seeds) -> Callable:
+    kernel = torch.tensor(layer.make_kernel(layer.input.shape[-1]), device=get_device())
+    return lambda given, training: _convolve(given[0], kernel, True)
+
+
+def _convolve(
+    x: Any,
+    kernel: Any,
+    same: bool,
+    *,
+    stride: tuple = (1, 1),
+    dilation: tuple = (1, 1),
+    **settings: Any,
+) -> Any:
+    """Convolve images (n, height, width, channels) with a kernel of Keras' shape.
+
+    With `same`, there is Keras' padding: if it is odd, the end has one more.
+    """
+    # Keras' arrays are PyTorch's channels last.
+    weights = kernel.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
+    x = x.permute(0, 3, 1, 2)
+    padding = [0, 0]
+    if same:
+        pads = [
+            max(0, (size - 1) * gap + 1 - ((length - 1) % step + 1))
+            for size, gap, step, length in zip(
+                kernel.shape, dilation, stride, x.shape[2:], strict=False
+            )
+        ]
+        if any(pad % 2 for pad in pads):
+            down, across = pads
+            ends = (across // 2, across - across // 2, down // 2, down - down // 2)
+            x = torch.nn.functional.pad(x, ends)
+        else:
+            padding = [pad // 2 for pad in pads]
+    x = torch.conv2d(
+        x, weights, stride=stride, padding=padding, dilation=dilation, **settings
+    )
+    return x.permute(0, 2, 3, 1)
 
 
 def _batch_normalization(layer: Any, seeds: Seeds) -> Callable | None:
@@ -403,6 +451,8 @@ _MAKERS: dict[type, Callable] = {
     layers.FusedBidirectional: _lstm,
     keras.layers.Dense: _dense,
     keras.layers.Conv2D: _convolution,
+    layers.HarmonicConv2D: _harmonic_convolution,
+    layers.CosineTransform: _cosine_transform,
     layers.FusedBatchNormalization: _batch_normalization,
     keras.layers.BatchNormalization: _batch_normalization,
     keras.layers.ReLU: _relu,

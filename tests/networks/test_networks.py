@@ -15,6 +15,7 @@ from sklstm import LSTMImageClassifier, PatchSequencer, VolumeSequencer
 from sklstm.networks import (
     NETWORKS,
     AttentionPooling,
+    HarmonicConv2D,
     MultiScaleAttention,
     PositionEncoding,
     RandomNoise,
@@ -130,10 +131,50 @@ def test_loads_the_same_in_half_precision(half, name, policy, tmp_path):
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (20, 33, 3)])
 @pytest.mark.parametrize("units", [8, 16, 64])
 def test_the_control_has_as_many_weights(shape, units):
-    for params in ({}, {"n_layers": 2}, {"bidirectional": False}, {"filters": 16}):
+    for params in (
+        {},
+        {"n_layers": 2},
+        {"bidirectional": False},
+        {"filters": 16},
+        {"stem_kernels": "harmonic"},
+    ):
         hybrid = NETWORKS["cnn_lstm"].build(shape, 10, units=units, **params)
         control = NETWORKS["cnn"].build(shape, 10, units=units, **params)
         assert control.count_params() == pytest.approx(hybrid.count_params(), rel=0.05)
+
+
+STEMS = {
+    "harmonic": {"stem_kernels": "harmonic"},
+}
+
+
+@pytest.mark.parametrize("name", ["cnn_lstm", "cnn"])
+@pytest.mark.parametrize("stem", STEMS)
+def test_every_stem_loads_the_same(stem, name, tmp_path):
+    params = {"filters": 4, "l2": 0.1, **TINY[name], **STEMS[stem]}
+    model = NETWORKS[name].build((9, 12, 3), 4, **params)
+    same_after_loading(model, samples((9, 12, 3)), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cnn_lstm", "cnn"])
+def test_a_harmonic_stem_first_reads_normalized_frequencies(name):
+    model = NETWORKS[name].build((20, 20, 3), 4, filters=4, stem_kernels="harmonic")
+    waves = model.get_layer("stem_0_0_waves")
+    norm = model.get_layer("stem_0_0_waves_norm")
+    assert norm.input is waves.output
+    assert norm.output.shape == (None, 20, 20, 27)
+    assert [v.name for v in norm.weights] == ["moving_mean", "moving_variance"]
+    first = model.get_layer("stem_0_0")
+    assert first.input is norm.output
+    assert first.kernel.shape == (1, 1, 27, 4)
+    for name in ("stem_0_1", "stem_1_0", "stem_2_1"):
+        assert isinstance(model.get_layer(name), HarmonicConv2D)
+
+
+@pytest.mark.parametrize("name", ["cnn_lstm", "cnn"])
+def test_kernels_that_do_not_exist(name):
+    with pytest.raises(ValueError, match="stem_kernels='wave' is neither 'plain' nor"):
+        NETWORKS[name].build((8, 8, 1), 3, stem_kernels="wave")
 
 
 @pytest.mark.parametrize("name", ["cnn_lstm", "cnn"])

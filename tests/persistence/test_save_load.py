@@ -685,6 +685,10 @@ def test_files_of_release_0_1_load_for_ever(name):
         assert estimator.get_params()["class_weight"] == {"one": 2.0}
         estimator.partial_fit(X, ["none", "one", "two", "one", "none"])
         assert estimator.n_iter_ == 3
+    if name.startswith("cnn"):  # has parameters that the file does not name
+        n_before = estimator.n_iter_
+        estimator.partial_fit(X, estimator.predict(X))
+        assert estimator.n_iter_ == n_before + 1
 
 
 # Where to and where from

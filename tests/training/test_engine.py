@@ -187,7 +187,8 @@ def test_both_ways_of_training_agree(small, make, dtype, params):
     assert own.best_epoch_ == through_keras.best_epoch_
 
 
-def test_own_metrics_and_networks_with_images_agree(digits):
+@pytest.mark.parametrize("stem", [{}, {"stem_kernels": "harmonic"}])
+def test_own_metrics_and_networks_with_images_agree(digits, stem):
     X, y = digits[0][:50], digits[1][:50] % 3
     params = {
         "network": "cnn_lstm",
@@ -198,6 +199,7 @@ def test_own_metrics_and_networks_with_images_agree(digits):
         "batch_size": 16,
         "epochs": 2,
         "random_state": 0,
+        **stem,
     }
     weights = np.random.default_rng(0).uniform(0.5, 2, 50)
     own = LSTMImageClassifier(**params).fit(X, y, weights, X_val=X[:21], y_val=y[:21])

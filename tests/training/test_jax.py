@@ -68,6 +68,12 @@ def images_spec():
     )
 
 
+def stem_spec():
+    spec = images_spec()
+    spec.network_params |= {"stem_kernels": "harmonic"}
+    return spec
+
+
 def defects_spec():
     grid = (2, 2)
     index_map = np.arange(64).reshape(2, 4, 2, 4).swapaxes(1, 2).reshape(4, 16)
@@ -148,6 +154,7 @@ def network():
         (lstm_spec, 1e-4),
         (half_spec, 1e-2),
         (images_spec, 1e-4),
+        (stem_spec, 1e-4),
         (defects_spec, 1e-4),
     ],
 )

@@ -22,6 +22,9 @@ def odd_layers(input_shape, n_classes):
     inputs = keras.Input(input_shape)
     x = networks.Standardize()(inputs)
     x = layers.Conv2D(4, 3, dilation_rate=2, padding="same", activation="tanh")(x)
+    x = layers.Conv2D(4, 3, strides=2, padding="same")(layers.ZeroPadding2D()(x))
+    x = networks.HarmonicConv2D(4, 2, strides=2)(x)
+    x = layers.UpSampling2D(3, data_format="channels_last")(x)
     x = layers.Conv2D(4, 2, strides=2, padding="same", groups=2)(x)
     x = layers.BatchNormalization(center=False, scale=False)(x)
     x = layers.MaxPooling2D(3, strides=1)(x)
@@ -56,6 +59,7 @@ SMALL = {"units": 3, "filters": 4}
         with_batch_norm,
         one_direction,
         lambda shape, n: cnn(shape, n, **SMALL),
+        lambda shape, n: cnn(shape, n, stem_kernels="harmonic", **SMALL),
         lambda shape, n: cnn_lstm(shape, n, pooling="last", ordinal=True, **SMALL),
         lambda shape, n: cnn_lstm(shape, n, augmentation="light", **SMALL),
     ],
@@ -122,7 +126,11 @@ def test_leaves_other_networks_to_keras(kind):
     assert not Forward.can_run(keras.Model(inputs, x))
 
 
-@pytest.mark.parametrize("build", [with_batch_norm, cnn, cnn_lstm])
+def harmonic(input_shape, n_classes):
+    return cnn(input_shape, n_classes, stem_kernels="harmonic", **SMALL)
+
+
+@pytest.mark.parametrize("build", [with_batch_norm, cnn, cnn_lstm, harmonic])
 def test_calls_no_layer_of_the_networks_through_keras(build, monkeypatch):
     import torch
 

@@ -13,6 +13,7 @@ from sklstm.networks.layers._augmentation import (
 )
 from sklstm.networks.layers._fused_batch_norm import FusedBatchNormalization
 from sklstm.networks.layers._fused_lstm import FusedBidirectional, FusedLSTM
+from sklstm.networks.layers._harmonic import CosineTransform, HarmonicConv2D
 from sklstm.networks.layers._hyperparameters import (
     L2,
     HyperDropout,
@@ -34,10 +35,12 @@ __all__ = [
     "L2",
     "AttentionPooling",
     "Augmentation",
+    "CosineTransform",
     "CumulativeLink",
     "FusedBatchNormalization",
     "FusedBidirectional",
     "FusedLSTM",
+    "HarmonicConv2D",
     "HyperDropout",
     "HyperNoise",
     "JointAugmentation",

@@ -40,10 +40,11 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         if not (training and mask is None and self._can_fuse(inputs)):
             return super().call(inputs, training=training, mask=mask)
+        ones = tf.ones(inputs.shape[-1:])
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
-            scale=tf.convert_to_tensor(self.gamma),
-            offset=tf.convert_to_tensor(self.beta),
+            scale=tf.convert_to_tensor(self.gamma) if self.scale else ones,
+            offset=tf.convert_to_tensor(self.beta) if self.center else 0 * ones,
             mean=tf.constant([], tf.float32),
             variance=tf.constant([], tf.float32),
             epsilon=self.epsilon,
@@ -68,8 +69,6 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             and inputs.dtype == "float32"
             and self.compute_dtype == "float32"
             and self.trainable
-            and self.center
-            and self.scale
             # Keras 3.12 has no `renorm`.
             and not (getattr(self, "renorm", False) or self.synchronized)
         )

@@ -76,10 +76,11 @@ class TestOperator:
         with tf.GradientTape() as tape:
             tape.watch(x)
             loss = tf.reduce_sum(layer(x, training=True) * upstream)
-        return tape.gradient(loss, [x, layer.gamma.value, layer.beta.value])
+        return tape.gradient(loss, [x, *(v.value for v in layer.trainable_variables)])
 
-    def test_same_gradients_as_keras(self):
-        theirs, ours = pair()
+    @pytest.mark.parametrize("params", [{}, {"scale": False}, {"center": False}])
+    def test_same_gradients_as_keras(self, params):
+        theirs, ours = pair(**params)
         upstream = np.random.default_rng(2).normal(size=IMAGES).astype("float32")
         x = images()
         for a, b in zip(
@@ -91,6 +92,7 @@ class TestOperator:
 
     @pytest.mark.parametrize(("params", "dtype", "shape", "fuses"), [
         ({}, "float32", IMAGES, True),
+        ({"center": False, "scale": False}, "float32", IMAGES, True),
         ({"axis": 1}, "float32", IMAGES, False),
         ({"trainable": False}, "float32", IMAGES, False),
         ({}, "float32", (7, 4, 3), False),
