@@ -125,7 +125,7 @@ def test_the_scan_inside_is_the_scan_before_it_to_the_bit(digits):
         {
             "network": "cnn_lstm",
             "network__filters": 4,
-            "augmentation": {"flip": "both"},
+            "augmentation": "surface",
         },
     ],
     ids=["multihead", "multiscale", "cnn_lstm"],

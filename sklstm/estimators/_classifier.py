@@ -60,16 +60,31 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         then holds images, and overlapping patches need memory for one batch only. Its
         parameters can be set and searched, for example ``sequencer__stride``. If None,
         X holds sequences, and the rows of an image are its steps.
-    augmentation : {"light", "medium"}, dict, keras.layers.Layer or None, default=None
+    augmentation : str, dict, keras.layers.Layer or None, default=None
         Random changes of the images during training, before the scan:
 
         - "light" rotates by up to 15 degrees, and shifts and zooms by up to 10 %;
         - "medium" rotates by up to 30 degrees, shifts by up to 15 %, zooms and changes
           the contrast by up to 20 %, and erases a rectangle in 10 % of the images;
-        - a dict has the keys "rotation" (degrees), "translation", "zoom", "contrast"
-          and "erasing" (fractions), "noise" (in standard deviations of the image),
-          "flip" ("horizontal", "vertical" or "both") and "fill" ("constant",
-          "nearest" or "reflect").
+        - "characters" is for digits and letters. It rotates, shifts, zooms and slants,
+          but never flips;
+        - "photo" is for photographs of objects and scenes. It flips left and right,
+          shifts with a reflected border, changes brightness, contrast and colours, and
+          erases a rectangle in 25 % of the images;
+        - "surface" is for surfaces without a direction. It flips and turns by multiples
+          of 90 degrees (180 if images are not square), shifts with a reflected border,
+          and changes brightness and contrast;
+        - "fundus" is for photographs through a round lens with a black border, such as
+          a retina. It turns by any angle, flips, zooms, and changes brightness and
+          contrast a little. A left eye can become a right one;
+        - "fundus_sided" is the same if left and right matter. It rotates by up to 20
+          degrees, and flips only up and down;
+        - a dict has the keys "rotation" and "shear" (degrees), "translation", "crop"
+          (a shift by whole pixels), "zoom", "contrast", "color" and "erasing"
+          (fractions), "brightness" and "noise" (in standard deviations of the image),
+          "flip" ("horizontal", "vertical" or "both"), "turn" (90, 180 or "auto"),
+          "fill" ("constant", "nearest" or "reflect") and "resampling" ("each" or
+          "once").
 
         Augmentation needs images: a network that reads images, or a `sequencer`.
     units : int, default=64

@@ -78,7 +78,7 @@ class LSTMDefectDetector(KerasEstimator):
     attention : {"multihead", "self"} or None, default="multihead"
         Attention between the windows of a row or column. "multihead" has
         ``network__n_heads=4``.
-    augmentation : {"light", "medium"}, dict or None, default=None
+    augmentation : str, dict or None, default=None
         As in `LSTMImageClassifier`, but without erasing. What moves pixels also moves
         the mask.
     coverage : float, default=0.1

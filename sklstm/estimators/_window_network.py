@@ -6,6 +6,7 @@ import numpy as np
 
 from sklstm.estimators._windows import stem_windows
 from sklstm.networks import check_augmentation, split_augmentation
+from sklstm.networks.layers._augmentation import SHORT_FORMS
 from sklstm.networks.windows._window_lstm import STEM_STRIDE
 
 
@@ -28,9 +29,10 @@ def split_for_masks(augmentation: Any) -> tuple[dict | None, dict | None]:
         If it cannot be used with masks.
     """
     if not isinstance(augmentation, str | dict | None):
+        known = ", ".join(map(repr, SHORT_FORMS))
         raise TypeError(
-            f"augmentation={augmentation!r} must be 'light', 'medium', a dict "
-            "or None: of a layer nobody knows how the mask would have to follow."
+            f"augmentation={augmentation!r} must be {known}, a dict or None: of a "
+            "layer nobody knows how the mask would have to follow."
         )
     check_augmentation(augmentation)
     if isinstance(augmentation, dict) and augmentation.get("erasing"):

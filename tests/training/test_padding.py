@@ -144,13 +144,16 @@ def test_row_weights_give_the_loss_of_the_real_rows(loss):
         {"contrast": 0.2},
         {"noise": 0.1},
         {"erasing": 0.5},
+        {"crop": 0.4, "rotation": 15},
+        {"color": 0.5},
+        {"brightness": 0.5},
     ],
     ids=lambda changes: next(iter(changes)),
 )
 def test_padding_leaves_the_random_numbers_of_the_real_rows(changes):
     if keras.backend.backend() != "jax":
         pytest.skip("only the engine on JAX pads batches")
-    x = np.random.default_rng(0).uniform(0, 9, (8, 6, 6, 1)).astype("float32")
+    x = np.random.default_rng(0).uniform(0, 9, (8, 6, 6, 3)).astype("float32")
     layer = make_augmentation(changes)
     assert isinstance(layer, Augmentation)
     found = []

@@ -28,6 +28,8 @@ from sklstm.networks.layers._local_contrast import LocalContrast
 from sklstm.networks.layers._ordinal import CumulativeLink
 from sklstm.networks.layers._pixel_embedding import PixelEmbedding
 from sklstm.networks.layers._probabilities import Probabilities
+from sklstm.networks.layers._random_colors import RandomBrightness, RandomColor
+from sklstm.networks.layers._random_moves import RandomMoves
 from sklstm.networks.layers._scan import Scan
 from sklstm.networks.layers._standardize import Standardize
 
@@ -50,6 +52,9 @@ __all__ = [
     "PixelEmbedding",
     "PositionEncoding",
     "Probabilities",
+    "RandomBrightness",
+    "RandomColor",
+    "RandomMoves",
     "RandomNoise",
     "Scan",
     "SelfAttention",

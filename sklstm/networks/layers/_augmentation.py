@@ -8,7 +8,11 @@ from sklstm._keras import keras
 import numpy as np
 
 from sklstm.networks.layers._data_format import CHANNELS_LAST
+from sklstm.networks.layers._random_colors import RandomBrightness, RandomColor
+from sklstm.networks.layers._random_moves import RandomMoves
 
+# "light" and "medium" are general. The others are for a kind of image, and the comments
+# say what each assumes about it.
 SHORT_FORMS: dict[str, dict[str, Any]] = {
     "light": {"rotation": 15, "translation": 0.1, "zoom": 0.1},
     "medium": {
@@ -18,7 +22,61 @@ SHORT_FORMS: dict[str, dict[str, Any]] = {
         "contrast": 0.2,
         "erasing": 0.1,
     },
+    # Digits and letters. They have a direction of reading, so that a mirrored or an
+    # upturned one is another or none.
+    "characters": {
+        "rotation": 15,
+        "translation": 0.1,
+        "zoom": 0.1,
+        "shear": 10,
+        "resampling": "once",
+    },
+    # Photographs of things and scenes. They have an up and a down, but their mirror
+    # image is as likely. The class does not depend on small differences of colour, and
+    # a part of the object is enough to know it.
+    "photo": {
+        "flip": "horizontal",
+        "crop": 0.125,
+        "fill": "reflect",
+        "color": 0.1,
+        "contrast": 0.2,
+        "brightness": 0.2,
+        "erasing": 0.25,
+    },
+    # Surfaces seen from above. They have no direction and go on beyond the border.
+    # Nothing is interpolated, so that fine scratches stay sharp.
+    "surface": {
+        "flip": "both",
+        "turn": "auto",
+        "crop": 0.1,
+        "fill": "reflect",
+        "contrast": 0.2,
+        "brightness": 0.2,
+    },
+    # Photographs through a round lens, such as a retina. They have no direction, and
+    # the field of view is centred and surrounded by 0.
+    "fundus": {
+        "rotation": 180,
+        "flip": "both",
+        "zoom": 0.1,
+        "fill": "constant",
+        "resampling": "once",
+        "contrast": 0.1,
+        "brightness": 0.2,
+    },
+    # The same, but left and right differ: the optic disc stays on its side, so that a
+    # left eye never looks like a right one.
+    "fundus_sided": {
+        "rotation": 20,
+        "flip": "vertical",
+        "zoom": 0.1,
+        "fill": "constant",
+        "resampling": "once",
+        "contrast": 0.1,
+        "brightness": 0.2,
+    },
 }
+KNOWN = ", ".join(map(repr, SHORT_FORMS))
 
 _FLIPS = {
     "horizontal": ("horizontal",),
@@ -30,9 +88,22 @@ _AMOUNTS = {
     "rotation": (180, "degrees"),
     "translation": (1, "a fraction of height and width"),
     "zoom": (0.99, "a fraction"),
+    "shear": (45, "degrees"),
+    "crop": (1, "a fraction of height and width"),
+    "brightness": (np.inf, "standard deviations of the image's pixels"),
+    "color": (1, "a fraction"),
     "contrast": (1, "a fraction"),
     "noise": (np.inf, "standard deviations of the image's pixels"),
     "erasing": (1, "a probability"),
+}
+# The amounts that move pixels.
+MOVES = ("rotation", "zoom", "shear", "translation", "crop")
+# What is not an amount, and the values it can have.
+_CHOICES: dict[str, tuple] = {
+    "flip": tuple(_FLIPS),
+    "turn": (90, 180, "auto"),
+    "fill": ("constant", "nearest", "reflect"),
+    "resampling": ("each", "once"),
 }
 # Some layers of Keras clip images to a range. Images may have any range here.
 _ANY_VALUE = (-3e38, 3e38)
@@ -71,23 +142,18 @@ def check_augmentation(augmentation: Any) -> None:
         return
     if isinstance(augmentation, str):
         if augmentation not in SHORT_FORMS:
-            known = ", ".join(map(repr, SHORT_FORMS))
             raise ValueError(
-                f"augmentation={augmentation!r} is not known: use {known}, a dict "
+                f"augmentation={augmentation!r} is not known: use {KNOWN}, a dict "
                 "such as {'rotation': 15}, or a Keras layer."
             )
         return
     if not isinstance(augmentation, dict):
         raise TypeError(
-            f"augmentation={augmentation!r} must be 'light', 'medium', a dict such as "
+            f"augmentation={augmentation!r} must be {KNOWN}, a dict such as "
             "{'rotation': 15}, a Keras layer or None."
         )
     for name, value in augmentation.items():
-        if name == "flip":
-            known_values: Any = tuple(_FLIPS)
-        elif name == "fill":
-            known_values = ("constant", "nearest", "reflect")
-        elif name in _AMOUNTS:
+        if name in _AMOUNTS:
             most, unit = _AMOUNTS[name]
             number = isinstance(value, Real) and not isinstance(value, bool)
             if not number or not 0 <= value <= most:
@@ -95,16 +161,15 @@ def check_augmentation(augmentation: Any) -> None:
                     f"augmentation[{name!r}]={value!r} must be {unit}, from 0 to "
                     f"{most}."
                 )
-            continue
-        else:
+        elif name not in _CHOICES:
+            *names, last = (*_AMOUNTS, *_CHOICES)
             raise ValueError(
-                f"augmentation has no {name!r}: it knows {', '.join(_AMOUNTS)}, flip "
-                "and fill."
+                f"augmentation has no {name!r}: it knows {', '.join(names)} and {last}."
             )
-        if value not in known_values:
+        elif value not in _CHOICES[name]:
             raise ValueError(
                 f"augmentation[{name!r}]={value!r} must be one of "
-                f"{', '.join(map(repr, known_values))}."
+                f"{', '.join(map(repr, _CHOICES[name]))}."
             )
 
 
@@ -113,20 +178,35 @@ def make_augmentation(augmentation: Any) -> "Augmentation | None":
 
     Parameters
     ----------
-    augmentation : None, {"light", "medium"}, dict or keras.layers.Layer
-        Changes to make. A layer is copied. A dict can have these keys:
+    augmentation : None, str, dict or keras.layers.Layer
+        Changes to make. A layer is copied. A str is a key of `SHORT_FORMS`, which has
+        its dict. A dict can have these keys:
 
         - "rotation": largest angle in either direction, in degrees.
         - "translation": largest shift, as a fraction of height and width.
         - "zoom": largest change of the size, as a fraction.
+        - "shear": largest slant of the vertical, in degrees.
+        - "crop": largest shift by whole pixels, as a fraction of height and width. It
+          copies pixels, while a translation interpolates.
         - "flip": "horizontal", "vertical" or "both".
+        - "turn": 90 or 180, for turns by multiples of this angle in degrees, which
+          copy pixels. 90 needs square images. "auto" is 90 for square images and 180
+          for others.
         - "contrast": largest change of the distance of pixels to the mean of their
           image, as a fraction.
+        - "brightness": largest shift of the values, in units of the standard deviation
+          of the image.
+        - "color": largest change of the saturation and of the scale of each channel, as
+          a fraction. Only images of three channels change.
         - "noise": standard deviation of Gaussian noise, in units of the standard
           deviation of the image.
         - "erasing": probability that a rectangle is set to 0.
         - "fill": how to fill pixels from beyond the border, "nearest" (default),
           "reflect" or "constant" (0).
+        - "resampling": "each" (default) or "once". With "once", or with shear, crop or
+          turn, a single step moves the pixels: see `RandomMoves`. With "each",
+          rotation, zoom and translation interpolate one after the other. This is slower
+          and blurs more.
 
     Returns
     -------
@@ -193,22 +273,35 @@ def _from_dict(amounts: dict[str, Any]) -> list[keras.layers.Layer]:
         for name, value in amounts.items()
         if name in _AMOUNTS and value > 0
     }
+    flips = _FLIPS.get(amounts.get("flip", ""), ())
     layers: list[keras.layers.Layer] = []
-    # A single layer for both directions would make one random choice for both.
-    for direction in _FLIPS.get(amounts.get("flip", ""), ()):
-        layers.append(kinds.RandomFlip(direction, **kind))
-    if "rotation" in amount:
-        layers.append(kinds.RandomRotation(amount["rotation"] / 360, **border))
-    if "zoom" in amount:
-        zoom = amount["zoom"]
-        layers.append(kinds.RandomZoom((-zoom, zoom), **border))
-    if "translation" in amount:
-        shift = amount["translation"]
-        layers.append(kinds.RandomTranslation(shift, shift, **border))
+    if _moves_once(amounts):
+        moves = {name: amount[name] for name in MOVES if name in amount}
+        turn, fill = amounts.get("turn"), border["fill_mode"]
+        if moves or flips or turn:
+            layers.append(
+                RandomMoves(**moves, flip=flips, turn=turn, fill=fill, dtype="float32")
+            )
+    else:
+        # A single layer for both directions would make one random choice for both.
+        for direction in flips:
+            layers.append(kinds.RandomFlip(direction, **kind))
+        if "rotation" in amount:
+            layers.append(kinds.RandomRotation(amount["rotation"] / 360, **border))
+        if "zoom" in amount:
+            zoom = amount["zoom"]
+            layers.append(kinds.RandomZoom((-zoom, zoom), **border))
+        if "translation" in amount:
+            shift = amount["translation"]
+            layers.append(kinds.RandomTranslation(shift, shift, **border))
+    if "color" in amount:
+        layers.append(RandomColor(amount["color"], dtype="float32"))
     if "contrast" in amount:
         # A single number would only increase the contrast.
         factors = (amount["contrast"],) * 2
         layers.append(kinds.RandomContrast(factors, value_range=_ANY_VALUE, **kind))
+    if "brightness" in amount:
+        layers.append(RandomBrightness(amount["brightness"], dtype="float32"))
     if "erasing" in amount:
         # A single number would be an upper bound of the probability.
         probability = (amount["erasing"],) * 2
@@ -220,6 +313,12 @@ def _from_dict(amounts: dict[str, Any]) -> list[keras.layers.Layer]:
     if "noise" in amount:
         layers.append(RandomNoise(amount["noise"], dtype="float32"))
     return layers
+
+
+def _moves_once(amounts: dict[str, Any]) -> bool:
+    """Return whether a single layer moves the pixels."""
+    only_there = any(amounts.get(name) for name in ("shear", "crop", "turn"))
+    return amounts.get("resampling") == "once" or only_there
 
 
 @keras.saving.register_keras_serializable("sklstm")
@@ -290,14 +389,21 @@ class Augmentation(keras.layers.Layer):
         if not training:  # some layers of Keras do not look at `training`
             return x
         shape = tuple(x.shape[1:])
-        if len(shape) == 4:
-            x = ops.transpose(x, (0, 2, 3, 1, 4))
-            x = ops.reshape(x, (-1, *_slices_as_channels((None, *shape))[1:]))
-        for change in self.changes:
-            x = change(x)
-        if len(shape) == 4:
+        volumes = len(shape) == 4
+        if volumes:
             depth, height, width, channels = shape
-            x = ops.reshape(x, (-1, height, width, depth, channels))
+            slices_last = (-1, height, width, depth, channels)
+            x = ops.transpose(x, (0, 2, 3, 1, 4))
+            x = ops.reshape(x, _slices_as_channels((-1, *shape)))
+        for change in self.changes:
+            if volumes and isinstance(change, RandomColor):
+                # This layer looks at the channels of a slice.
+                x = change(ops.reshape(x, slices_last))
+                x = ops.reshape(x, _slices_as_channels((-1, *shape)))
+            else:
+                x = change(x)
+        if volumes:
+            x = ops.reshape(x, slices_last)
             x = ops.transpose(x, (0, 3, 1, 2, 4))
         return ops.cast(x, "float32")
 

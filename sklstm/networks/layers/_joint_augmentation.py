@@ -7,10 +7,16 @@ from sklstm._keras import keras
 import numpy as np
 
 from sklstm.networks.initialize import reseed
-from sklstm.networks.layers._augmentation import SHORT_FORMS, make_augmentation
+from sklstm.networks.layers._augmentation import (
+    MOVES,
+    SHORT_FORMS,
+    make_augmentation,
+)
 
+# How pixels move, which changes nothing by itself.
+_MANNER = ("fill", "resampling")
 # Changes that move pixels. They must move the mask with the image.
-_GEOMETRIC = ("rotation", "translation", "zoom", "flip", "fill")
+_GEOMETRIC = (*MOVES, "flip", "turn", *_MANNER)
 
 
 def split_augmentation(augmentation: Any) -> tuple[dict | None, dict | None]:
@@ -40,8 +46,7 @@ def split_augmentation(augmentation: Any) -> tuple[dict | None, dict | None]:
     amounts = {name: value for name, value in (augmentation or {}).items() if value}
     geometric = {k: v for k, v in amounts.items() if k in _GEOMETRIC}
     photometric = {k: v for k, v in amounts.items() if k not in _GEOMETRIC}
-    # A way to fill pixels changes nothing if nothing moves.
-    moves = bool(set(geometric) - {"fill"})
+    moves = bool(set(geometric) - set(_MANNER))
     return (geometric if moves else None), photometric or None
 
 

@@ -5,7 +5,12 @@ from sklstm._keras import keras
 import numpy as np
 import pytest
 
-from sklstm.networks import RandomNoise, check_augmentation
+from sklstm.networks import (
+    RandomMoves,
+    RandomNoise,
+    check_augmentation,
+    split_augmentation,
+)
 from sklstm.networks.initialize import reseed
 from sklstm.networks.layers._augmentation import SHORT_FORMS, make_augmentation
 
@@ -17,8 +22,11 @@ KINDS = {
     "noise": {"noise": 0.3},
     "erasing": {"erasing": 1.0},
     "flip": {"flip": "horizontal"},
-    "light": "light",
-    "medium": "medium",
+    "shear": {"shear": 20},
+    "crop": {"crop": 0.3},
+    "turn": {"turn": 90},
+    "brightness": {"brightness": 0.5},
+    **{name: name for name in SHORT_FORMS},
     "all": {
         "rotation": 20,
         "translation": 0.2,
@@ -28,6 +36,19 @@ KINDS = {
         "erasing": 0.5,
         "flip": "both",
         "fill": "reflect",
+    },
+    "all at once": {
+        "rotation": 20,
+        "translation": 0.2,
+        "zoom": 0.3,
+        "shear": 10,
+        "crop": 0.1,
+        "turn": "auto",
+        "flip": "both",
+        "fill": "constant",
+        "color": 0.3,
+        "brightness": 0.3,
+        "noise": 0.3,
     },
 }
 
@@ -78,7 +99,7 @@ def test_a_bare_call_is_not_training():
     np.testing.assert_array_equal(to_numpy(model(images)), images)
 
 
-@pytest.mark.parametrize("kind", sorted({*KINDS} - {"flip"}))
+@pytest.mark.parametrize("kind", sorted({*KINDS} - {"flip", "turn", "crop"}))
 def test_every_image_gets_changes_of_its_own(kind):
     images = repeated(40, 12, 12, 1)
     changed = in_training(KINDS[kind], images).reshape(40, -1)
@@ -109,7 +130,15 @@ def test_short_forms_are_dicts(name):
     )
 
 
-@pytest.mark.parametrize("nothing", [None, {}, {"rotation": 0, "noise": 0.0}])
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        None,
+        {},
+        {"rotation": 0, "noise": 0.0},
+        {"resampling": "once", "fill": "reflect", "shear": 0},
+    ],
+)
 def test_no_change_makes_no_layer(nothing):
     assert make_augmentation(nothing) is None
 
@@ -293,7 +322,7 @@ def test_fill_beyond_the_border():
 
 
 @pytest.mark.parametrize(
-    "kind", ["rotation", "translation", "zoom", "contrast", "erasing", "flip", "light"]
+    "kind", sorted({*KINDS} - {"noise", "turn", "all", "all at once"})
 )
 def test_all_slices_get_the_same_changes(kind):
     slices = of(30, 1, 9, 8, 2)
@@ -325,6 +354,165 @@ def test_noise_of_a_volume_is_measured_by_the_volume():
     for i in range(4):
         got = noise[:, i].std(axis=(1, 2, 3))
         np.testing.assert_allclose(got, 0.5 * spread, rtol=6 / np.sqrt(2 * 400))
+
+
+def test_colours_of_a_volume_are_those_of_its_slices():
+    volumes = np.repeat(of(30, 1, 6, 5, 3), 4, axis=1)
+    changed = in_training({"color": 0.3}, volumes)
+    for i in range(1, 4):
+        np.testing.assert_allclose(changed[:, i], changed[:, 0], rtol=1e-5)
+    assert (np.abs(changed - volumes) > 0.01).any(axis=(1, 2, 3, 4)).all()
+    # Three slices are no colours.
+    gray = of(4, 3, 6, 5, 1)
+    np.testing.assert_array_equal(in_training({"color": 0.3}, gray), gray)
+
+
+# --- kinds of images ----------------------------------------------------------------
+
+
+def rulers(n, side=31):
+    """Return images whose two channels are the row and the column of each pixel."""
+    image = np.stack(np.indices((side, side)), axis=-1)
+    return np.repeat(image[None], n, axis=0).astype("float32")
+
+
+def matrices_of(name, n=400):
+    """Return how a kind of image moves: matrices from a result to the image.
+
+    Erasing and the changes of values are left out.
+    """
+    moves, _ = split_augmentation(name)
+    changed = in_training(moves, rulers(n))
+    center = changed[:, 15, 15]
+    return np.stack(
+        [changed[:, 16, 15] - center, changed[:, 15, 16] - center], axis=-1
+    ), center - 15
+
+
+def as_angles(matrices):
+    """Return the angle of each matrix in degrees, and whether it mirrors."""
+    angle = np.degrees(np.arctan2(matrices[:, 0, 1], matrices[:, 0, 0]))
+    return angle, np.linalg.det(matrices) < 0
+
+
+@pytest.mark.backend
+def test_characters_are_never_flipped_or_upturned():
+    matrices, center = matrices_of("characters")
+    angle, mirrored = as_angles(matrices)
+    assert not mirrored.any()
+    assert 14 < np.abs(angle).max() < 15.1
+    assert np.hypot(*center.T).max() < 1.3 * np.sqrt(2) * 0.1 * 31
+    # The second row leans from the perpendicular of the first.
+    slant = (matrices[:, 0] * matrices[:, 1]).sum(axis=1) / np.linalg.det(matrices)
+    slant = np.degrees(np.arctan(slant))
+    assert 9 < slant.max() < 10.1
+    assert -10.1 < slant.min() < -9
+
+
+@pytest.mark.backend
+def test_photographs_stay_upright():
+    matrices, center = matrices_of("photo")
+    assert {tuple(m.ravel()) for m in matrices} == {(1, 0, 0, 1), (1, 0, 0, -1)}
+    np.testing.assert_array_equal(center, np.round(center))
+    assert np.abs(center).max() == round(0.125 * 31)
+
+
+@pytest.mark.backend
+def test_surfaces_have_all_eight_orientations_without_interpolation():
+    matrices, center = matrices_of("surface")
+    assert len({tuple(m.ravel()) for m in matrices}) == 8
+    assert set(np.unique(matrices)) == {-1, 0, 1}
+    np.testing.assert_array_equal(center, np.round(center))
+    oblong = of(40, 5, 8, 1)
+    assert in_training("surface", oblong).shape == oblong.shape
+
+
+@pytest.mark.backend
+def test_a_retina_turns_by_any_angle():
+    matrices, center = matrices_of("fundus")
+    angle, mirrored = as_angles(matrices)
+    assert 0.4 < mirrored.mean() < 0.6
+    for some in (angle[mirrored], angle[~mirrored]):
+        assert np.histogram(some, 8, (-180, 180))[0].min() > 10
+    np.testing.assert_allclose(center, 0, atol=1e-4)
+
+
+@pytest.mark.backend
+def test_left_stays_left_where_it_matters():
+    matrices, _ = matrices_of("fundus_sided")
+    assert (matrices[:, 1, 1] > 0.8).all()  # right is read from the right
+    assert 0.4 < (matrices[:, 0, 0] < 0).mean() < 0.6  # up and down may change
+    # A bright spot where the optic disc of a left eye is.
+    left = spot(400)[:, :, ::-1]
+    rows = np.argmax(
+        in_training("fundus_sided", np.ascontiguousarray(left)).reshape(400, -1), axis=1
+    )
+    down, right = np.divmod(rows, SIDE)
+    assert right.max() < SIDE // 2 - 5
+    assert down.min() < SIDE // 2 - 2
+    assert down.max() > SIDE // 2 + 2
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("name", sorted({*SHORT_FORMS} - {"light", "medium"}))
+@pytest.mark.parametrize("shape", [(12, 12, 3), (2, 12, 12, 1), (12, 12, 1)])
+def test_each_kind_changes_images_on_every_backend(name, shape):
+    images = repeated(20, *shape)
+    model = model_of(name, shape)
+    changed = to_numpy(model(images, training=True))
+    assert changed.dtype == np.float32
+    assert np.isfinite(changed).all()
+    assert len(np.unique(changed.reshape(20, -1), axis=0)) == 20
+    np.testing.assert_array_equal(in_training(name, images), changed)
+    np.testing.assert_array_equal(to_numpy(model(images)), images)
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("name", ["characters", "photo", "surface"])
+@pytest.mark.parametrize(("scale", "low"), [(1 / 16, 0), (100, -1000)])
+def test_values_may_have_any_range(name, scale, low):
+    amounts = {k: v for k, v in SHORT_FORMS[name].items() if k != "erasing"}
+    images = of(10, 8, 8, 3)
+    usual = in_training(amounts, images)
+    scaled = in_training(amounts, (images * scale + low).astype("float32"))
+    np.testing.assert_allclose((scaled - low) / scale, usual, atol=2e-3)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_all_changes_are_computed_in_single_precision(policy):
+    images = of(10, 8, 8, 3, high=4000)
+    usual = in_training(KINDS["all at once"], images)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        changed = in_training(KINDS["all at once"], images)
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert changed.dtype == np.float32
+    np.testing.assert_array_equal(changed, usual)
+
+
+def test_one_layer_moves_pixels_only_where_a_dict_asks_for_it():
+    def kinds(amounts):
+        return [type(change).__name__ for change in make_augmentation(amounts).changes]
+
+    each = ["RandomRotation", "RandomZoom", "RandomTranslation"]
+    assert kinds("light") == each
+    assert kinds("medium") == [*each, "RandomContrast", "RandomErasing"]
+    assert kinds({"rotation": 5, "shear": 0, "brightness": 1}) == [
+        "RandomRotation",
+        "RandomBrightness",
+    ]
+    assert kinds({**SHORT_FORMS["light"], "resampling": "each"}) == each
+    assert kinds({**SHORT_FORMS["light"], "resampling": "once"}) == ["RandomMoves"]
+    (layer,) = make_augmentation({"rotation": 5, "crop": 0.1, "flip": "both"}).changes
+    assert isinstance(layer, RandomMoves)
+    assert (layer.rotation, layer.crop) == (5, 0.1)
+
+
+def test_a_quarter_turn_of_an_oblong_image_is_refused():
+    with pytest.raises(ValueError, match=r"\['turn'\]=90 needs square images, and"):
+        model_of({"turn": 90}, (8, 6, 1))
 
 
 # --- Keras' own layers --------------------------------------------------------------
@@ -370,11 +558,14 @@ def test_several_layers_in_one():
         None,
         "light",
         "medium",
+        "fundus_sided",
         {},
         KINDS["all"],
         {"rotation": 180, "translation": 1, "zoom": 0.99, "contrast": 1.0},
         {"rotation": 0, "noise": 7, "erasing": 0.0},
         {"rotation": np.float64(12.5)},
+        {"shear": 45, "crop": 1, "turn": "auto", "brightness": 3, "color": 1},
+        {"resampling": "each", "turn": 180},
         keras.layers.GaussianNoise(0.1),
     ],
 )
@@ -388,14 +579,17 @@ def test_any_type_of_number_is_accepted(number):
     check_augmentation({"rotation": number})
 
 
+NAMES = "'light', 'medium', 'characters', 'photo', 'surface', 'fundus', 'fundus_sided'"
+
+
 @pytest.mark.parametrize(
     ("augmentation", "error", "message"),
     [
-        ("heavy", ValueError, "'heavy' is not known: use 'light', 'medium', a dict"),
-        (15, TypeError, "augmentation=15 must be 'light', 'medium', a dict"),
-        ([{"rotation": 5}], TypeError, "must be 'light', 'medium', a dict"),
+        ("heavy", ValueError, f"'heavy' is not known: use {NAMES}, a dict such as"),
+        (15, TypeError, f"augmentation=15 must be {NAMES}, a dict such as"),
+        ([{"rotation": 5}], TypeError, f"must be {NAMES}, a dict such as"),
         (keras.layers.RandomFlip, TypeError, "a Keras layer or None"),
-        ({"rotate": 5}, ValueError, "no 'rotate': it knows rotation, .* flip and fill"),
+        ({"rotate": 5}, ValueError, r"knows rotation, .* fill and resampling\."),
         ({"rotation": 181}, ValueError, "=181 must be degrees, from 0 to 180"),
         ({"rotation": -5}, ValueError, r"\['rotation'\]=-5 must be degrees"),
         ({"rotation": "15"}, ValueError, "='15' must be degrees"),
@@ -409,6 +603,13 @@ def test_any_type_of_number_is_accepted(number):
         ({"noise": -1}, ValueError, "=-1 must be standard deviations of the image's"),
         ({"erasing": 1.1}, ValueError, "=1.1 must be a probability, from 0 to 1"),
         ({"flip": "sideways"}, ValueError, "one of 'horizontal', 'vertical', 'both'"),
+        ({"shear": 60}, ValueError, "=60 must be degrees, from 0 to 45"),
+        ({"crop": 4}, ValueError, r"\['crop'\]=4 must be a fraction of height and wi"),
+        ({"color": 2}, ValueError, r"\['color'\]=2 must be a fraction, from 0 to 1"),
+        ({"brightness": -1}, ValueError, "=-1 must be standard deviations of the im"),
+        ({"turn": 45}, ValueError, r"\['turn'\]=45 must be one of 90, 180, 'auto'"),
+        ({"turn": True}, ValueError, r"\['turn'\]=True must be one of 90, 180"),
+        ({"resampling": 1}, ValueError, "=1 must be one of 'each', 'once'"),
         ({"flip": True}, ValueError, r"\['flip'\]=True must be one of 'horizontal'"),
         ({"fill": "wrap"}, ValueError, "one of 'constant', 'nearest', 'reflect'"),
         ({"rotation": 5, "fill": 0}, ValueError, r"\['fill'\]=0 must be one of"),

@@ -3,6 +3,7 @@
 from sklstm._keras import keras
 
 import numpy as np
+import pytest
 
 from sklstm.networks import JointAugmentation, split_augmentation
 
@@ -36,3 +37,29 @@ def test_masks_move_with_their_images():
     augmentation.start(np.random.SeedSequence(0))
     again = keras.ops.convert_to_numpy(augmentation(X[..., None], Y * np.uint8(255))[1])
     np.testing.assert_array_equal(again, masks)
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("name", ["surface", "fundus", "characters"])
+def test_masks_move_with_images_of_a_kind(name):
+    moves, changes = split_augmentation(name)
+    assert not {"contrast", "brightness"} & set(moves)
+    assert not {"turn", "crop", "shear", "fill", "resampling"} & set(changes or {})
+    augmentation = JointAugmentation(moves, (32, 32, 1))
+    augmentation.start(np.random.SeedSequence(0))
+    Y = plates(20, shape=(32, 32))[1]
+    # Each image shows its own mask.
+    images, masks = augmentation(Y[..., None] * np.uint8(255), Y * np.uint8(255))
+    images, masks = (keras.ops.convert_to_numpy(a) for a in (images[..., 0], masks))
+    np.testing.assert_array_equal(images, masks)
+    assert not np.array_equal(masks, Y * 255)
+    assert masks.min() >= 0
+    assert masks.max() <= 255
+    if name == "surface":  # it copies pixels
+        assert set(np.unique(masks)) == {0, 255}
+
+
+def test_a_way_to_move_alone_moves_nothing():
+    manner = {"resampling": "once", "fill": "reflect"}
+    assert split_augmentation(manner) == (None, None)
+    assert split_augmentation({**manner, "color": 0.1}) == (None, {"color": 0.1})
