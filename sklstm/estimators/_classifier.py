@@ -132,6 +132,21 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         How the convolutional stem of "cnn_lstm" and "cnn" learns its kernels.
         "harmonic" learns combinations of cosine waves [5]_, and the first layer reads
         the normalized frequencies of the image.
+    stem_blocks : {"plain", "residual"}, default="plain"
+        Blocks of the stem of "cnn_lstm" and "cnn": "plain" convolutions, or "residual"
+        blocks of two convolutions each, as in a wide residual network [6]_. The number
+        of filters is ``network__filters=32``, and up to four times as many after
+        halvings.
+    stem_depth : int or None, default=None
+        Number of blocks of the stem before each halving of the image and after the last
+        one. If None, there are at least two convolutions each, and four or more in all.
+    stem_size : int, default=8
+        The stem halves the image until its shorter side has at most this many pixels.
+    stem_dropout : float, default=0.0
+        Dropout rate between the two convolutions of a residual block, in [0, 1).
+    drop_path : float, default=0.0
+        Probability, in [0, 1), that training leaves out the last residual block of the
+        stem for a sample [7]_. It grows linearly with the number of the block.
     optimizer : str, class or keras.optimizers.Optimizer, default="adam"
         Name, class or instance of a Keras optimizer. Parameters of a name or a class
         are routed, for example ``optimizer__beta_1``. An instance is copied, and keeps
@@ -240,6 +255,9 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
        Statistical Society B 42(2), 1980.
     .. [5] M. Ulicny, V. A. Krylov and R. Dahyot, "Harmonic convolutional networks based
        on discrete cosine transform", Pattern Recognition 129, 2022.
+    .. [6] S. Zagoruyko and N. Komodakis, "Wide residual networks", BMVC 2016.
+    .. [7] G. Huang, Y. Sun, Z. Liu, D. Sedra and K. Q. Weinberger, "Deep networks with
+       stochastic depth", ECCV 2016.
 
     Examples
     --------
@@ -276,6 +294,11 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         batch_norm: bool = False,
         ordinal: bool = False,
         stem_kernels: str = "plain",
+        stem_blocks: str = "plain",
+        stem_depth: int | None = None,
+        stem_size: int = 8,
+        stem_dropout: float = 0.0,
+        drop_path: float = 0.0,
         optimizer: Any = "adam",
         learning_rate: float = 3e-3,
         lr_schedule: Any = "cosine",
@@ -312,6 +335,11 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         self.batch_norm = batch_norm
         self.ordinal = ordinal
         self.stem_kernels = stem_kernels
+        self.stem_blocks = stem_blocks
+        self.stem_depth = stem_depth
+        self.stem_size = stem_size
+        self.stem_dropout = stem_dropout
+        self.drop_path = drop_path
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.lr_schedule = lr_schedule

@@ -95,7 +95,7 @@ def start_network(
         if callable(estimator.network):
             _check_probabilities(compiled.predict(x[:1])[0])
     compiled.configure(
-        {name: getattr(estimator, name) for name in VARIABLES}
+        {n: getattr(estimator, n) for n in VARIABLES if hasattr(estimator, n)}
         | {"input_noise": input_noise_of(estimator)}
     )
     if estimator.callbacks is not None:

@@ -27,6 +27,11 @@ def cnn(
     bidirectional: bool = True,
     filters: int = 32,
     stem_kernels: str = "plain",
+    stem_blocks: str = "plain",
+    stem_depth: int | None = None,
+    stem_size: int = 8,
+    stem_dropout: float = 0.0,
+    drop_path: float = 0.0,
     pooling: str = "max",
     input_noise: float = 0.2,
     dropout: float = 0.3,
@@ -52,8 +57,14 @@ def cnn(
         Parameter of the `cnn_lstm` whose number of weights is matched.
     filters : int
         Number of filters of the stem; see `cnn_lstm`.
-    stem_kernels : {"plain", "harmonic"}
-        How the stem learns its kernels; see `cnn_lstm`.
+    stem_kernels, stem_blocks : str
+        Kinds of kernels and blocks of the stem; see `cnn_lstm`.
+    stem_depth : int or None
+        Number of blocks before each halving; see `cnn_lstm`.
+    stem_size : int
+        Size of the feature map; see `cnn_lstm`.
+    stem_dropout, drop_path : float
+        Dropout and stochastic depth of residual blocks; see `cnn_lstm`.
     pooling : {"max", "mean", "last"}
         How to pool over all positions. Convolutions have no last step, so "last" means
         "mean".
@@ -77,7 +88,8 @@ def cnn(
     Raises
     ------
     ValueError
-        If `augmentation`, `pooling` or `stem_kernels` is invalid.
+        If `augmentation`, `pooling` or an option of the stem is invalid, or if
+        `stem_dropout` or `drop_path` is given for plain blocks.
 
     Examples
     --------
@@ -90,7 +102,17 @@ def cnn(
         input_shape, augmentation=augmentation, input_noise=input_noise
     )
     x, regularizer = add_l2_penalty(x, l2)
-    x = conv_stem(x, filters, regularizer, stem_kernels)
+    x = conv_stem(
+        x,
+        filters,
+        regularizer,
+        stem_kernels=stem_kernels,
+        stem_blocks=stem_blocks,
+        stem_depth=stem_depth,
+        stem_size=stem_size,
+        stem_dropout=stem_dropout,
+        drop_path=drop_path,
+    )
     depth = x.shape[-1]
     directions = 2 if bidirectional else 1
 

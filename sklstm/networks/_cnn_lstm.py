@@ -28,6 +28,11 @@ def cnn_lstm(
     bidirectional: bool = True,
     filters: int = 32,
     stem_kernels: str = "plain",
+    stem_blocks: str = "plain",
+    stem_depth: int | None = None,
+    stem_size: int = 8,
+    stem_dropout: float = 0.0,
+    drop_path: float = 0.0,
     pooling: str = "max",
     input_noise: float = 0.2,
     dropout: float = 0.3,
@@ -39,7 +44,8 @@ def cnn_lstm(
 
     The stem halves the image until its shorter side is at most 8 pixels. It consists of
     3 x 3 convolutions with batch normalization: at least two before each halving and
-    after the last one, and four or more in all. A 1 x 1 convolution then reduces every
+    after the last one, and four or more in all. The parameters ``stem_*`` change it. A
+    1 x 1 convolution then reduces every
     position of the feature map to 16 features. One stack of LSTMs reads the rows of the
     map from top to bottom, another reads its columns from left to right. Each stack is
     pooled over its steps, and the two vectors are concatenated.
@@ -63,6 +69,21 @@ def cnn_lstm(
         How the stem learns its 3 x 3 kernels. "harmonic" learns combinations of the
         cosine waves of a DCT [1]_, see `HarmonicConv2D`. The first layer then reads
         the normalized frequencies of the image.
+    stem_blocks : {"plain", "residual"}
+        Blocks of the stem: convolutions, or residual blocks of two convolutions each,
+        as in a wide residual network [2]_. The latter halve by convolutions of stride
+        2.
+    stem_depth : int or None
+        Number of blocks before each halving and after the last one. If None, there are
+        at least two convolutions each, and four or more in all. The first convolution
+        before residual blocks does not count.
+    stem_size : int
+        Halve the image until its shorter side has at most this many pixels.
+    stem_dropout : float
+        Dropout rate between the two convolutions of a residual block.
+    drop_path : float
+        Probability that training leaves out the last residual block of the stem for a
+        sample [3]_. It grows linearly with the number of the block.
     pooling : {"max", "mean", "last"}
         How to make one vector of all steps. "last" takes the output of each direction
         at the step that it reads last.
@@ -82,12 +103,16 @@ def cnn_lstm(
     Raises
     ------
     ValueError
-        If `augmentation`, `pooling` or `stem_kernels` is invalid.
+        If `augmentation`, `pooling` or an option of the stem is invalid, or if
+        `stem_dropout` or `drop_path` is given for plain blocks.
 
     References
     ----------
     .. [1] M. Ulicny, V. A. Krylov and R. Dahyot, "Harmonic convolutional networks based
        on discrete cosine transform", Pattern Recognition 129, 2022.
+    .. [2] S. Zagoruyko and N. Komodakis, "Wide residual networks", BMVC 2016.
+    .. [3] G. Huang, Y. Sun, Z. Liu, D. Sedra and K. Q. Weinberger, "Deep networks with
+       stochastic depth", ECCV 2016.
 
     Examples
     --------
@@ -100,7 +125,17 @@ def cnn_lstm(
         input_shape, augmentation=augmentation, input_noise=input_noise
     )
     x, regularizer = add_l2_penalty(x, l2)
-    x = conv_stem(x, filters, regularizer, stem_kernels)
+    x = conv_stem(
+        x,
+        filters,
+        regularizer,
+        stem_kernels=stem_kernels,
+        stem_blocks=stem_blocks,
+        stem_depth=stem_depth,
+        stem_size=stem_size,
+        stem_dropout=stem_dropout,
+        drop_path=drop_path,
+    )
     x = conv_block(x, _SQUEEZED_FILTERS, 1, "squeeze", regularizer, relu=False)
     layers = keras.layers
     height, width, _ = x.shape[1:]

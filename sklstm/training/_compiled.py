@@ -189,7 +189,7 @@ class CompiledNetwork:
             return
         for layer in _all_layers(self.model):
             for name, (kind, variable) in VARIABLES.items():
-                if isinstance(layer, getattr(networks, kind)):
+                if type(layer) is getattr(networks, kind):
                     getattr(layer, variable).assign(values[name])
 
     def standardize(self, x: np.ndarray) -> None:

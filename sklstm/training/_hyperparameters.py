@@ -241,6 +241,25 @@ TABLE = (
     Hyperparameter(
         "stem_kernels", (Choice(("plain", "harmonic")),), GRAPH, networks=_IMAGES
     ),
+    Hyperparameter(
+        "stem_blocks", (Choice(("plain", "residual")),), GRAPH, networks=_IMAGES
+    ),
+    Hyperparameter("stem_depth", (*_COUNT, None), GRAPH, networks=_IMAGES),
+    Hyperparameter("stem_size", _COUNT, GRAPH, networks=_IMAGES),
+    Hyperparameter(
+        "stem_dropout",
+        (Number(Real, 0, 1),),
+        VARIABLE,
+        networks=_IMAGES,
+        held_by=("StemDropout", "rate"),
+    ),
+    Hyperparameter(
+        "drop_path",
+        (Number(Real, 0, 1),),
+        VARIABLE,
+        networks=_IMAGES,
+        held_by=("DropPath", "rate"),
+    ),
     Hyperparameter("contrast", (tuple, list, None), GRAPH, networks=("window_lstm",)),
     Hyperparameter("crf", _FLAG, GRAPH, networks=("window_lstm",)),
     Hyperparameter(

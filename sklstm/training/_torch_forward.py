@@ -6,6 +6,7 @@ another layout and back. A `Forward` makes these checks once. It calls the layer
 it knows directly, and the others through Keras. The numbers are Keras' up to rounding.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -210,7 +211,7 @@ def _known(node: Any, seeds: Seeds) -> Callable | None:
     given = {**node.arguments.kwargs, "training": None}
     if make is None or any(value is not None for value in given.values()):
         return None
-    if not single and type(layer) is not keras.layers.Concatenate:
+    if not single and type(layer) not in (keras.layers.Concatenate, keras.layers.Add):
         return None
     return make(layer, seeds)
 
@@ -248,6 +249,22 @@ def _dropout(layer: Any, seeds: Seeds) -> Callable:
             return x
         uniform = torch.rand(x.shape, generator=draw(), dtype=x.dtype, device=x.device)
         return x * ((uniform >= rate) / (1 - rate))
+
+    return call
+
+
+def _drop_path(layer: Any, seeds: Seeds) -> Callable:
+    rate, share = layer.rate.value, layer.share
+    draw = seeds.add(layer.seed_generator)
+
+    def call(given: list, training: bool) -> Any:
+        (x,) = given
+        if not training:
+            return x
+        shape = (len(x), *(1,) * (x.ndim - 1))
+        uniform = torch.rand(shape, generator=draw(), dtype=x.dtype, device=x.device)
+        own = rate * share
+        return x * ((uniform >= own) / (1 - own))
 
     return call
 
@@ -421,6 +438,10 @@ def _concatenate(layer: Any, seeds: Seeds) -> Callable:
     return lambda given, training: torch.cat(given, layer.axis)
 
 
+def _add(layer: Any, seeds: Seeds) -> Callable:
+    return lambda given, training: functools.reduce(torch.add, given)
+
+
 def _lstm(layer: Any, seeds: Seeds) -> Callable | None:
     if not layer.can_fuse():
         return None
@@ -447,6 +468,8 @@ _MAKERS: dict[type, Callable] = {
     layers.Standardize: _standardize,
     layers.HyperNoise: _noise,
     layers.HyperDropout: _dropout,
+    layers.StemDropout: _dropout,
+    layers.DropPath: _drop_path,
     layers.FusedLSTM: _lstm,
     layers.FusedBidirectional: _lstm,
     keras.layers.Dense: _dense,
@@ -460,4 +483,5 @@ _MAKERS: dict[type, Callable] = {
     keras.layers.Permute: _permute,
     keras.layers.Reshape: _reshape,
     keras.layers.Concatenate: _concatenate,
+    keras.layers.Add: _add,
 }

@@ -31,17 +31,23 @@ CASES = {
     "lstm-padded": ("lstm", IMAGE, {}),
     "lstm_transformer": ("lstm_transformer", SEQUENCE, {"dropout": 0.1}),
     "cnn_lstm": ("cnn_lstm", IMAGE, {"filters": 4}),
-    "cnn_lstm-harmonic": (
+    "cnn_lstm-deep": (
         "cnn_lstm",
         IMAGE,
-        {"filters": 4, "stem_kernels": "harmonic"},
+        {
+            "filters": 4,
+            "stem_kernels": "harmonic",
+            "stem_blocks": "residual",
+            "stem_size": 4,
+            "drop_path": 0.1,
+        },
     ),
     "cnn": ("cnn", IMAGE, {"filters": 4}),
     "conv_lstm": ("conv_lstm", VOLUME, {"filters": 3}),
 }
 # LiteRT takes longer: one of each kind of layer.
 LITERT = ["lstm", "lstm-one-way", "lstm-pixel", "lstm-multihead", "lstm-multiscale"]
-LITERT += ["lstm-scan", "cnn_lstm", "cnn_lstm-harmonic", "conv_lstm"]
+LITERT += ["lstm-scan", "cnn_lstm", "cnn_lstm-deep", "conv_lstm"]
 
 
 def test_all_networks_are_there():

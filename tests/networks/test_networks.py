@@ -15,6 +15,8 @@ from sklstm import LSTMImageClassifier, PatchSequencer, VolumeSequencer
 from sklstm.networks import (
     NETWORKS,
     AttentionPooling,
+    DropPath,
+    FusedBatchNormalization,
     HarmonicConv2D,
     MultiScaleAttention,
     PositionEncoding,
@@ -38,6 +40,18 @@ TINY = {
     "cnn_lstm": {"units": 3},
     "cnn": {},
     "conv_lstm": {"filters": 2},
+}
+STEMS = {
+    "harmonic": {"stem_kernels": "harmonic"},
+    "residual": {"stem_blocks": "residual", "stem_size": 5},
+    "deep": {
+        "stem_kernels": "harmonic",
+        "stem_blocks": "residual",
+        "stem_depth": 3,
+        "stem_dropout": 0.2,
+        "drop_path": 0.1,
+    },
+    "fine": {"stem_depth": 1, "stem_size": 20},
 }
 ALL = [
     (name, shape)
@@ -136,16 +150,11 @@ def test_the_control_has_as_many_weights(shape, units):
         {"n_layers": 2},
         {"bidirectional": False},
         {"filters": 16},
-        {"stem_kernels": "harmonic"},
+        *STEMS.values(),
     ):
         hybrid = NETWORKS["cnn_lstm"].build(shape, 10, units=units, **params)
         control = NETWORKS["cnn"].build(shape, 10, units=units, **params)
         assert control.count_params() == pytest.approx(hybrid.count_params(), rel=0.05)
-
-
-STEMS = {
-    "harmonic": {"stem_kernels": "harmonic"},
-}
 
 
 @pytest.mark.parametrize("name", ["cnn_lstm", "cnn"])
@@ -171,10 +180,94 @@ def test_a_harmonic_stem_first_reads_normalized_frequencies(name):
         assert isinstance(model.get_layer(name), HarmonicConv2D)
 
 
+def kinds(model, kind):
+    return [layer for layer in model.layers if type(layer) is kind]
+
+
+@pytest.mark.parametrize(("size", "depth", "sizes", "n_each"), [
+    (8, None, (28, 14, 7), 2),
+    (7, 1, (28, 14, 7), 1),
+    (6, 3, (28, 14, 7, 3), 3),
+    (28, None, (28,), 4),
+])  # fmt: skip
+def test_depth_and_size_of_plain_blocks(size, depth, sizes, n_each):
+    model = NETWORKS["cnn"].build(
+        (28, 28, 1), 3, filters=2, stem_depth=depth, stem_size=size
+    )
+    stem = [layer for layer in model.layers if layer.name.startswith("stem")]
+    convolutions = [layer for layer in stem if type(layer) is keras.layers.Conv2D]
+    assert [layer.output.shape[1:] for layer in convolutions] == [
+        (side, side, 2 * min(2**i, 4))
+        for i, side in enumerate(sizes)
+        for _ in range(n_each)
+    ]
+
+
+@pytest.mark.parametrize(("size", "depth", "sizes", "n_each"), [
+    (8, None, (28, 14, 7), 1),
+    (5, 2, (28, 14, 7, 4), 2),
+    (28, None, (28,), 2),
+])  # fmt: skip
+def test_depth_and_size_of_residual_blocks(size, depth, sizes, n_each):
+    model = NETWORKS["cnn"].build(
+        (28, 28, 1), 3, filters=2, stem_blocks="residual", stem_depth=depth,
+        stem_size=size, drop_path=0.3,
+    )  # fmt: skip
+    blocks = kinds(model, keras.layers.Add)
+    assert [layer.output.shape[1:] for layer in blocks] == [
+        (side, side, 2 * min(2**i, 4))
+        for i, side in enumerate(sizes)
+        for _ in range(n_each)
+    ]
+    assert not kinds(model, keras.layers.MaxPooling2D)
+    shares = [layer.share for layer in kinds(model, DropPath)]
+    n_blocks = len(sizes) * n_each
+    np.testing.assert_allclose(shares, np.arange(1, n_blocks + 1) / n_blocks)
+
+
+def test_a_residual_block_by_its_definition():
+    model = NETWORKS["cnn"].build((10, 12, 3), 3, filters=4, stem_blocks="residual")
+    initialize(model, np.random.SeedSequence(0))
+    rng = np.random.default_rng(0)
+    for layer in kinds(model, FusedBatchNormalization):
+        layer.set_weights([rng.uniform(0.5, 2, w.shape) for w in layer.get_weights()])
+
+    def rectified(x, name):
+        return np.maximum(output(model.get_layer(f"{name}_norm"), x), 0)
+
+    def layer(name, x):
+        return output(model.get_layer(name), x)
+
+    x = layer("stem", rng.normal(size=(2, 10, 12, 3)).astype("float32"))
+    found = output(
+        keras.Model(
+            model.get_layer("stem").output, model.get_layer("stem_relu").output
+        ),
+        x,
+    )
+    for name in ("stem_0_0", "stem_1_0"):
+        y = rectified(x, f"{name}_in")
+        shortcut = x if name == "stem_0_0" else layer(f"{name}_shortcut", y)
+        y = rectified(layer(f"{name}_first", y), f"{name}_middle")
+        x = shortcut + layer(f"{name}_second", y)
+    assert x.shape == (2, 5, 6, 8)
+    np.testing.assert_allclose(found, rectified(x, "stem"), atol=1e-4)
+    for name in ("shortcut", "first"):
+        assert model.get_layer(f"stem_1_0_{name}").strides == (2, 2)
+
+
 @pytest.mark.parametrize("name", ["cnn_lstm", "cnn"])
-def test_kernels_that_do_not_exist(name):
-    with pytest.raises(ValueError, match="stem_kernels='wave' is neither 'plain' nor"):
-        NETWORKS[name].build((8, 8, 1), 3, stem_kernels="wave")
+@pytest.mark.parametrize(("params", "message"), [
+    ({"stem_kernels": "wave"}, "stem_kernels='wave' is neither 'plain' nor 'harmonic'"),
+    ({"stem_blocks": "wide"}, "stem_blocks='wide' is neither 'plain' nor 'residual'"),
+    ({"stem_depth": 0}, "stem_depth=0 must be at least 1, or None"),
+    ({"stem_size": 0}, "stem_size=0 must be at least 1"),
+    ({"drop_path": 0.1}, "drop_path=0.1 has no effect on stem_blocks='plain'"),
+    ({"stem_dropout": 0.1}, "stem_dropout=0.1 has no effect on stem_blocks='plain'"),
+])  # fmt: skip
+def test_options_of_the_stem_that_do_not_exist(name, params, message):
+    with pytest.raises(ValueError, match=message):
+        NETWORKS[name].build((8, 8, 1), 3, **params)
 
 
 @pytest.mark.parametrize("name", ["cnn_lstm", "cnn"])

@@ -187,7 +187,16 @@ def test_both_ways_of_training_agree(small, make, dtype, params):
     assert own.best_epoch_ == through_keras.best_epoch_
 
 
-@pytest.mark.parametrize("stem", [{}, {"stem_kernels": "harmonic"}])
+DEEP = {
+    "stem_kernels": "harmonic",
+    "stem_blocks": "residual",
+    "stem_size": 4,
+    "stem_dropout": 0.1,
+    "drop_path": 0.3,
+}
+
+
+@pytest.mark.parametrize("stem", [{}, DEEP])
 def test_own_metrics_and_networks_with_images_agree(digits, stem):
     X, y = digits[0][:50], digits[1][:50] % 3
     params = {

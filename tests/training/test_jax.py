@@ -31,6 +31,7 @@ pytestmark = [
 
 PLAIN = {"loss": "sparse_categorical_crossentropy", "metrics": None}
 STRENGTHS = {"dropout": 0.2, "input_noise": 0.1, "l2": 0.01}
+OF_THE_STEM = {"stem_dropout": 0.1, "drop_path": 0.3}
 
 
 def lstm_spec(**changes):
@@ -70,7 +71,12 @@ def images_spec():
 
 def stem_spec():
     spec = images_spec()
-    spec.network_params |= {"stem_kernels": "harmonic"}
+    spec.network_params |= {
+        "stem_kernels": "harmonic",
+        "stem_blocks": "residual",
+        "stem_size": 4,
+        **OF_THE_STEM,
+    }
     return spec
 
 
@@ -108,7 +114,7 @@ def half_spec():
 
 def start(compiled, rate=0.05):
     compiled.start(np.random.SeedSequence(0))
-    compiled.configure(STRENGTHS)
+    compiled.configure({**STRENGTHS, **OF_THE_STEM})
     own_optimizer(compiled.model).keep_constant(rate)
     return compiled
 

@@ -50,6 +50,13 @@ def one_direction(input_shape, n_classes):
 
 
 SMALL = {"units": 3, "filters": 4}
+DEEP = {
+    "stem_kernels": "harmonic",
+    "stem_blocks": "residual",
+    "stem_size": 4,
+    "stem_dropout": 0.3,
+    "drop_path": 0.4,
+}
 
 
 @pytest.mark.parametrize(
@@ -59,7 +66,7 @@ SMALL = {"units": 3, "filters": 4}
         with_batch_norm,
         one_direction,
         lambda shape, n: cnn(shape, n, **SMALL),
-        lambda shape, n: cnn(shape, n, stem_kernels="harmonic", **SMALL),
+        lambda shape, n: cnn(shape, n, **DEEP, **SMALL),
         lambda shape, n: cnn_lstm(shape, n, pooling="last", ordinal=True, **SMALL),
         lambda shape, n: cnn_lstm(shape, n, augmentation="light", **SMALL),
     ],
@@ -126,11 +133,11 @@ def test_leaves_other_networks_to_keras(kind):
     assert not Forward.can_run(keras.Model(inputs, x))
 
 
-def harmonic(input_shape, n_classes):
-    return cnn(input_shape, n_classes, stem_kernels="harmonic", **SMALL)
+def deep(input_shape, n_classes):
+    return cnn(input_shape, n_classes, **DEEP, **SMALL)
 
 
-@pytest.mark.parametrize("build", [with_batch_norm, cnn, cnn_lstm, harmonic])
+@pytest.mark.parametrize("build", [with_batch_norm, cnn, cnn_lstm, deep])
 def test_calls_no_layer_of_the_networks_through_keras(build, monkeypatch):
     import torch
 

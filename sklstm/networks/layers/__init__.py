@@ -16,9 +16,11 @@ from sklstm.networks.layers._fused_lstm import FusedBidirectional, FusedLSTM
 from sklstm.networks.layers._harmonic import CosineTransform, HarmonicConv2D
 from sklstm.networks.layers._hyperparameters import (
     L2,
+    DropPath,
     HyperDropout,
     HyperNoise,
     PenaltyStrength,
+    StemDropout,
 )
 from sklstm.networks.layers._joint_augmentation import (
     JointAugmentation,
@@ -39,6 +41,7 @@ __all__ = [
     "Augmentation",
     "CosineTransform",
     "CumulativeLink",
+    "DropPath",
     "FusedBatchNormalization",
     "FusedBidirectional",
     "FusedLSTM",
@@ -59,6 +62,7 @@ __all__ = [
     "Scan",
     "SelfAttention",
     "Standardize",
+    "StemDropout",
     "check_augmentation",
     "split_augmentation",
 ]

@@ -73,6 +73,94 @@ class HyperDropout(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("sklstm")
+class StemDropout(HyperDropout):
+    """`HyperDropout` in the residual blocks of a stem, which has a rate of its own.
+
+    Parameters
+    ----------
+    rate : float
+        Fraction of the inputs to set to zero, in [0, 1).
+    **kwargs
+        Keyword arguments of `keras.layers.Layer`.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm.networks import StemDropout
+    >>> StemDropout(0.5)(keras.ops.ones((1, 3))).numpy()
+    array([[1., 1., 1.]], dtype=float32)
+    """
+
+    def __init__(self, rate: float, **kwargs: Any) -> None:
+        super().__init__(rate, **kwargs)
+
+
+@keras.saving.register_keras_serializable("sklstm")
+class DropPath(keras.layers.Layer):
+    """Stochastic depth: leaves out a residual branch for some samples of a batch.
+
+    In training, the layer sets all values of a random part of the samples to zero and
+    divides the others by the probability to be kept [1]_. The probability to be left
+    out is ``rate * share``.
+
+    Parameters
+    ----------
+    rate : float
+        Probability to leave out the last branch of the network, in [0, 1). Assign to
+        the weight `rate` of the layer to change it.
+    share : float
+        Share of the probability that this branch has, in [0, 1].
+    **kwargs
+        Keyword arguments of `keras.layers.Layer`.
+
+    References
+    ----------
+    .. [1] G. Huang, Y. Sun, Z. Liu, D. Sedra and K. Q. Weinberger, "Deep networks with
+       stochastic depth", ECCV 2016.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm.networks import DropPath
+    >>> layer = DropPath(0.5)
+    >>> layer(keras.ops.ones((1, 3))).numpy()  # all branches outside of training
+    array([[1., 1., 1.]], dtype=float32)
+    >>> _ = layer.rate.assign(0.2)
+    """
+
+    def __init__(self, rate: float, share: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._initial_rate = rate
+        self.share = share
+        self.seed_generator = keras.random.SeedGenerator()
+
+    def build(self, input_shape: tuple) -> None:
+        self.rate = self.add_weight(
+            shape=(),
+            initializer=keras.initializers.Constant(self._initial_rate),
+            trainable=False,
+            name="rate",
+        )
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if not training:
+            return inputs
+        ops = keras.ops
+        shape = (ops.shape(inputs)[0], *(1,) * (len(inputs.shape) - 1))
+        uniform = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
+        rate = ops.cast(self.rate, "float32") * self.share
+        kept = ops.cast(uniform >= rate, "float32") / (1 - rate)
+        return inputs * ops.cast(kept, inputs.dtype)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return input_shape
+
+    def get_config(self) -> dict:
+        rate = float(self.rate) if self.built else self._initial_rate
+        return {**super().get_config(), "rate": rate, "share": self.share}
+
+
+@keras.saving.register_keras_serializable("sklstm")
 class HyperNoise(keras.layers.Layer):
     """Gaussian noise whose standard deviation is a weight.
 

@@ -5,7 +5,7 @@ from sklstm._keras import keras
 import numpy as np
 import pytest
 
-from sklstm.networks import HyperDropout, HyperNoise, PenaltyStrength
+from sklstm.networks import DropPath, HyperDropout, HyperNoise, PenaltyStrength
 from sklstm.networks.layers import L2
 
 
@@ -59,6 +59,38 @@ def test_dropout_repeats_from_the_same_seed_state():
     first = to_numpy(layer(ones, training=True))
     layer.seed_generator.state.assign(start)
     np.testing.assert_array_equal(to_numpy(layer(ones, training=True)), first)
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_drop_path_leaves_out_whole_samples(share):
+    layer = DropPath(0.6, share)
+    ones = np.ones((20_000, 2, 3), "float32")
+    out = to_numpy(layer(ones, training=True))
+    np.testing.assert_array_equal(out, np.broadcast_to(out[:, :1, :1], out.shape))
+    kept = out[:, 0, 0] != 0
+    rate = 0.6 * share
+    # The tolerance is six standard deviations of the share of 20,000 draws.
+    assert abs(kept.mean() - (1 - rate)) < 6 * np.sqrt(rate * (1 - rate) / len(out))
+    np.testing.assert_allclose(out[kept], 1 / (1 - rate), rtol=1e-6)
+    again = to_numpy(layer(ones, training=True))
+    assert 0.2 < np.mean((again[:, 0, 0] != 0) == kept) < 0.99
+    np.testing.assert_array_equal(to_numpy(layer(ones)), ones)
+
+
+def test_drop_path_changes_without_rebuilding():
+    layer = DropPath(0.5, 0.5)
+    inputs = keras.Input((4, 4, 1))
+    model = keras.Model(inputs, layer(inputs))
+    ones = np.ones((2000, 4, 4, 1), "float32")
+    layer.rate.assign(0.0)
+    np.testing.assert_array_equal(to_numpy(model(ones, training=True)), ones)
+    layer.rate.assign(0.8)
+    out = to_numpy(model(ones, training=True))
+    assert abs(np.mean(out != 0) - 0.6) < 0.07
+    assert layer.get_config()["rate"] == pytest.approx(0.8)
+    assert layer.get_config()["share"] == 0.5
+    assert layer.trainable_weights == []
 
 
 def test_noise_statistics_and_changes_without_rebuilding():
