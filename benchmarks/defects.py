@@ -166,7 +166,7 @@ class UNet:
                 if i == 0:
                     inner.order = inner.rng.permutation(len(x))
                 rows = inner.order[16 * i : 16 * i + 16]
-                images, masks = augment(x[rows], y[rows][..., 0])
+                images, masks, _ = augment(x[rows], y[rows][..., 0], None)
                 images = contrast(images, training=True)
                 return np.asarray(images), np.asarray(masks)[..., None]
 

@@ -159,6 +159,15 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         [2]_ until the last update. A Keras `LearningRateSchedule` replaces
         `learning_rate`. Callbacks can set the learning rate only with "constant"; with
         the others they are refused.
+    warmup : float, default=0.0
+        Part of the updates, in [0, 1), in which the learning rate rises in equal steps
+        to `learning_rate`, before the schedule begins [8]_.
+    weight_decay : float or None, default=None
+        Strength of the decoupled weight decay [9]_. Each update multiplies the
+        kernels by ``1 - learning_rate * weight_decay``. Biases and the weights of
+        normalizations do not decay. If None, the optimizer decides: "adam" has no
+        decay, and Keras' "adamw" multiplies all weights by ``1 - learning_rate *
+        0.004``.
     clipvalue : float or None, default=1.0
         Bound on each element of the gradient. Set it to None to clip by norm with
         ``optimizer__clipnorm`` or ``optimizer__global_clipnorm``, or not to clip.
@@ -170,6 +179,11 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         Maximum number of passes over the training data. If "auto", train for 60 epochs.
         On small data sets train longer, until the weights have been updated 1,200
         times, but never for more than 400 epochs.
+    average_epochs : int, default=1
+        Number of epochs whose weights are averaged [10]_. The network gets the mean of
+        the weights after each of the last `average_epochs` epochs. During training,
+        the validation and callbacks see this mean. 1 keeps the weights of the last
+        epoch.
     early_stopping : bool, default=False
         If True, stop when the validation loss has not fallen for `patience` epochs, and
         keep the weights of the best epoch. The validation data are ``X_val, y_val`` of
@@ -184,6 +198,17 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         Weights of the classes. Classes that a dict does not name have the weight 1. A
         dict that names all classes may name others as well. "balanced" gives all
         classes the same total weight.
+    label_smoothing : float, default=0.0
+        Part of the target, in [0, 1), that is spread evenly over all classes [11]_.
+    mixup : float, default=0.0
+        If above 0, train on weighted means of two images and of their targets [12]_. It
+        is the parameter of the symmetric beta distribution of the weight: 0.2 rarely
+        mixes two images evenly, and with 1 all weights are equally probable.
+    cutmix : float, default=0.0
+        If above 0, paste a box of another image into each image, and mix the targets by
+        the area [13]_. It is the parameter of the symmetric beta distribution of the
+        area. If `mixup` is above 0 too, each image takes one of the two at random. Both
+        come after `augmentation`. In a sequence, the box is a span of steps.
     loss : str, class, function or keras.losses.Loss, default=None
         Loss to minimize. If None, use the cross-entropy. A loss with "sparse" in its
         name receives class numbers, and any other loss receives one-hot targets.
@@ -258,6 +283,17 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
     .. [6] S. Zagoruyko and N. Komodakis, "Wide residual networks", BMVC 2016.
     .. [7] G. Huang, Y. Sun, Z. Liu, D. Sedra and K. Q. Weinberger, "Deep networks with
        stochastic depth", ECCV 2016.
+    .. [8] P. Goyal et al., "Accurate, large minibatch SGD: training ImageNet in 1
+       hour", arXiv 1706.02677, 2017.
+    .. [9] I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", ICLR
+       2019.
+    .. [10] J. Kaddour, "Stop wasting my time! Saving days of ImageNet and BERT training
+       with latest weight averaging", arXiv 2209.14981, 2022.
+    .. [11] C. Szegedy et al., "Rethinking the Inception architecture for computer
+       vision", CVPR 2016.
+    .. [12] H. Zhang et al., "mixup: beyond empirical risk minimization", ICLR 2018.
+    .. [13] S. Yun et al., "CutMix: regularization strategy to train strong classifiers
+       with localizable features", ICCV 2019.
 
     Examples
     --------
@@ -302,14 +338,20 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         optimizer: Any = "adam",
         learning_rate: float = 3e-3,
         lr_schedule: Any = "cosine",
+        warmup: float = 0.0,
+        weight_decay: float | None = None,
         clipvalue: float | None = 1.0,
         gradient_accumulation_steps: int = 1,
         batch_size: int = 32,
         epochs: int | str = "auto",
+        average_epochs: int = 1,
         early_stopping: bool = False,
         patience: int = 10,
         validation_fraction: float = 0.1,
         class_weight: Any = None,
+        label_smoothing: float = 0.0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
         loss: Any = None,
         metrics: Any = None,
         callbacks: Any = None,
@@ -343,14 +385,20 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.lr_schedule = lr_schedule
+        self.warmup = warmup
+        self.weight_decay = weight_decay
         self.clipvalue = clipvalue
         self.gradient_accumulation_steps = gradient_accumulation_steps
         self.batch_size = batch_size
         self.epochs = epochs
+        self.average_epochs = average_epochs
         self.early_stopping = early_stopping
         self.patience = patience
         self.validation_fraction = validation_fraction
         self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
+        self.mixup = mixup
+        self.cutmix = cutmix
         self.loss = loss
         self.metrics = metrics
         self.callbacks = callbacks
@@ -548,8 +596,13 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         reading = {}
         if self.sequencer is not None:
             reading["index_map"] = self.sequencer_.index_map_
+        mixing = None
+        if self.mixup > 0 or self.cutmix > 0:
+            mixing = {"mixup": self.mixup, "cutmix": self.cutmix}
         if self.augmentation is not None:
-            reading["augmentation"] = self.augmentation
+            # The area of a pasted box counts, so images change before they are mixed.
+            place = reading if mixing is None else mixing
+            place["augmentation"] = self.augmentation
         start_network(
             self,
             x,
@@ -557,16 +610,17 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             continues,
             n_outputs=len(self.classes_),
             compile_params={
-                "loss": self.loss or "sparse_categorical_crossentropy",
+                "loss": self._named_loss(),
                 "metrics": self.metrics,
                 **self._routed_to("loss", "metrics"),
             },
             one_hot=self._one_hot(),
             reading_params=reading,
+            mixing=mixing,
         )
         result = train_network(
             self,
-            Data(x, self._targets(codes), rescale(weights, self._mean_weight)),
+            Data(x, self._smoothed(codes), rescale(weights, self._mean_weight)),
             to_watch,
             epochs=epochs,
             context=context,
@@ -636,11 +690,35 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
     def _one_hot(self) -> bool:
         """Return whether the loss receives one-hot targets."""
         if self.loss is None:
-            return False
+            return self._softens()
         kind = self.loss if isinstance(self.loss, type) else type(self.loss)
         names = [getattr(self.loss, "name", None), getattr(self.loss, "__name__", None)]
         names += [self.loss, *(parent.__name__ for parent in kind.__mro__)]
-        return not any("sparse" in str(name).lower() for name in names)
+        sparse = any("sparse" in str(name).lower() for name in names)
+        if sparse and self._softens():
+            raise ValueError(
+                f"loss={self.loss!r} compares class numbers, and label_smoothing, "
+                "mixup and cutmix make targets between the classes: give a loss for "
+                "one-hot targets, or leave loss out."
+            )
+        return not sparse
+
+    def _softens(self) -> bool:
+        """Return whether a target can lie between the classes."""
+        return self.label_smoothing > 0 or self.mixup > 0 or self.cutmix > 0
+
+    def _named_loss(self) -> Any:
+        """Return the loss, or the name of the cross-entropy for the targets."""
+        prefix = "" if self._one_hot() else "sparse_"
+        return self.loss or f"{prefix}categorical_crossentropy"
+
+    def _smoothed(self, codes: np.ndarray) -> np.ndarray:
+        """Return the targets of training."""
+        targets = self._targets(codes)
+        if self.label_smoothing == 0:
+            return targets
+        part = np.float32(self.label_smoothing)
+        return (1 - part) * targets + part / np.float32(len(self.classes_))
 
     def _targets(self, codes: np.ndarray) -> np.ndarray:
         if self._one_hot():

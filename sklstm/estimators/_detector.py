@@ -109,6 +109,11 @@ class LSTMDefectDetector(KerasEstimator):
         Learning rate at the start of training.
     lr_schedule : {"cosine", "constant"} or keras schedule, default="cosine"
         As in `LSTMImageClassifier`.
+    warmup : float, default=0.0
+        Part of the updates in which the learning rate rises. As in
+        `LSTMImageClassifier`.
+    weight_decay : float or None, default=None
+        Strength of the decoupled weight decay. As in `LSTMImageClassifier`.
     clipvalue : float or None, default=1.0
         Bound on each element of the gradient. As in `LSTMImageClassifier`.
     gradient_accumulation_steps : int, default=1
@@ -117,6 +122,8 @@ class LSTMDefectDetector(KerasEstimator):
         Number of images in a batch.
     epochs : int, default=30
         Maximum number of passes over the training data.
+    average_epochs : int, default=1
+        Number of last epochs whose weights are averaged. As in `LSTMImageClassifier`.
     early_stopping : bool, default=False
         If True, stop when the loss on the images held out for the threshold has not
         fallen for `patience` epochs, and keep the weights of the best epoch.
@@ -219,10 +226,13 @@ class LSTMDefectDetector(KerasEstimator):
         optimizer: Any = "adam",
         learning_rate: float = 4e-3,
         lr_schedule: Any = "cosine",
+        warmup: float = 0.0,
+        weight_decay: float | None = None,
         clipvalue: float | None = 1.0,
         gradient_accumulation_steps: int = 1,
         batch_size: int = 16,
         epochs: int = 30,
+        average_epochs: int = 1,
         early_stopping: bool = False,
         patience: int = 10,
         validation_fraction: float = 0.15,
@@ -254,10 +264,13 @@ class LSTMDefectDetector(KerasEstimator):
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.lr_schedule = lr_schedule
+        self.warmup = warmup
+        self.weight_decay = weight_decay
         self.clipvalue = clipvalue
         self.gradient_accumulation_steps = gradient_accumulation_steps
         self.batch_size = batch_size
         self.epochs = epochs
+        self.average_epochs = average_epochs
         self.early_stopping = early_stopping
         self.patience = patience
         self.validation_fraction = validation_fraction

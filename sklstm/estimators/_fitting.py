@@ -79,6 +79,8 @@ def start_network(
         network_params=_network_params(estimator) | (network_params or {}),
         optimizer=estimator.optimizer,
         optimizer_params=_optimizer_params(estimator),
+        warmup=estimator.warmup > 0,
+        weight_decay=bool(estimator.weight_decay),
         # Store the name, because a pickle may be loaded under another policy.
         dtype_policy=policy_name(estimator.dtype_policy, estimator.network),
         **parts,
@@ -97,6 +99,7 @@ def start_network(
     compiled.configure(
         {n: getattr(estimator, n) for n in VARIABLES if hasattr(estimator, n)}
         | {"input_noise": input_noise_of(estimator)}
+        | {name: getattr(estimator, name, 0.0) for name in ("mixup", "cutmix")}
     )
     if estimator.callbacks is not None:
         compiled.show_to_callbacks()
@@ -199,6 +202,8 @@ def _optimizer_params(estimator: Any) -> dict[str, Any]:
                 "each other: set clipvalue=None to clip by norm."
             )
         params["clipvalue"] = estimator.clipvalue
+    if estimator.weight_decay is not None:
+        params.update(_without_own_decay(estimator, params))
     if estimator.gradient_accumulation_steps > 1:
         params["gradient_accumulation_steps"] = estimator.gradient_accumulation_steps
     if estimator.lr_schedule in ("cosine", "constant"):
@@ -218,7 +223,31 @@ def _optimizer_params(estimator: Any) -> dict[str, Any]:
             f"lr_schedule={estimator.lr_schedule!r} is not known: use 'cosine', "
             "'constant' or a keras.optimizers.schedules.LearningRateSchedule."
         )
+    follows = estimator.lr_schedule not in ("cosine", "constant")
+    instance = not isinstance(estimator.optimizer, str | type)
+    if estimator.warmup > 0 and (
+        follows or (instance and callable(estimator.optimizer._learning_rate))
+    ):
+        raise ValueError(
+            f"warmup={estimator.warmup} has no effect beside a schedule of Keras: set "
+            "lr_schedule='cosine' or 'constant', or give the schedule a warm-up."
+        )
     return params
+
+
+def _without_own_decay(estimator: Any, params: dict[str, Any]) -> dict[str, float]:
+    """Return what turns off the optimizer's own weight decay, or raise."""
+    kind = optimizer_class(estimator.optimizer)
+    if "weight_decay" in params:
+        raise ValueError("optimizer__weight_decay is given: set weight_decay instead.")
+    if not isinstance(estimator.optimizer, str | type):
+        if estimator.optimizer.weight_decay:
+            raise ValueError(
+                f"weight_decay={estimator.weight_decay} is given, and the optimizer, "
+                "which is an instance, has a weight decay of its own: leave one out."
+            )
+        return {}
+    return {"weight_decay": 0.0} if issubclass(kind, keras.optimizers.AdamW) else {}
 
 
 def train_network(
@@ -283,6 +312,9 @@ def train_network(
         shuffle_seed=estimator._shuffle_seed,
         peak=peak,
         cosine=estimator.lr_schedule == "cosine" and not constant_rate,
+        warmup=0.0 if constant_rate else estimator.warmup,
+        weight_decay=estimator.weight_decay or 0.0,
+        average_epochs=estimator.average_epochs,
         accumulation=optimizer.gradient_accumulation_steps or 1,
         patience=estimator.patience if estimator.early_stopping else None,
         chances=chances,

@@ -19,6 +19,7 @@ import numpy as np
 from sklstm import networks
 from sklstm.networks import (
     JointAugmentation,
+    Mixing,
     PixelEmbedding,
     SavedNetwork,
     SelfAttention,
@@ -60,12 +61,14 @@ class CompiledNetwork:
         self.exposed = False
         share_memory()  # before the first operation of the backend
         self.model = self._build_seeded(0)
-        self.joint_augmentation = None
+        self.joint_augmentation: Any = None
         if spec.joint_augmentation is not None:
             assert spec.target_shape is not None
             self.joint_augmentation = JointAugmentation(
                 spec.joint_augmentation, spec.input_shape
             )
+        elif spec.mixing is not None:
+            self.joint_augmentation = Mixing(spec.mixing, spec.input_shape)
         optimizer = self.model.optimizer
         optimizer.build(self.model.trainable_variables)
         self._optimizer_start = [_numpy(v) for v in optimizer.variables]
@@ -124,11 +127,12 @@ class CompiledNetwork:
         elif spec.reading_params and not isinstance(spec.network, SavedNetwork):
             build = _read_before(build, spec.reading_params)
         base = optimizer_class(spec.optimizer)
+        kind = scheduled(base, warms=spec.warmup, decays=spec.weight_decay)
         if isinstance(spec.optimizer, keras.optimizers.Optimizer):
-            optimizer: Any = rebuilt(spec.optimizer, scheduled(base))
+            optimizer: Any = rebuilt(spec.optimizer, kind)
             routed = {}
         else:
-            optimizer = scheduled(base)
+            optimizer = kind
             routed = {f"optimizer__{k}": v for k, v in spec.optimizer_params.items()}
         # XLA gains nothing for a recurrent loop on the CPU and compiles for seconds.
         jit = "auto" if keras.backend.backend() == "jax" else False
@@ -183,8 +187,11 @@ class CompiledNetwork:
         Parameters
         ----------
         values : mapping of str to float
-            A value for each of `VARIABLES`.
+            A value for each of `VARIABLES`, and for "mixup" and "cutmix" if the
+            specification has a `mixing`.
         """
+        if self.spec.mixing is not None:
+            self.joint_augmentation.configure(values["mixup"], values["cutmix"])
         if not isinstance(self.spec.network, str):
             return
         for layer in _all_layers(self.model):
@@ -242,7 +249,7 @@ class CompiledNetwork:
 
     def _variables(self) -> list:
         augment = self.joint_augmentation
-        own = [] if augment is None else augment.layer.variables
+        own = [] if augment is None else augment.variables
         return [*self.model.variables, *own]
 
     def _assign(self, variables: list, values: list[np.ndarray]) -> None:

@@ -72,7 +72,7 @@ def make_engine(
         Compiled model whose optimizer is built.
     spec : NetworkSpec
         Specification of the model.
-    joint_augmentation : JointAugmentation or None
+    joint_augmentation : JointAugmentation, Mixing or None
         Changes samples and targets alike, in training.
 
     Raises

@@ -281,6 +281,8 @@ TABLE = (
     Hyperparameter("sampling", (Choice(("balanced",)), None), TRAINING),
     Hyperparameter("optimizer", (), TRAINING),
     Hyperparameter("lr_schedule", (), TRAINING),
+    Hyperparameter("warmup", (Number(Real, 0, 1),), TRAINING),
+    Hyperparameter("weight_decay", (*_NOT_NEGATIVE, None), TRAINING),
     Hyperparameter("clipvalue", (Number(Real, 0, closed="neither"), None), TRAINING),
     Hyperparameter("gradient_accumulation_steps", _COUNT, TRAINING),
     Hyperparameter("batch_size", _COUNT, TRAINING),
@@ -290,10 +292,14 @@ TABLE = (
         TRAINING,
         values_in={"LSTMDefectDetector": _COUNT},
     ),
+    Hyperparameter("average_epochs", _COUNT, TRAINING),
     Hyperparameter("early_stopping", _FLAG, TRAINING),
     Hyperparameter("patience", _COUNT, TRAINING),
     Hyperparameter("validation_fraction", (Number(Real, 0, 1, "neither"),), TRAINING),
     Hyperparameter("class_weight", (dict, Choice(("balanced",)), None), TRAINING),
+    Hyperparameter("label_smoothing", (Number(Real, 0, 1),), TRAINING),
+    Hyperparameter("mixup", _NOT_NEGATIVE, TRAINING),
+    Hyperparameter("cutmix", _NOT_NEGATIVE, TRAINING),
     Hyperparameter("loss", (), TRAINING),
 )
 

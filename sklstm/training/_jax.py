@@ -121,7 +121,7 @@ class ScanEngine:
         Compiled model whose optimizer is built.
     spec : NetworkSpec
         Specification of the model.
-    joint_augmentation : JointAugmentation or None
+    joint_augmentation : JointAugmentation, Mixing or None
         Changes samples and targets alike, in training.
     """
 
@@ -138,7 +138,7 @@ class ScanEngine:
         self._augment = joint_augmentation
         self._metrics = model.metrics_variables
         self._network = [model.trainable_variables, model.non_trainable_variables]
-        seeds = [] if joint_augmentation is None else joint_augmentation.layer.variables
+        seeds = [] if joint_augmentation is None else joint_augmentation.variables
         self._trained = [*self._network, model.optimizer.variables, seeds]
         # XLA prepares convolutions for the fast kernels of a CPU, but not those inside
         # of a loop: their gradients take 100 times as long there. A step with
@@ -439,7 +439,7 @@ class ScanEngine:
 
     def _step(self, state: tuple, batch: tuple, mask: Any) -> tuple:
         (trainable, others, optimizer, seeds), metrics = state
-        batch, seeds = self._augmented(batch, seeds)
+        batch, seeds = self._augmented(batch, seeds, None)
         _, new = self._model.train_step((trainable, others, optimizer, metrics), batch)
         return [*new[:3], seeds], new[3]
 
@@ -450,7 +450,7 @@ class ScanEngine:
     def _padded_step(self, state: tuple, batch: tuple, mask: Any) -> tuple:
         """Do what Keras' `train_step` does, with the rows that the mask has."""
         (trainable, others, optimizer, seeds), metrics = state
-        (x, y, w), seeds = self._augmented(batch, seeds)
+        (x, y, w), seeds = self._augmented(batch, seeds, mask.sum())
         model = self._model
         differentiate = jax.value_and_grad(model.compute_loss_and_updates, has_aux=True)
         with masked_moments(model, mask):
@@ -492,13 +492,13 @@ class ScanEngine:
                 metric.update_state(y, outputs, sample_weight=rows)
         return _current(scope, self._metrics, metrics)
 
-    def _augmented(self, batch: tuple, seeds: list) -> tuple[tuple, list]:
+    def _augmented(self, batch: tuple, seeds: list, n: Any) -> tuple[tuple, list]:
         if self._augment is None:
             return batch, seeds
         variables = self._trained[3]
         with _values(variables, seeds) as scope:
-            x, y = self._augment(*batch[:2])
-        return (x, y, batch[2]), _current(scope, variables, seeds)
+            batch = self._augment(*batch, n)
+        return batch, _current(scope, variables, seeds)
 
 
 def _build_metrics(model: keras.Model, spec: NetworkSpec) -> None:

@@ -9,6 +9,7 @@ from sklstm._keras import keras
 
 import numpy as np
 
+from sklstm.training._averaging import AverageWeights
 from sklstm.training._callbacks import (
     BestWeights,
     EpochHooks,
@@ -39,6 +40,12 @@ class TrainingPlan:
     cosine : bool
         If True, the learning rate falls to zero until the last update, unless the
         optimizer follows its own schedule.
+    warmup : float
+        Part of the updates in which the learning rate rises to its peak, in [0, 1).
+    weight_decay : float
+        Strength of the decay of an optimizer that `decays`.
+    average_epochs : int
+        Number of last epochs whose weights are averaged. 1 for no mean.
     accumulation : int
         Number of batches per update.
     patience : int or None
@@ -60,6 +67,9 @@ class TrainingPlan:
     shuffle_seed: int
     peak: float
     cosine: bool
+    warmup: float = 0.0
+    weight_decay: float = 0.0
+    average_epochs: int = 1
     accumulation: int = 1
     patience: int | None = None
     chances: np.ndarray | None = None
@@ -122,13 +132,16 @@ def train(
         )
     optimizer = own_optimizer(model)
     cosine = plan.cosine and not optimizer.follows_schedule()
+    n_warmup = round(plan.warmup * updates)
+    if optimizer.decays:
+        optimizer.decay_strength.assign(plan.weight_decay)
     if optimizer.follows_schedule():
         refuse_rate_setters(plan.callbacks, "a schedule of Keras")
     elif cosine:
         refuse_rate_setters(plan.callbacks, "lr_schedule='cosine'")
-        optimizer.start_cosine(plan.peak, updates)
+        optimizer.start_cosine(plan.peak, updates, n_warmup)
     else:
-        optimizer.keep_constant(plan.peak)
+        optimizer.keep_constant(plan.peak, n_warmup)
     optimizer.take_gradient_norm()
 
     recorder = EpochRecorder(history, plan.verbose)
@@ -136,6 +149,8 @@ def train(
     if cosine and plan.callbacks:
         guard = RateGuard("lr_schedule='cosine'")
         callbacks = [recorder, guard.first, *plan.callbacks, guard.last]
+    if plan.average_epochs > 1:
+        callbacks.insert(0, AverageWeights(plan.average_epochs))
     best = None
     if plan.patience is not None and validation is not None:
         anneal = math.ceil(plan.patience / 2) if cosine else 0
@@ -233,10 +248,11 @@ class _Batches(keras.utils.PyDataset):
 
     def __getitem__(self, i: int) -> tuple:
         rows = self.order[i * self.batch_size : (i + 1) * self.batch_size]
-        x, y = self.data.x[rows], self.data.y[rows]
+        batch = self.data.x[rows], self.data.y[rows], self.data.w[rows]
         if self.joint_augmentation is not None:
-            x, y = map(keras.ops.convert_to_numpy, self.joint_augmentation(x, y))
-        return x, y, self.data.w[rows]
+            changed = self.joint_augmentation(*batch)
+            batch = tuple(map(keras.ops.convert_to_numpy, changed))
+        return batch
 
 
 class _Shuffle(keras.callbacks.Callback):

@@ -217,9 +217,9 @@ def _to_numbers(targets: Any, n_classes: int) -> Any:
 
 
 def _to_rows(targets: Any, n_classes: int) -> Any:
-    if len(targets.shape) > 1 and targets.shape[-1] == n_classes:
-        return targets
-    return keras.ops.one_hot(keras.ops.cast(targets, "int32"), n_classes)
+    # The rows of smoothed labels and of mixtures are no rows of zeros and a one.
+    numbers = _to_numbers(targets, n_classes)
+    return keras.ops.one_hot(keras.ops.cast(numbers, "int32"), n_classes)
 
 
 def leaves(nested: Any) -> Iterator:

@@ -14,9 +14,14 @@ from sklstm._keras import keras
 from sklstm.training._updates import (
     clip_by_value,
     gradient_norm,
+    shrink,
     update,
     updates_at_once,
 )
+
+# Weights of two or more dimensions to which weight decay does not apply. The biases of
+# `keras.layers.MultiHeadAttention` have two, and so have the transitions of a CRF.
+_WITHOUT_DECAY = {"bias", "beta", "gamma", "transitions"}
 
 
 class _Scheduled:
@@ -24,6 +29,8 @@ class _Scheduled:
 
     _sklstm_mixed = True
     made_of: type  # the optimizer of Keras or of the user that is mixed with
+    warms = False  # whether the learning rate can rise before it falls
+    decays = False  # whether weight decay leaves out biases and normalizations
     in_training = False
 
     @property
@@ -46,13 +53,11 @@ class _Scheduled:
         if hasattr(self, "schedule_peak"):
             return
         self._n_own_variables = len(self.variables)
-        for name in (
-            "schedule_peak",
-            "schedule_start",
-            "schedule_steps",
-            "gradient_norm_sum",
-            "gradient_norm_count",
-        ):
+        names = ["schedule_peak", "schedule_start", "schedule_steps"]
+        names += ["gradient_norm_sum", "gradient_norm_count"]
+        # Files of older versions lack the variables of what they do not use.
+        names += ["schedule_warmup"] * self.warms + ["decay_strength"] * self.decays
+        for name in names:
             setattr(self, name, self.add_variable((), dtype="float32", name=name))
 
     def apply(self: Any, grads: list, trainable_variables: Any = None) -> None:
@@ -61,18 +66,32 @@ class _Scheduled:
         self.gradient_norm_count.assign_add(1.0)
 
         if isinstance(self._learning_rate, keras.Variable):
-            done = keras.ops.cast(self.iterations, "float32") - self.schedule_start
-            fraction = keras.ops.minimum(
-                done / keras.ops.maximum(self.schedule_steps, 1.0), 1.0
-            )
-            cosine = (
-                self.schedule_peak * 0.5 * (1.0 + keras.ops.cos(math.pi * fraction))
-            )
-            current = keras.ops.cast(self._learning_rate, "float32")
-            self._learning_rate.assign(
-                keras.ops.where(self.schedule_steps > 0, cosine, current)
-            )
+            self._learning_rate.assign(self._next_rate())
         super().apply(grads, trainable_variables)  # type: ignore[misc]
+
+    def _next_rate(self: Any) -> Any:
+        ops = keras.ops
+        done = ops.cast(self.iterations, "float32") - self.schedule_start
+        falling, n_falling = done, self.schedule_steps
+        if self.warms:
+            falling = done - self.schedule_warmup
+            n_falling = self.schedule_steps - self.schedule_warmup
+        fraction = ops.minimum(falling / ops.maximum(n_falling, 1.0), 1.0)
+        cosine = self.schedule_peak * 0.5 * (1.0 + ops.cos(math.pi * fraction))
+        current = ops.cast(self._learning_rate, "float32")
+        rate = ops.where(self.schedule_steps > 0, cosine, current)
+        if not self.warms:
+            return rate
+        rising = (done + 1.0) / ops.maximum(self.schedule_warmup, 1.0)
+        warm = done >= self.schedule_warmup
+        return ops.where(warm, rate, self.schedule_peak * rising)
+
+    def _apply_weight_decay(self: Any, variables: list) -> None:
+        if not self.decays:
+            super()._apply_weight_decay(variables)  # type: ignore[misc]
+            return
+        strength = self.decay_strength * keras.ops.cast(self.learning_rate, "float32")
+        shrink([v for v in variables if takes_decay(v)], 1.0 - strength)
 
     def _clip_gradients(self: Any, grads: list) -> list:
         by_norm = self.clipnorm or self.global_clipnorm
@@ -90,17 +109,24 @@ class _Scheduled:
                 grads, trainable_variables, learning_rate
             )
 
-    def start_cosine(self: Any, peak: float, n_updates: int) -> None:
-        """Let the rate fall from `peak` to 0 along half a cosine in `n_updates`."""
+    def start_cosine(self: Any, peak: float, n_updates: int, n_warmup: int = 0) -> None:
+        """Let the rate fall from `peak` to 0 along half a cosine in `n_updates`.
+
+        In the first `n_warmup` of them, it rises to `peak` in equal steps.
+        """
+        self._start(peak, n_updates, n_warmup)
+
+    def keep_constant(self: Any, learning_rate: float, n_warmup: int = 0) -> None:
+        """Set a constant learning rate, to which `n_warmup` updates rise."""
+        self._start(learning_rate, 0, n_warmup)
+
+    def _start(self: Any, peak: float, n_updates: int, n_warmup: int) -> None:
         self.schedule_peak.assign(peak)
         self.schedule_start.assign(float(self.iterations))
         self.schedule_steps.assign(float(n_updates))
+        if self.warms:
+            self.schedule_warmup.assign(float(n_warmup))
         self._learning_rate.assign(peak)
-
-    def keep_constant(self: Any, learning_rate: float) -> None:
-        """Set a constant learning rate."""
-        self.schedule_steps.assign(0.0)
-        self._learning_rate.assign(learning_rate)
 
     def follows_schedule(self: Any) -> bool:
         """Return whether the learning rate is a Keras schedule or a function."""
@@ -129,14 +155,26 @@ class _Scheduled:
             store[str(i)] = variable.numpy()
 
 
+def takes_decay(variable: Any) -> bool:
+    """Return whether weight decay applies to a variable.
+
+    It applies to kernels and embeddings, and not to biases and normalizations.
+    """
+    return len(variable.shape) >= 2 and variable.name not in _WITHOUT_DECAY
+
+
 @functools.cache
-def scheduled(optimizer_class: type) -> type:
+def scheduled(optimizer_class: type, warms: bool = False, decays: bool = False) -> type:
     """Return a subclass of a Keras optimizer that carries a cosine schedule.
 
     Parameters
     ----------
     optimizer_class : type
         A subclass of `keras.optimizers.Optimizer`.
+    warms : bool
+        If True, the learning rate can rise before it falls.
+    decays : bool
+        If True, the optimizer has a weight decay of its own strength, in a variable.
 
     Returns
     -------
@@ -147,7 +185,12 @@ def scheduled(optimizer_class: type) -> type:
     if keras.backend.backend() == "torch":
         # Keras chooses the class that updates all variables at once by the exact class.
         base = type(base.__new__(base))
-    namespace = {"__module__": optimizer_class.__module__, "made_of": base}
+    namespace = {
+        "__module__": optimizer_class.__module__,
+        "made_of": base,
+        "warms": warms,
+        "decays": decays,
+    }
     return type(optimizer_class.__name__, (_Scheduled, base), namespace)
 
 

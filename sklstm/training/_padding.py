@@ -85,6 +85,7 @@ def can_pad(model: keras.Model, spec: NetworkSpec) -> bool:
         return False  # the layers of a user's own network are not known
     augmentation = spec.network_params.get("augmentation")
     augmentation = spec.reading_params.get("augmentation", augmentation)
+    augmentation = (spec.mixing or {}).get("augmentation", augmentation)
     if isinstance(augmentation, keras.layers.Layer):
         return False
     metrics = split_metrics(model)[1]

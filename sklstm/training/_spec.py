@@ -43,6 +43,11 @@ class NetworkSpec:
     joint_augmentation : dict or None
         Augmentation that changes a sample together with its target, see
         `JointAugmentation`.
+    mixing : dict or None
+        Which samples are mixed with each other, and their augmentation before that, see
+        `Mixing`.
+    warmup, weight_decay : bool
+        Whether the optimizer has variables for these; see `scheduled`.
     """
 
     network: str | Callable[..., keras.Model]
@@ -58,6 +63,9 @@ class NetworkSpec:
     dtype_policy: str | None = None
     target_shape: tuple | None = None
     joint_augmentation: dict | None = None
+    mixing: dict | None = None
+    warmup: bool = False
+    weight_decay: bool = False
 
     def key(self) -> tuple:
         """Return a hashable key. Two networks with equal keys can use one graph.
@@ -104,8 +112,17 @@ class NetworkSpec:
                 **params,
                 **self.reading_params,
                 "joint_augmentation": self.joint_augmentation,
+                "mixing": _kinds(self.mixing),
             },
-            "optimizer": {"": optimizer, **optimizer_params},
+            "optimizer": {
+                "": optimizer,
+                **optimizer_params,
+                "warmup": self.warmup,
+                "weight_decay": (
+                    self.weight_decay,
+                    optimizer_params.get("weight_decay"),
+                ),
+            },
             "compile": {**self.compile_params, "lr_schedule": schedule},
             "fixed": {
                 "the Keras backend": keras.backend.backend(),
@@ -126,6 +143,14 @@ def _defaults(network: str) -> dict[str, Any]:
     """Return the defaults of the parameters of a named network."""
     known = parameters_of(get_network(network).build).values()
     return {p.name: p.default for p in known if p.default is not p.empty}
+
+
+def _kinds(mixing: dict | None) -> dict | None:
+    """Return which mixtures there are: one graph serves all values above zero."""
+    if mixing is None:
+        return None
+    kinds = {name: mixing[name] > 0 for name in ("mixup", "cutmix")}
+    return {**mixing, **kinds}
 
 
 def _distribution() -> Any:

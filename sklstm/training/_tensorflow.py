@@ -57,7 +57,7 @@ class GraphEngine:
         rows.
     target_dtype : str
         dtype of the targets.
-    joint_augmentation : JointAugmentation or None
+    joint_augmentation : JointAugmentation, Mixing or None
         Changes samples and targets alike, in training.
     """
 
@@ -91,7 +91,7 @@ class GraphEngine:
             def step(indices: Any) -> None:
                 batch = _gather(indices, x, y, w)
                 if joint_augmentation is not None:
-                    batch = (*joint_augmentation(*batch[:2]), batch[2])
+                    batch = joint_augmentation(*batch)
                 model.train_step(batch)
 
             _for_each_batch(step, order, size)

@@ -34,7 +34,7 @@ class EagerEngine:
     ----------
     model : keras.Model
         Compiled model whose optimizer is built.
-    joint_augmentation : JointAugmentation or None
+    joint_augmentation : JointAugmentation, Mixing or None
         Changes samples and targets alike, in training.
     """
 
@@ -68,7 +68,7 @@ class EagerEngine:
         with self._counted_seeds():
             for x, y, w in _batches(data, order, batch_size):
                 if self._joint_augmentation is not None:
-                    x, y = self._joint_augmentation(x, y)
+                    x, y, w = self._joint_augmentation(x, y, w)
                 outputs = self._run(x, training=True)
                 loss = compute_loss(x, y, outputs, w)
                 if variables:

@@ -15,6 +15,7 @@ from sklstm._keras import keras
 import torch
 from keras.src.backend.torch.optimizers import torch_adam, torch_adamw
 
+from sklstm.training._optimizer import takes_decay
 from sklstm.training._updates import clip_by_value, gradient_norm
 
 _EPSILON = keras.config.epsilon
@@ -132,8 +133,11 @@ class AdamUpdates:
         self._moments = [optimizer._momentums[i].value for i in index]
         self._squares = [optimizer._velocities[i].value for i in index]
         self._decaying = []
-        if optimizer.weight_decay is not None:
-            decays = optimizer._use_weight_decay
+        self._decay = optimizer.weight_decay
+        decays = optimizer._use_weight_decay
+        if optimizer.decays:
+            self._decay, decays = float(optimizer.decay_strength), takes_decay
+        if self._decay is not None:
             self._decaying = [v.value for v in variables if decays(v)]
         self._done = int(optimizer.iterations)
         self._n = 0
@@ -146,6 +150,7 @@ class AdamUpdates:
                 optimizer.schedule_steps,
             )
         ]
+        self._n_warmup = float(optimizer.schedule_warmup) if optimizer.warms else 0.0
         self._betas = torch.tensor([float(optimizer.beta_1), float(optimizer.beta_2)])
 
     @staticmethod
@@ -185,7 +190,7 @@ class AdamUpdates:
             gradients = clip_by_value(gradients, optimizer.clipvalue)
         rate = self._next_rate()
         if self._decaying:
-            torch._foreach_mul_(self._decaying, 1 - optimizer.weight_decay * rate)
+            torch._foreach_mul_(self._decaying, 1 - self._decay * rate)
         self._n += 1
         # Keras' correction of the moments, in Keras' precision. The first updates would
         # differ by 1e-5 in double precision.
@@ -206,8 +211,12 @@ class AdamUpdates:
 
     def _next_rate(self) -> float:
         peak, start, n_steps = self._schedule
-        if n_steps > 0:
-            fraction = min((self._done + self._n - start) / max(n_steps, 1.0), 1.0)
+        done = self._done + self._n - start
+        if done < self._n_warmup:
+            self._rate = peak * (done + 1) / self._n_warmup
+        elif n_steps > 0:
+            falling, n_falling = done - self._n_warmup, n_steps - self._n_warmup
+            fraction = min(falling / max(n_falling, 1.0), 1.0)
             self._rate = peak * 0.5 * (1 + math.cos(math.pi * fraction))
         return self._rate
 
@@ -216,5 +225,5 @@ class AdamUpdates:
         optimizer = self._optimizer
         optimizer.iterations.assign_add(self._n)
         optimizer.gradient_norm_count.assign_add(float(self._n))
-        if self._schedule[2] > 0 and self._n > 0:
+        if self._n > 0 and (self._schedule[2] > 0 or self._n_warmup > 0):
             optimizer._learning_rate.assign(self._rate)

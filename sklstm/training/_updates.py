@@ -55,6 +55,16 @@ def clip_by_value(gradients: list, bound: float) -> list:
     return [None if g is None else keras.ops.clip(g, -bound, bound) for g in gradients]
 
 
+def shrink(variables: list, factor: Any) -> None:
+    """Multiply variables by one number, a float32 scalar."""
+    if _BACKEND == "torch":
+        if variables:
+            torch._foreach_mul_([v.value for v in variables], float(factor))
+        return
+    for variable in variables:
+        variable.assign(variable * keras.ops.cast(factor, variable.dtype))
+
+
 def updates_at_once(optimizer: Any, gradients: list) -> bool:
     """Return whether `update` computes what the optimizer's own `update_step` does.
 

@@ -335,3 +335,159 @@ def test_sparse_losses_are_given_class_numbers_whatever_their_name(loss, one_hot
     classifier.classes_ = np.arange(3)
     targets = classifier._targets(np.array([2, 0], "int32"))
     assert targets.shape == ((2, 3) if one_hot else (2,))
+
+
+# --- soft targets -------------------------------------------------------------------
+
+
+def test_label_smoothing_is_the_loss_of_smoothed_targets(four):
+    X, y, X_val, y_val = four
+    smoothed = make(label_smoothing=0.2, dropout=0.0, input_noise=0.0, epochs=1)
+    smoothed.set_params(lr_schedule="constant", learning_rate=1e-9, batch_size=120)
+    smoothed.fit(X, y, X_val=X_val, y_val=y_val)
+    # The weights hardly change, so the losses are those of the probabilities now.
+    p = smoothed.predict_proba(X).astype(float)
+    expected = -np.mean(0.8 * np.log(p[np.arange(120), y]) + 0.2 * np.log(p).mean(1))
+    assert smoothed.history_["loss"][0] == pytest.approx(expected, rel=1e-4)
+    # The validation has the targets as they are.
+    p = smoothed.predict_proba(X_val)
+    expected = -np.mean(np.log(p[np.arange(120), y_val]))
+    assert smoothed.history_["val_loss"][0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_label_smoothing_keeps_probabilities_from_the_ends(four):
+    X, y, X_test, _ = four
+    plain, smoothed = (
+        make(epochs=15, label_smoothing=part).fit(X, y).predict_proba(X_test)
+        for part in (0.0, 0.3)
+    )
+    assert plain.max(axis=1).mean() > smoothed.max(axis=1).mean() + 0.1
+
+
+@pytest.mark.parametrize(
+    ("params", "least"),
+    [
+        ({"mixup": 1.0}, 0.8),
+        ({"cutmix": 1.0}, 0.8),
+        ({"mixup": 0.5, "cutmix": 0.5, "ordinal": True}, 0.4),
+    ],
+)
+def test_mixtures_teach_the_classes(four, params, least):
+    X, y, X_test, y_test = four
+    mixed = make(**params, epochs=15).fit(X, y)
+    assert mixed.score(X_test, y_test) > least
+    # The loss of mixtures cannot fall below the entropy of their targets.
+    assert mixed.history_["loss"][-1] > 0.2
+    again = make(**params, epochs=15).fit(X, y)
+    np.testing.assert_array_equal(
+        again.predict_proba(X_test), mixed.predict_proba(X_test)
+    )
+
+
+def test_mixtures_come_after_the_augmentation(four):
+    mixed = make(
+        network="cnn_lstm",
+        units=2,
+        network__filters=2,
+        cutmix=1.0,
+        augmentation="light",
+    )
+    mixed.fit(four[0], four[1])
+    names = [layer.name for layer in mixed.model_.layers]
+    assert "augmentation" not in names
+    plain = mixed.set_params(cutmix=0.0).fit(four[0], four[1])
+    assert "augmentation" in [layer.name for layer in plain.model_.layers]
+
+
+def test_metrics_of_soft_targets_count_the_labels(four):
+    X, y = four[:2]
+    smoothed = make(
+        label_smoothing=0.2, metrics=["AUC", keras.metrics.F1Score(average="macro")]
+    )
+    smoothed.set_params(lr_schedule="constant", learning_rate=1e-9, epochs=1)
+    smoothed.set_params(dropout=0.0, input_noise=0.0)
+    smoothed.fit(X, y, X_val=X, y_val=y)
+    for name in ("accuracy", "AUC", "f1_score"):
+        value = smoothed.history_[name][0]
+        assert value == pytest.approx(smoothed.history_[f"val_{name}"][0], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["label_smoothing", "mixup", "cutmix"])
+def test_soft_targets_need_a_loss_that_takes_them(four, name):
+    message = "compares class numbers, and label_smoothing, mixup and cutmix make"
+    classifier = make(loss="sparse_categorical_crossentropy", **{name: 0.1})
+    with pytest.raises(ValueError, match=message):
+        classifier.fit(four[0], four[1])
+    own = make(loss="categorical_focal_crossentropy", **{name: 0.1})
+    assert own.fit(four[0], four[1]).predict(four[2]).shape == (120,)
+
+
+# --- weight decay and warm-up -------------------------------------------------------
+
+
+def test_weight_decay_shrinks_the_kernels(four):
+    kernels = {}
+    for decay in (None, 0.0, 10.0):
+        fitted = make(weight_decay=decay).fit(four[0], four[1])
+        kernels[decay] = float(
+            np.abs(fitted.model_.get_layer("probabilities").kernel.numpy()).mean()
+        )
+    assert kernels[0.0] == kernels[None]
+    assert kernels[10.0] < 0.5 * kernels[0.0]
+
+
+def test_the_decay_of_adamw_is_replaced(four):
+    adam, adamw = (
+        make(optimizer=name, weight_decay=0.5).fit(four[0], four[1])
+        for name in ("adam", "adamw")
+    )
+    np.testing.assert_allclose(
+        adam.predict_proba(four[2]), adamw.predict_proba(four[2]), atol=1e-5
+    )
+    own = make(optimizer="adamw").fit(four[0], four[1])  # Keras' own 0.004
+    assert own.model_.optimizer.weight_decay == 0.004
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (
+            {"weight_decay": 0.1, "optimizer__weight_decay": 0.2, "optimizer": "adamw"},
+            "optimizer__weight_decay is given: set weight_decay instead",
+        ),
+        (
+            {"weight_decay": 0.1, "optimizer": keras.optimizers.AdamW()},
+            "is an instance, has a weight decay of its own: leave one out",
+        ),
+        (
+            {
+                "warmup": 0.1,
+                "lr_schedule": keras.optimizers.schedules.CosineDecay(0.1, 10),
+            },
+            "warmup=0.1 has no effect beside a schedule of Keras",
+        ),
+        (
+            {
+                "warmup": 0.1,
+                "optimizer": keras.optimizers.Adam(
+                    keras.optimizers.schedules.CosineDecay(0.1, 10)
+                ),
+            },
+            "warmup=0.1 has no effect beside a schedule of Keras",
+        ),
+        ({"warmup": 1.0}, "'warmup' parameter"),
+        ({"mixup": -0.1}, "'mixup' parameter"),
+    ],
+)
+def test_parts_of_a_recipe_that_exclude_each_other(four, params, message):
+    with pytest.raises(ValueError, match=message):
+        make(**params).fit(four[0], four[1])
+
+
+def test_the_rate_rises_over_a_part_of_all_updates(four):
+    # 120 samples in batches of 16 make 8 updates an epoch, 40 in all.
+    fitted = make(epochs=5, warmup=0.4, learning_rate=0.016).fit(four[0], four[1])
+    rates = fitted.history_["learning_rate"]
+    np.testing.assert_allclose(rates[:2], [0.008, 0.016], rtol=1e-5)
+    assert rates[2] < 0.016
+    assert rates[-1] < 1e-3

@@ -32,6 +32,7 @@ pytestmark = [
 PLAIN = {"loss": "sparse_categorical_crossentropy", "metrics": None}
 STRENGTHS = {"dropout": 0.2, "input_noise": 0.1, "l2": 0.01}
 OF_THE_STEM = {"stem_dropout": 0.1, "drop_path": 0.3}
+OF_MIXTURES = {"mixup": 0.5, "cutmix": 1.0}
 
 
 def lstm_spec(**changes):
@@ -105,6 +106,16 @@ def defects_spec():
     )
 
 
+def mixed_spec():
+    return lstm_spec(
+        one_hot=True,
+        compile_params={"loss": "categorical_crossentropy", "metrics": None},
+        mixing={"mixup": 0.5, "cutmix": 1.0},
+        warmup=True,
+        weight_decay=True,
+    )
+
+
 def half_spec():
     return lstm_spec(
         dtype_policy="mixed_float16",
@@ -114,7 +125,7 @@ def half_spec():
 
 def start(compiled, rate=0.05):
     compiled.start(np.random.SeedSequence(0))
-    compiled.configure({**STRENGTHS, **OF_THE_STEM})
+    compiled.configure({**STRENGTHS, **OF_THE_STEM, **OF_MIXTURES})
     own_optimizer(compiled.model).keep_constant(rate)
     return compiled
 
@@ -126,6 +137,8 @@ def arrays(n, spec):
     target, dtype = spec.target()
     top = 256 if dtype == "uint8" else 3
     y = rng.integers(0, top, (n, *target)).astype(dtype)
+    if spec.one_hot:
+        y = np.eye(3, dtype=dtype)[rng.integers(0, 3, n)]
     return x, y, rng.uniform(0.2, 2, n).astype(np.float32)
 
 
@@ -162,6 +175,7 @@ def network():
         (images_spec, 1e-4),
         (stem_spec, 1e-4),
         (defects_spec, 1e-4),
+        (mixed_spec, 1e-4),
     ],
 )
 def test_a_padded_fit_is_the_fit_without_padding(make, tolerance):

@@ -7,7 +7,13 @@ from sklstm._keras import keras
 import numpy as np
 import pytest
 
-from sklstm.training._optimizer import optimizer_class, own_optimizer, scheduled
+from sklstm.networks import get_network
+from sklstm.training._optimizer import (
+    optimizer_class,
+    own_optimizer,
+    scheduled,
+    takes_decay,
+)
 
 # All that Keras has, this version and later ones; wrappers of others left out.
 OPTIMIZERS = sorted(
@@ -113,6 +119,95 @@ def test_a_second_cosine_starts_where_it_is_asked_for():
         apply(optimizer, [weight], [np.float32([1.0])])
         rates.append(float(optimizer.learning_rate))
     np.testing.assert_allclose(rates, [0.1, 0.05, 0.0], atol=1e-7)
+
+
+@pytest.mark.parametrize("accumulation", [None, 2])
+def test_the_rate_rises_before_the_cosine(accumulation):
+    kind = scheduled(keras.optimizers.SGD, warms=True)
+    optimizer = kind(gradient_accumulation_steps=accumulation)
+    weight = keras.Variable([2.0])
+    optimizer.build([weight])
+    optimizer.start_cosine(0.4, 10, 4)
+    rates = []
+    for _ in range(11):
+        before = weight.numpy()[0]
+        for _ in range(accumulation or 1):
+            apply(optimizer, [weight], [np.float32([1.0])])
+        rates.append(before - weight.numpy()[0])
+    rising = [0.1, 0.2, 0.3, 0.4]
+    falling = [cosine(0.4, k, 6) for k in range(7)]
+    np.testing.assert_allclose(rates, rising + falling, atol=1e-6)
+    optimizer.start_cosine(0.1, 2)  # early stopping ends without another rise
+    apply(optimizer, [weight], [np.float32([1.0])])
+    assert float(optimizer.learning_rate) == pytest.approx(0.1)
+
+
+def test_the_rate_rises_to_a_constant_that_callbacks_can_set():
+    optimizer = scheduled(keras.optimizers.SGD, warms=True)()
+    weight = keras.Variable([2.0])
+    optimizer.build([weight])
+    optimizer.keep_constant(0.4, 2)
+    rates = []
+    for k in range(5):
+        if k == 4:
+            optimizer.learning_rate = 0.05
+        apply(optimizer, [weight], [np.float32([1.0])])
+        rates.append(float(optimizer.learning_rate))
+    np.testing.assert_allclose(rates, [0.2, 0.4, 0.4, 0.4, 0.05], atol=1e-7)
+
+
+@pytest.mark.parametrize("accumulation", [None, 3])
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop"])
+def test_weight_decay_shrinks_kernels_alone(name, accumulation):
+    settings = {"gradient_accumulation_steps": accumulation}
+    # AdamW has a decay of its own, which must not be added.
+    own_decay = {"weight_decay": 0.0} if name == "AdamW" else {}
+    results = []
+    for decays in (False, True):
+        kind = scheduled(getattr(keras.optimizers, name), decays=decays)
+        optimizer = kind(**settings, **own_decay)
+        variables, gradients = variables_and_gradients(1)
+        optimizer.build(variables)
+        optimizer.keep_constant(0.1)
+        if decays:
+            optimizer.decay_strength.assign(0.5)
+        for _ in range(accumulation or 1):
+            apply(optimizer, variables, gradients[0])
+        results.append([v.numpy() for v in variables])
+    start = variables_and_gradients(0)[0][0].numpy()
+    (plain_kernel, plain_bias), (kernel, bias) = results
+    np.testing.assert_allclose(plain_kernel - kernel, 0.1 * 0.5 * start, atol=1e-6)
+    np.testing.assert_array_equal(bias, plain_bias)
+
+
+def test_what_decays_in_the_networks():
+    index_map = np.arange(64).reshape(2, 4, 2, 4).swapaxes(1, 2).reshape(4, 16)
+    window = {"grid": (2, 2), "index_map": index_map, "contrast": None}
+    models = [
+        get_network("lstm").build((None, 8), 3, attention="self", batch_norm=True),
+        get_network("lstm_transformer").build((4, 8), 3, embedding="pixel"),
+        get_network("cnn_lstm").build((8, 8, 1), 3, ordinal=True),
+        get_network("window_lstm").build((8, 8, 1), **window, units=4),
+    ]
+    variables = [v for model in models for v in model.trainable_variables]
+    names = {True: set(), False: set()}
+    for variable in variables:
+        names[takes_decay(variable)].add(variable.name)
+    assert names[True] == {"kernel", "recurrent_kernel", "levels"}
+    expected = {"bias", "gamma", "beta", "thresholds", "transitions", "start", "end"}
+    assert expected <= names[False]
+    assert not names[True] & names[False]
+
+
+def test_variables_of_unused_parts_do_not_exist():
+    # Files of older versions could not be loaded otherwise.
+    plain, full = (
+        scheduled(keras.optimizers.Adam, warms=used, decays=used)()
+        for used in (False, True)
+    )
+    for optimizer in (plain, full):
+        optimizer.build(variables_and_gradients(0)[0])
+    assert len(full.variables) == len(plain.variables) + 2
 
 
 def test_constant_after_cosine_and_then_by_hand():

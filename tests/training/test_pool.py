@@ -158,8 +158,11 @@ def test_pool_on_and_off_are_identical(monkeypatch, data, graph, before, fit, ra
 def test_what_the_fit_before_was_given_is_forgotten(monkeypatch, pool, data):
     X, y = data
     given = {"dropout": 0.1, "l2": 1e-4, "input_noise": 0.1}
+    given |= {"weight_decay": 0.5, "warmup": 0.4, "mixup": 0.3, "cutmix": 0.4}
     this = small(bidirectional=True, **given)
-    clone(this).set_params(dropout=0.8, l2=5.0, input_noise=3.0).fit(X, y)
+    before = {"dropout": 0.8, "l2": 5.0, "input_noise": 3.0, "weight_decay": 20.0}
+    before |= {"warmup": 0.9, "mixup": 3.0, "cutmix": 2.0}
+    clone(this).set_params(**before).fit(X, y)
     reused = clone(this).fit(X, y)
     assert len(pool.built) == 1
     for name in given:  # and each of them matters

@@ -15,13 +15,15 @@ pytestmark = [
 ]
 
 
-def build(optimizer="adam", loss="sparse_categorical_crossentropy", **params):
+def build(
+    optimizer="adam", loss="sparse_categorical_crossentropy", own=False, **params
+):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((3,))
     x = keras.layers.Dense(4, activation="tanh")(inputs)
     model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x))
     kind = type(keras.optimizers.get(optimizer))
-    made = scheduled(kind)(0.1, **params)
+    made = scheduled(kind, warms=own, decays=own)(0.1, **params)
     model.compile(made, loss, metrics=["accuracy"])
     made.build(model.trainable_variables)
     return model
@@ -34,6 +36,8 @@ def build(optimizer="adam", loss="sparse_categorical_crossentropy", **params):
         ("adam", {}),
         ("adam", {"clipvalue": 0.1, "beta_2": 0.9, "epsilon": 1e-3}),
         ("adamw", {"weight_decay": 0.1}),
+        ("adam", {"own": True}),
+        ("adamw", {"own": True, "weight_decay": 0.0}),
     ],
 )
 def test_adam_updates_as_keras_does(optimizer, params, cosine):
@@ -48,8 +52,14 @@ def test_adam_updates_as_keras_does(optimizer, params, cosine):
         assert AdamUpdates.can_run(made, variables)
         if params.get("weight_decay"):
             made.exclude_from_weight_decay(var_names=["bias"])
+        n_warmup = 0
+        if params.get("own"):
+            made.decay_strength.assign(0.3)
+            n_warmup = 2
         if cosine:
-            made.start_cosine(0.1, 7)
+            made.start_cosine(0.1, 7, n_warmup)
+        else:
+            made.keep_constant(0.1, n_warmup)
         rng = np.random.default_rng(0)
         for n in (3, 6):  # more than the schedule has
             updates = kind(made, variables)

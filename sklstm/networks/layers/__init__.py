@@ -27,6 +27,7 @@ from sklstm.networks.layers._joint_augmentation import (
     split_augmentation,
 )
 from sklstm.networks.layers._local_contrast import LocalContrast
+from sklstm.networks.layers._mixing import MixedPairs, Mixing
 from sklstm.networks.layers._ordinal import CumulativeLink
 from sklstm.networks.layers._pixel_embedding import PixelEmbedding
 from sklstm.networks.layers._probabilities import Probabilities
@@ -50,6 +51,8 @@ __all__ = [
     "HyperNoise",
     "JointAugmentation",
     "LocalContrast",
+    "MixedPairs",
+    "Mixing",
     "MultiScaleAttention",
     "PenaltyStrength",
     "PixelEmbedding",

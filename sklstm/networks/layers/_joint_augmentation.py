@@ -67,7 +67,7 @@ class JointAugmentation:
     >>> from sklstm.networks import JointAugmentation
     >>> augment = JointAugmentation({"rotation": 15}, (8, 8, 1))
     >>> augment.start(np.random.SeedSequence(0))
-    >>> images, masks = augment(np.ones((2, 8, 8, 1)), np.zeros((2, 8, 8)))
+    >>> images, masks, _ = augment(np.ones((2, 8, 8, 1)), np.zeros((2, 8, 8)), None)
     >>> tuple(images.shape), tuple(masks.shape)
     ((2, 8, 8, 1), (2, 8, 8))
     """
@@ -89,8 +89,15 @@ class JointAugmentation:
         """
         reseed(self.layer, np.random.default_rng(seed))
 
-    def __call__(self, images: Any, masks: Any) -> tuple[Any, Any]:
-        """Return changed images and masks.
+    @property
+    def variables(self) -> list:
+        """Variables that a change advances: the seeds."""
+        return self.layer.variables
+
+    def __call__(
+        self, images: Any, masks: Any, weights: Any, n: Any = None
+    ) -> tuple[Any, Any, Any]:
+        """Return changed images and masks, and their weights.
 
         Parameters
         ----------
@@ -98,13 +105,19 @@ class JointAugmentation:
             Images, of any real dtype.
         masks : array or tensor of shape (n, height, width)
             Masks, of any real dtype.
+        weights : array or tensor of shape (n,)
+            Weights of the images.
+        n : None
+            Not used. `Mixing` has it.
 
         Returns
         -------
         images, masks : tensor of float32
             Changed images and masks, of the same shapes.
+        weights : array or tensor of shape (n,)
+            The same weights.
         """
         ops = keras.ops
         parts = [ops.cast(images, "float32"), ops.cast(masks, "float32")[..., None]]
         moved = self.layer(ops.concatenate(parts, axis=-1), training=True)
-        return moved[..., :-1], moved[..., -1]
+        return moved[..., :-1], moved[..., -1], weights

@@ -28,14 +28,16 @@ def test_masks_move_with_their_images():
     augmentation = JointAugmentation(moves, (32, 40, 1))
     augmentation.start(np.random.SeedSequence(0))
     X, Y = plates(20)
-    images, masks = augmentation(X[..., None], Y * np.uint8(255))
+    given = X[..., None], Y * np.uint8(255), np.arange(20)
+    images, masks, weights = augmentation(*given)
+    np.testing.assert_array_equal(weights, np.arange(20))
     images, masks = (keras.ops.convert_to_numpy(a) for a in (images[..., 0], masks))
     assert not np.array_equal(masks, Y * 255)
     inside = masks > 250
     assert inside.any()
     assert images[inside].max() < 90  # dark where the mask is
     augmentation.start(np.random.SeedSequence(0))
-    again = keras.ops.convert_to_numpy(augmentation(X[..., None], Y * np.uint8(255))[1])
+    again = keras.ops.convert_to_numpy(augmentation(*given)[1])
     np.testing.assert_array_equal(again, masks)
 
 
