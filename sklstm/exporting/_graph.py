@@ -11,7 +11,7 @@ from sklstm._keras import keras
 import tensorflow as tf
 
 from sklstm.exporting._plan import ExportPlan, Gather, Scale
-from sklstm.networks import FusedLSTM, HarmonicConv2D, Scan
+from sklstm.networks import FusedLSTM, Scan
 from sklstm.training._compiled import CompiledNetwork
 
 
@@ -24,8 +24,6 @@ def build_model(plan: ExportPlan) -> keras.Model:
             layer.use_cudnn = False
         if isinstance(layer, FusedLSTM):
             layer.fused = False
-        if isinstance(layer, HarmonicConv2D):
-            layer.fix_kernel()
     return model
 
 

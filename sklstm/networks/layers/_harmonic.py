@@ -88,7 +88,6 @@ class HarmonicConv2D(keras.layers.Layer):
         self.kernel_size = kernel_size
         self.strides = strides
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self._constant: np.ndarray | None = None
 
     def build(self, input_shape: tuple) -> None:
         # The basis is orthonormal. So the kernels have the variance that the
@@ -116,15 +115,10 @@ class HarmonicConv2D(keras.layers.Layer):
         kernel = ops.matmul(ops.transpose(basis), flat)
         return ops.reshape(kernel, (*2 * (self.kernel_size,), n_inputs, filters))
 
-    def fix_kernel(self) -> None:
-        """Make the kernels constants of the graph, which exported files need."""
-        self._constant = keras.ops.convert_to_numpy(self.make_kernel())
-
     def call(self, inputs: Any) -> Any:
-        kernel = self.make_kernel() if self._constant is None else self._constant
         return keras.ops.conv(
             inputs,
-            keras.ops.cast(kernel, inputs.dtype),
+            keras.ops.cast(self.make_kernel(), inputs.dtype),
             strides=self.strides,
             padding="same",
             **CHANNELS_LAST,
