@@ -1,0 +1,331 @@
+"""Gain of each part of a training recipe on small image sets.
+
+    python benchmarks/recipes.py --data FOLDER [--sets cifar10,retina,digits,mnist]
+        [--networks cnn_lstm,cnn] [--steps NAMES] [--splits 5] [--part development]
+        [--jobs 2] [--store FILE]
+
+The sets:
+
+cifar10  50 images a class, 200 epochs. cifar10_jpeg.npz in FOLDER
+retina   RetinaMNIST, 1,080 photographs in five grades. retinamnist.npz in FOLDER
+digits   134 of scikit-learn's digits
+mnist    60 images a class. mnist.npz in FOLDER
+
+The network "cnn" is the control: it has no LSTM, and as many weights. Both get every
+step. A step changes the base of its set by one part of a recipe, and "recipe" has all
+parts that are in use there. Recipes are chosen with `--part development`:
+
+cifar10  Training and test images are of two halves of the training part.
+retina   Five folds of the training part.
+others   The same images as in the test, in other splits.
+
+Without it, the test images are the test part of CIFAR-10 without those that have a
+near-duplicate among all training images, the validation part of RetinaMNIST, the digits
+that were not trained on, and the test part of MNIST.
+
+Prints the mean over the splits with its 95 % interval (Student's t), and the mean
+difference to the base on the same splits. With `--store`, each fit is a line of a file,
+and a run goes on where the last one stopped. `--jobs` fits train at once, in one thread
+each.
+"""
+
+import argparse
+import json
+import os
+import platform
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
+from importlib.metadata import version
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+FLIPS_AND_LIGHT = {
+    "flip": "horizontal",
+    "rotation": 15,
+    "translation": 0.1,
+    "zoom": 0.1,
+}
+BASES = {
+    "cifar10": {"augmentation": FLIPS_AND_LIGHT, "epochs": 200},
+    "retina": {"augmentation": "light"},
+    "digits": {"augmentation": "light"},
+    "mnist": {"augmentation": "light"},
+}
+KINDS = {
+    "cifar10": "photo",
+    "retina": "fundus",
+    "digits": "characters",
+    "mnist": "characters",
+}
+RESIDUAL = {"stem_blocks": "residual", "stem_depth": 1}
+STEPS = {
+    "base": {},
+    "augmentation": {},  # by the kind of the images
+    "weight decay": {"weight_decay": 0.3},
+    "warm-up": {"warmup": 0.1},
+    "label smoothing": {"label_smoothing": 0.1},
+    "mean of epochs": {"average_epochs": 10},
+    "mixup": {"mixup": 0.2},
+    "cutmix": {"cutmix": 1.0},
+    "harmonic": {"stem_kernels": "harmonic"},
+    "residual": RESIDUAL,
+    "drop path": {**RESIDUAL, "drop_path": 0.2},
+    "recipe": {},
+}
+# Chosen with --part development.
+RECIPES: dict[str, dict] = {}
+# Correlation of 16 x 16 pixels from which two photographs count as near-duplicates. It
+# leaves out as many test images as Barz and Denzler (2020) found, 3.3 %.
+DUPLICATE = 0.92
+
+
+def params_of(set_name, step):
+    params = dict(BASES[set_name])
+    if step in ("augmentation", "recipe"):
+        params["augmentation"] = KINDS[set_name]
+    return {**params, **STEPS[step], **(RECIPES[set_name] if step == "recipe" else {})}
+
+
+@cache
+def cifar10(folder):
+    with np.load(Path(folder) / "cifar10_jpeg.npz") as data:
+        jpeg, ends = data["jpeg"], data["offsets"]
+        y, is_train = data["y"], data["is_train"].astype(bool)
+    images = np.stack(
+        [
+            cv2.imdecode(jpeg[a:b], cv2.IMREAD_COLOR)[..., ::-1]
+            for a, b in pairwise(ends)
+        ]
+    )
+    return images[is_train], y[is_train], images[~is_train], y[~is_train]
+
+
+def near_duplicates(images, others):
+    """Return whether each image correlates with one of the others."""
+
+    def vectors(images):
+        small = [
+            cv2.resize(one, (16, 16), interpolation=cv2.INTER_AREA) for one in images
+        ]
+        flat = np.stack(small).reshape(len(small), -1).astype(np.float32)
+        flat -= flat.mean(axis=1, keepdims=True)
+        return flat / (np.linalg.norm(flat, axis=1, keepdims=True) + 1e-6)
+
+    own, other = vectors(images), vectors(others)
+    highest = [(own[i : i + 500] @ other.T).max(1) for i in range(0, len(own), 500)]
+    return np.concatenate(highest) > DUPLICATE
+
+
+def choose(y, n_each, rng, rows):
+    """Return so many rows of each class."""
+    chosen = [rng.choice(rows[y[rows] == c], n_each, False) for c in np.unique(y)]
+    return np.concatenate(chosen)
+
+
+@cache
+def cifar10_test(folder):
+    X, _, X_test, _ = cifar10(folder)
+    kept = np.flatnonzero(~near_duplicates(X_test, X))
+    return np.random.default_rng(0).choice(kept, 3000, False)
+
+
+def data_of(set_name, folder, split, development):
+    """Return training images and labels, then those of the test."""
+    rng = np.random.default_rng([split, development])
+    if set_name == "cifar10":
+        X, y, X_test, y_test = cifar10(folder)
+        if not development:
+            rows, test = choose(y, 50, rng, np.arange(len(y))), cifar10_test(folder)
+            return X[rows], y[rows], X_test[test], y_test[test]
+        first, second = np.split(np.random.default_rng(0).permutation(len(y)), 2)
+        rows, test = choose(y, 50, rng, first), rng.choice(second, 1500, False)
+        return X[rows], y[rows], X[test], y[test]
+    if set_name == "retina":
+        with np.load(Path(folder) / "retinamnist.npz") as data:
+            X, y = data["train_images"], data["train_labels"].ravel()
+            X_test, y_test = data["val_images"], data["val_labels"].ravel()
+        if not development:
+            return X, y, X_test, y_test
+        from sklearn.model_selection import StratifiedKFold
+
+        folds = StratifiedKFold(5, shuffle=True, random_state=split // 5)
+        rows, test = list(folds.split(X, y))[split % 5]
+        return X[rows], y[rows], X[test], y[test]
+    if set_name == "digits":
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+
+        X, y = load_digits(return_X_y=True)
+        X = X.reshape(-1, 8, 8)
+        state = split + 1000 * development
+        train, test, y_train, y_test = train_test_split(
+            X, y, train_size=134, stratify=y, random_state=state
+        )
+        return train, y_train, test, y_test
+    with np.load(Path(folder) / "mnist.npz") as data:
+        X, y = data["x_train"], data["y_train"]
+        rows = choose(y, 60, rng, np.arange(len(y)))
+        return X[rows], y[rows], data["x_test"][:5000], data["y_test"][:5000]
+
+
+def fit(set_name, network, step, split, folder, development, params):
+    from sklearn.metrics import accuracy_score, roc_auc_score
+
+    from sklstm import LSTMImageClassifier
+    from sklstm.metrics import quadratic_weighted_kappa
+
+    X, y, X_test, y_test = data_of(set_name, folder, split, development)
+    start = time.perf_counter()
+    model = LSTMImageClassifier(network, random_state=split, **params).fit(X, y)
+    seconds = time.perf_counter() - start
+    probabilities = model.predict_proba(X_test)
+    predicted = model.classes_[probabilities.argmax(axis=1)]
+    scores = {"accuracy": accuracy_score(y_test, predicted)}
+    if set_name == "retina":
+        scores["auc"] = roc_auc_score(y_test, probabilities, multi_class="ovr")
+        scores["kappa"] = quadratic_weighted_kappa(y_test, predicted)
+    return {
+        "set": set_name,
+        "network": network,
+        "step": step,
+        "split": split,
+        "development": development,
+        "params": params,
+        **scores,
+        "train": float(model.score(X, y)),
+        "weights": int(model.model_.count_params()),
+        "seconds": seconds,
+    }
+
+
+def key(line):
+    names = ("set", "network", "step", "split", "development", "params")
+    return json.dumps([line[name] for name in names], sort_keys=True)
+
+
+def interval(values):
+    """Return the mean and half of its 95 % interval."""
+    from scipy import stats
+
+    values = np.asarray(values)
+    if len(values) < 2:
+        return values.mean(), np.nan
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+    return values.mean(), half
+
+
+def report(lines, sets, networks, steps):
+    for set_name in sets:
+        measures = (
+            ("accuracy", "auc", "kappa") if set_name == "retina" else ("accuracy",)
+        )
+        for measure in measures:
+            print(
+                f"\n{set_name}, {measure}: mean, 95 % interval; difference to the base"
+            )
+            for network in networks:
+                own = [
+                    line
+                    for line in lines
+                    if line["set"] == set_name and line["network"] == network
+                ]
+                base = {x["split"]: x[measure] for x in own if x["step"] == "base"}
+                for step in steps:
+                    found = [line for line in own if line["step"] == step]
+                    if not found:
+                        continue
+                    mean, half = interval([line[measure] for line in found])
+                    gains = [
+                        line[measure] - base[line["split"]]
+                        for line in found
+                        if line["split"] in base
+                    ]
+                    text = ""
+                    if step != "base" and gains:
+                        text = "{:+.3f} +-{:.3f}".format(*interval(gains))
+                    train = np.mean([line["train"] for line in found])
+                    seconds = np.median([line["seconds"] for line in found])
+                    print(
+                        f"{network:9} {step:16} {mean:.3f} +-{half:.3f}  {text:16}"
+                        f"n={len(found)}  train {train:.3f}  {seconds:.0f} s"
+                    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default=os.environ.get("SKLSTM_DATA"))
+    parser.add_argument("--sets", default=",".join(BASES))
+    parser.add_argument("--networks", default="cnn_lstm,cnn")
+    parser.add_argument("--steps", default=",".join(STEPS))
+    parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument("--part", choices=["development", "test"], default="test")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--store", type=Path)
+    args = parser.parse_args()
+    sets, networks, steps = (
+        given.split(",") for given in (args.sets, args.networks, args.steps)
+    )
+    if not args.data and sets != ["digits"]:
+        parser.error("give --data FOLDER, the folder that holds the sets")
+    development = args.part == "development"
+    lines = []
+    if args.store and args.store.exists():
+        lines = list(map(json.loads, args.store.read_text().splitlines()))
+    done = {key(line) for line in lines}
+    jobs = []
+    for split in range(args.splits):
+        for set_name in sets:
+            for step in steps:
+                if step == "recipe" and set_name not in RECIPES:
+                    continue
+                for network in networks:
+                    job = {
+                        "set": set_name,
+                        "network": network,
+                        "step": step,
+                        "split": split,
+                        "development": development,
+                        "params": params_of(set_name, step),
+                    }
+                    jobs.append(job)
+    wanted = {key(job) for job in jobs}
+    missing = [job for job in jobs if key(job) not in done]
+    if args.jobs > 1:
+        for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+            os.environ[name] = "1"
+    print(f"{len(missing)} of {len(jobs)} fits to do", flush=True)
+    with ProcessPoolExecutor(args.jobs, get_context("spawn")) as processes:
+        running = [
+            processes.submit(
+                fit,
+                *(job[name] for name in ("set", "network", "step", "split")),
+                args.data,
+                development,
+                job["params"],
+            )
+            for job in missing
+        ]
+        for future in as_completed(running):
+            line = future.result()
+            lines.append(line)
+            if args.store:
+                with args.store.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+            print(
+                *(line[name] for name in ("set", "network", "step", "split")),
+                f"{line['accuracy']:.3f} ({line['seconds']:.0f} s)",
+                flush=True,
+            )
+    report([x for x in lines if key(x) in wanted], sets, networks, steps)
+    packages = ("scikit-learn", "keras", "tensorflow")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    print(f"\n{os.cpu_count()} cores, Python {platform.python_version()}, {versions}")
+
+
+if __name__ == "__main__":
+    main()
