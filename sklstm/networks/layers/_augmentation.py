@@ -135,7 +135,7 @@ def check_augmentation(augmentation: Any) -> None:
                 raise ValueError(
                     f"augmentation={type(layer).__name__} mixes images of different "
                     "classes and would have to mix their labels too, which a layer on "
-                    "images cannot."
+                    "images cannot: set mixup or cutmix of the classifier."
                 )
         return
     if augmentation is None:

@@ -51,7 +51,8 @@ def test_masks_move_with_images_of_a_kind(name):
     augmentation.start(np.random.SeedSequence(0))
     Y = plates(20, shape=(32, 32))[1]
     # Each image shows its own mask.
-    images, masks = augmentation(Y[..., None] * np.uint8(255), Y * np.uint8(255))
+    given = Y[..., None] * np.uint8(255), Y * np.uint8(255), np.ones(20)
+    images, masks, _ = augmentation(*given)
     images, masks = (keras.ops.convert_to_numpy(a) for a in (images[..., 0], masks))
     np.testing.assert_array_equal(images, masks)
     assert not np.array_equal(masks, Y * 255)
