@@ -1,8 +1,8 @@
 """Draw docs/images/augmentation_kinds.png: what each name of `augmentation` does.
 
-Run ``python docs/plot_augmentation.py``. Each strip shows an image and then eight random
-changes of it. The digit and the flower come with scikit-learn. The script draws the
-surface and the retina.
+Run ``python docs/plot_augmentation.py``. Each strip shows an image and then eight
+random changes of it. The digit and the flower come with scikit-learn. The script draws
+the surface and the retina.
 """
 
 from pathlib import Path
