@@ -1,18 +1,24 @@
 """Keras, imported without TensorFlow's start-up messages.
 
 All modules of this package import Keras from here. If the user has set
-TF_CPP_MIN_LOG_LEVEL, TensorFlow logs at this level.
+TF_CPP_MIN_LOG_LEVEL, TensorFlow logs at this level. If Keras cannot be imported because
+of KERAS_BACKEND, the error says so.
 """
 
 import os
 import re
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+# The backends that have an engine, and what installs each.
+_INSTALL = {"tensorflow": "sklstm", "jax": "sklstm[jax]", "torch": "sklstm[torch]"}
+_VARIABLE = "KERAS_BACKEND"
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _CHATTER = re.compile(
     r"WARNING: All log messages before absl::InitializeLog"
@@ -67,9 +73,68 @@ def import_quietly(name: str) -> Any:
         return module
 
 
+def _error_of_backend() -> Exception | None:
+    """Return why Keras cannot be imported, or None if KERAS_BACKEND is no reason."""
+    name = os.environ.get(_VARIABLE)
+    if not name:
+        return None
+    if name not in _INSTALL:
+        return ValueError(
+            f"{_VARIABLE}={name!r} is no backend of sklstm: set it to 'tensorflow', "
+            "'jax' or 'torch' (PyTorch) before Keras is imported."
+        )
+    if find_spec(name) is None:
+        return ModuleNotFoundError(
+            f"{_VARIABLE}={name!r} needs the package {name}, which is not installed: "
+            f'run pip install "{_INSTALL[name]}", or choose another backend.',
+            name=name,
+        )
+    return None
+
+
+def _import_keras() -> Any:
+    try:
+        return import_quietly("keras")
+    except Exception:
+        # Keras reads the variable itself, and keras.json may name a backend as well. So
+        # the variable is looked at only after an error.
+        error = _error_of_backend()
+        if error is None:
+            raise
+    raise error
+
+
+_warned_of_variable = False
+
+
+def warn_of_late_variable(stacklevel: int = 2) -> None:
+    """Warn, once in a process, if KERAS_BACKEND names a backend that does not run.
+
+    Keras reads the variable once. It does not notice a later change, but processes that
+    start afterwards do. `keras.config.set_backend` changes the variable as well.
+
+    Parameters
+    ----------
+    stacklevel : int
+        As in `warnings.warn`, counted from this function.
+    """
+    global _warned_of_variable
+    named, runs = os.environ.get(_VARIABLE), keras.backend.backend()
+    if _warned_of_variable or not named or named == runs:
+        return
+    _warned_of_variable = True
+    warnings.warn(
+        f"{_VARIABLE} is {named!r}, but Keras was imported before it was set and runs "
+        f"on {runs!r}: restart Python and set the variable first, or set it back. "
+        f"Worker processes that start now read it and run on {named!r}.",
+        UserWarning,
+        stacklevel=stacklevel,
+    )
+
+
 if TYPE_CHECKING:
     import keras
 else:
-    keras = import_quietly("keras")
+    keras = _import_keras()
 
-__all__ = ["import_quietly", "keras"]
+__all__ = ["import_quietly", "keras", "warn_of_late_variable"]

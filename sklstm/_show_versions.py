@@ -3,7 +3,7 @@
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from sklstm._version import __version__
@@ -44,7 +44,8 @@ _ENGINES = {
 def show_versions() -> None:
     """Print versions, devices, and how networks will be trained.
 
-    Add the output to a report of a problem. Only Keras and its backend are imported.
+    Add the output to a report of a problem. Only Keras and its backend are imported. A
+    line says so if its value cannot be found, and why.
 
     Examples
     --------
@@ -82,33 +83,53 @@ def _versions() -> dict[str, object]:
                 break
             except PackageNotFoundError:
                 continue
+            except Exception as error:  # for example, damaged metadata
+                found[name] = _problem(error)
     return found
 
 
+def _problem(error: Exception) -> str:
+    return f"none ({error!r})"
+
+
 def _keras() -> dict[str, object]:
-    # Here and not above: this loads Keras.
-    from sklstm._keras import keras
+    visible = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES")}
+    try:
+        # Here and not above: this loads Keras.
+        from sklstm._keras import keras
 
-    from sklstm.training import _devices
-
+        from sklstm.training import _devices
+    # A Keras that cannot be imported is what a user wants to report.
+    except Exception as error:
+        return {"backend": _problem(error), **visible}
     backend = keras.backend.backend()
+
+    def cards() -> str:
+        found = ", ".join(_devices.find_cards()) or "none"
+        if found != "none" and _devices.cards_are_hidden():
+            found += " (hidden by a setting)"
+        return found
+
+    # JAX raises an AssertionError if it lacks the platform that JAX_PLATFORMS names.
     try:
         _devices.share_memory()
         devices = ", ".join(_devices.list_devices())
         lstm = _devices.lstm_on_device()
-    # A backend that cannot start is what a user wants to report. JAX raises an
-    # AssertionError if it lacks the platform that JAX_PLATFORMS names.
     except Exception as error:
-        devices, lstm = f"none ({error!r})", "none"
-    cards = ", ".join(_devices.find_cards()) or "none"
-    if cards != "none" and _devices.cards_are_hidden():
-        cards += " (hidden by a setting)"
+        devices, lstm = _problem(error), "none"
     return {
         "backend": backend,
         "devices": devices,
-        "NVIDIA cards": cards,
-        "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES"),
-        "dtype policy": keras.config.dtype_policy().name,
+        "NVIDIA cards": _attempt(cards),
+        **visible,
+        "dtype policy": _attempt(lambda: keras.config.dtype_policy().name),
         "engine": _ENGINES.get(backend, "none"),
         "LSTM layers": lstm,
     }
+
+
+def _attempt(find: Callable[[], object]) -> object:
+    try:
+        return find()
+    except Exception as error:
+        return _problem(error)

@@ -84,6 +84,36 @@ def test_a_backend_that_cannot_start_is_reported(monkeypatch, capsys):
     assert "LSTM layers: none\n" in out
 
 
+def test_a_backend_that_is_unknown_is_reported():
+    done = subprocess.run(
+        [sys.executable, "-c", CODE],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "KERAS_BACKEND": "pytorch"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert " backend: none (ValueError(\"KERAS_BACKEND='pytorch' is no" in done.stdout
+    assert "CUDA_VISIBLE_DEVICES: " in done.stdout
+
+
+def test_no_line_ends_the_output(monkeypatch, capsys):
+    import keras
+
+    from sklstm.training import _devices
+
+    def fail(*args):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(_show_versions, "version", fail)
+    monkeypatch.setattr(_devices, "find_cards", fail)
+    monkeypatch.setattr(keras.config, "dtype_policy", fail)
+    sklstm.show_versions()
+    out = capsys.readouterr().out
+    for name in ("numpy", "NVIDIA cards", "dtype policy"):
+        assert f" {name}: none (RuntimeError('broken'))\n" in out
+    assert "LSTM layers: " in out
+
+
 def test_only_keras_and_its_backend_are_loaded():
     done = subprocess.run(
         [sys.executable, "-c", CODE], capture_output=True, text=True, env=os.environ

@@ -11,7 +11,7 @@ import warnings
 from contextlib import nullcontext
 from typing import Any
 
-from sklstm._keras import keras
+from sklstm._keras import keras, warn_of_late_variable
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -103,7 +103,9 @@ def start_network(
     )
     if estimator.callbacks is not None:
         compiled.show_to_callbacks()
-    warn_of_idle_card(stacklevel=4 + FRAMES_OF_FIT)  # the line that calls fit
+    # The line that calls fit.
+    warn_of_idle_card(stacklevel=4 + FRAMES_OF_FIT)
+    warn_of_late_variable(stacklevel=4 + FRAMES_OF_FIT)
 
 
 def _continued(estimator: Any, spec: NetworkSpec) -> CompiledNetwork:
