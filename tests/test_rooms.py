@@ -82,6 +82,7 @@ ACROSS = {
     "persistence/test_forged_files.py",
     "test_accuracy.py",
     "test_backends.py",
+    "test_benchmarks.py",
     "test_changelog.py",
     "test_docs.py",
     "test_docstrings.py",
