@@ -487,7 +487,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
     ) -> LSTMImageClassifier:
         """Train for one more epoch, at a constant learning rate.
 
-        The first call determines the classes and the standardization.
+        The first call determines the classes and the standardization. `warmup` and
+        `average_epochs` have no effect on one epoch.
 
         Parameters
         ----------

@@ -225,8 +225,14 @@ def _optimizer_params(estimator: Any) -> dict[str, Any]:
             f"lr_schedule={estimator.lr_schedule!r} is not known: use 'cosine', "
             "'constant' or a keras.optimizers.schedules.LearningRateSchedule."
         )
-    follows = estimator.lr_schedule not in ("cosine", "constant")
     instance = not isinstance(estimator.optimizer, str | type)
+    uses_ema = estimator.optimizer.use_ema if instance else params.get("use_ema")
+    if estimator.average_epochs > 1 and uses_ema:
+        raise ValueError(
+            f"average_epochs={estimator.average_epochs} and the optimizer's use_ema "
+            "both average the weights: leave one out."
+        )
+    follows = estimator.lr_schedule not in ("cosine", "constant")
     if estimator.warmup > 0 and (
         follows or (instance and callable(estimator.optimizer._learning_rate))
     ):
@@ -316,7 +322,7 @@ def train_network(
         cosine=estimator.lr_schedule == "cosine" and not constant_rate,
         warmup=0.0 if constant_rate else estimator.warmup,
         weight_decay=estimator.weight_decay or 0.0,
-        average_epochs=estimator.average_epochs,
+        average_epochs=1 if constant_rate else estimator.average_epochs,
         accumulation=optimizer.gradient_accumulation_steps or 1,
         patience=estimator.patience if estimator.early_stopping else None,
         chances=chances,

@@ -475,6 +475,14 @@ def test_the_decay_of_adamw_is_replaced(four):
             },
             "warmup=0.1 has no effect beside a schedule of Keras",
         ),
+        (
+            {"average_epochs": 3, "optimizer__use_ema": True},
+            "average_epochs=3 and the optimizer's use_ema both average",
+        ),
+        (
+            {"average_epochs": 3, "optimizer": keras.optimizers.SGD(use_ema=True)},
+            "average_epochs=3 and the optimizer's use_ema both average",
+        ),
         ({"warmup": 1.0}, "'warmup' parameter"),
         ({"mixup": -0.1}, "'mixup' parameter"),
     ],
