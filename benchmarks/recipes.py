@@ -241,9 +241,7 @@ def report(lines, sets, networks, steps):
             ("accuracy", "auc", "kappa") if set_name == "retina" else ("accuracy",)
         )
         for measure in measures:
-            print(
-                f"\n{set_name}, {measure}: mean, 95 % interval; difference to the base"
-            )
+            print(f"\n{set_name}, {measure}: mean, 95 % interval; gain by the step")
             for network in networks:
                 own = [
                     line
