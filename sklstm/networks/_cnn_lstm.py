@@ -45,10 +45,10 @@ def cnn_lstm(
     The stem halves the image until its shorter side is at most 8 pixels. It consists of
     3 x 3 convolutions with batch normalization: at least two before each halving and
     after the last one, and four or more in all. The parameters ``stem_*`` change it. A
-    1 x 1 convolution then reduces every
-    position of the feature map to 16 features. One stack of LSTMs reads the rows of the
-    map from top to bottom, another reads its columns from left to right. Each stack is
-    pooled over its steps, and the two vectors are concatenated.
+    1 x 1 convolution then reduces every position of the feature map to 16 features. One
+    stack of LSTMs reads the rows of the map from top to bottom, another reads its
+    columns from left to right. Each stack is pooled over its steps, and the two vectors
+    are concatenated.
 
     Parameters
     ----------

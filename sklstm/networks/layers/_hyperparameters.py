@@ -91,12 +91,9 @@ class StemDropout(HyperDropout):
     array([[1., 1., 1.]], dtype=float32)
     """
 
-    def __init__(self, rate: float, **kwargs: Any) -> None:
-        super().__init__(rate, **kwargs)
-
 
 @keras.saving.register_keras_serializable("sklstm")
-class DropPath(keras.layers.Layer):
+class DropPath(HyperDropout):
     """Stochastic depth: leaves out a residual branch for some samples of a batch.
 
     In training, the layer sets all values of a random part of the samples to zero and
@@ -129,18 +126,8 @@ class DropPath(keras.layers.Layer):
     """
 
     def __init__(self, rate: float, share: float = 1.0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._initial_rate = rate
+        super().__init__(rate, **kwargs)
         self.share = share
-        self.seed_generator = keras.random.SeedGenerator()
-
-    def build(self, input_shape: tuple) -> None:
-        self.rate = self.add_weight(
-            shape=(),
-            initializer=keras.initializers.Constant(self._initial_rate),
-            trainable=False,
-            name="rate",
-        )
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training:
@@ -152,12 +139,8 @@ class DropPath(keras.layers.Layer):
         kept = ops.cast(uniform >= rate, "float32") / (1 - rate)
         return inputs * ops.cast(kept, inputs.dtype)
 
-    def compute_output_shape(self, input_shape: tuple) -> tuple:
-        return input_shape
-
     def get_config(self) -> dict:
-        rate = float(self.rate) if self.built else self._initial_rate
-        return {**super().get_config(), "rate": rate, "share": self.share}
+        return {**super().get_config(), "share": self.share}
 
 
 @keras.saving.register_keras_serializable("sklstm")
