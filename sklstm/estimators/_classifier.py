@@ -23,6 +23,7 @@ from sklstm.estimators._samples import (
     check_samples,
     fit_sequencer,
 )
+from sklstm.estimators._targets import loss_of, make_targets, one_hot
 from sklstm.estimators._weights import (
     check_sample_weight,
     class_weights,
@@ -592,7 +593,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             x_val, codes_val, weights_val = watched
             if x_val.dtype != x.dtype:
                 x, x_val = x.astype("float32"), x_val.astype("float32")
-            to_watch = Data(x_val, self._targets(codes_val), rescale(weights_val))
+            to_watch = Data(x_val, make_targets(self, codes_val), rescale(weights_val))
 
         reading = {}
         if self.sequencer is not None:
@@ -611,17 +612,18 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             continues,
             n_outputs=len(self.classes_),
             compile_params={
-                "loss": self._named_loss(),
+                "loss": loss_of(self),
                 "metrics": self.metrics,
                 **self._routed_to("loss", "metrics"),
             },
-            one_hot=self._one_hot(),
+            one_hot=one_hot(self),
             reading_params=reading,
             mixing=mixing,
         )
+        targets = make_targets(self, codes, self.label_smoothing)
         result = train_network(
             self,
-            Data(x, self._smoothed(codes), rescale(weights, self._mean_weight)),
+            Data(x, targets, rescale(weights, self._mean_weight)),
             to_watch,
             epochs=epochs,
             context=context,
@@ -687,44 +689,6 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         if not used.all():
             x_val = take_rows(x_val, np.flatnonzero(used))
         return x_val, codes[used], weights[used]
-
-    def _one_hot(self) -> bool:
-        """Return whether the loss receives one-hot targets."""
-        if self.loss is None:
-            return self._softens()
-        kind = self.loss if isinstance(self.loss, type) else type(self.loss)
-        names = [getattr(self.loss, "name", None), getattr(self.loss, "__name__", None)]
-        names += [self.loss, *(parent.__name__ for parent in kind.__mro__)]
-        sparse = any("sparse" in str(name).lower() for name in names)
-        if sparse and self._softens():
-            raise ValueError(
-                f"loss={self.loss!r} compares class numbers, and label_smoothing, "
-                "mixup and cutmix make targets between the classes: give a loss for "
-                "one-hot targets, or leave loss out."
-            )
-        return not sparse
-
-    def _softens(self) -> bool:
-        """Return whether a target can lie between the classes."""
-        return self.label_smoothing > 0 or self.mixup > 0 or self.cutmix > 0
-
-    def _named_loss(self) -> Any:
-        """Return the loss, or the name of the cross-entropy for the targets."""
-        prefix = "" if self._one_hot() else "sparse_"
-        return self.loss or f"{prefix}categorical_crossentropy"
-
-    def _smoothed(self, codes: np.ndarray) -> np.ndarray:
-        """Return the targets of training."""
-        targets = self._targets(codes)
-        if self.label_smoothing == 0:
-            return targets
-        part = np.float32(self.label_smoothing)
-        return (1 - part) * targets + part / np.float32(len(self.classes_))
-
-    def _targets(self, codes: np.ndarray) -> np.ndarray:
-        if self._one_hot():
-            return np.eye(len(self.classes_), dtype=np.float32)[codes]
-        return codes
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of every class.

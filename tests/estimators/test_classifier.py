@@ -10,6 +10,7 @@ import pytest
 
 from sklstm import LSTMImageClassifier, PatchSequencer, VolumeSequencer
 from sklstm.estimators._labels import stratified_split
+from sklstm.estimators._targets import make_targets
 
 
 def make(**params):
@@ -333,7 +334,7 @@ def test_predict_after_set_params_uses_the_fitted_network(digits):
 def test_sparse_losses_are_given_class_numbers_whatever_their_name(loss, one_hot):
     classifier = LSTMImageClassifier(loss=loss)
     classifier.classes_ = np.arange(3)
-    targets = classifier._targets(np.array([2, 0], "int32"))
+    targets = make_targets(classifier, np.array([2, 0], "int32"))
     assert targets.shape == ((2, 3) if one_hot else (2,))
 
 
