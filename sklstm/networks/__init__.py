@@ -33,14 +33,17 @@ from sklstm.networks.layers import (
     FusedBatchNormalization,
     FusedBidirectional,
     FusedLSTM,
+    GridToLines,
     HarmonicConv2D,
     HyperDropout,
     HyperNoise,
     JointAugmentation,
+    LinesToGrid,
     LocalContrast,
     MixedPairs,
     Mixing,
     MultiScaleAttention,
+    Patches,
     PenaltyStrength,
     PixelEmbedding,
     PositionEncoding,
@@ -56,13 +59,7 @@ from sklstm.networks.layers import (
     check_augmentation,
     split_augmentation,
 )
-from sklstm.networks.windows import (
-    GridToLines,
-    LinesToGrid,
-    WindowLoss,
-    split_outputs,
-    window_lstm,
-)
+from sklstm.networks.windows import WindowLoss, split_outputs, window_lstm
 
 __all__ = [
     "NETWORKS",
@@ -87,6 +84,7 @@ __all__ = [
     "Mixing",
     "MultiScaleAttention",
     "Network",
+    "Patches",
     "PenaltyStrength",
     "PixelEmbedding",
     "PositionEncoding",

@@ -62,17 +62,14 @@ def lstm_stack(
     direction at the step it reads last.
     """
     for i in range(n_layers):
-        layer: Any = FusedLSTM(
+        layer = lstm_layer(
             units,
-            halves=not bidirectional,
+            bidirectional=bidirectional,
             return_sequences=not (last_step_only and i == n_layers - 1),
-            kernel_regularizer=regularizer,
-            recurrent_regularizer=regularizer,
-            recurrent_initializer="orthogonal",
-            name=f"{prefix}lstm_{i}",
+            regularizer=regularizer,
+            prefix=prefix,
+            suffix=f"_{i}",
         )
-        if bidirectional:
-            layer = make_bidirectional(layer, regularizer, f"{prefix}bidirectional_{i}")
         x = layer(x)
         if batch_norm:
             x = keras.layers.BatchNormalization(
@@ -80,6 +77,33 @@ def lstm_stack(
             )(x)
         x = add_dropout(x, dropout, f"{prefix}dropout_{i}")
     return x
+
+
+def lstm_layer(
+    units: int,
+    *,
+    bidirectional: bool,
+    return_sequences: bool,
+    regularizer: Any,
+    prefix: str = "",
+    suffix: str = "",
+) -> Any:
+    """Make an LSTM layer that reads in one direction or in both.
+
+    `prefix` and `suffix` are added to its name, which is "lstm" or "bidirectional".
+    """
+    layer = FusedLSTM(
+        units,
+        halves=not bidirectional,
+        return_sequences=return_sequences,
+        kernel_regularizer=regularizer,
+        recurrent_regularizer=regularizer,
+        recurrent_initializer="orthogonal",
+        name=f"{prefix}lstm{suffix}",
+    )
+    if not bidirectional:
+        return layer
+    return make_bidirectional(layer, regularizer, f"{prefix}bidirectional{suffix}")
 
 
 def make_bidirectional(layer: Any, regularizer: Any, name: str) -> Any:

@@ -26,9 +26,11 @@ from sklstm.networks.layers._joint_augmentation import (
     JointAugmentation,
     split_augmentation,
 )
+from sklstm.networks.layers._lines import GridToLines, LinesToGrid
 from sklstm.networks.layers._local_contrast import LocalContrast
 from sklstm.networks.layers._mixing import MixedPairs, Mixing
 from sklstm.networks.layers._ordinal import CumulativeLink
+from sklstm.networks.layers._patches import Patches
 from sklstm.networks.layers._pixel_embedding import PixelEmbedding
 from sklstm.networks.layers._probabilities import Probabilities
 from sklstm.networks.layers._random_colors import RandomBrightness, RandomColor
@@ -46,14 +48,17 @@ __all__ = [
     "FusedBatchNormalization",
     "FusedBidirectional",
     "FusedLSTM",
+    "GridToLines",
     "HarmonicConv2D",
     "HyperDropout",
     "HyperNoise",
     "JointAugmentation",
+    "LinesToGrid",
     "LocalContrast",
     "MixedPairs",
     "Mixing",
     "MultiScaleAttention",
+    "Patches",
     "PenaltyStrength",
     "PixelEmbedding",
     "PositionEncoding",

@@ -7,8 +7,9 @@ from sklstm._keras import keras
 
 from sklstm.networks.crf._checks import known_shape, known_values, one_or_nan
 from sklstm.networks.crf._loss import chain_losses
+from sklstm.networks.layers._lines import grid_to_lines
 from sklstm.networks.layers._scan import Scan, pack_map
-from sklstm.networks.windows._lines import grid_to_lines, split_outputs
+from sklstm.networks.windows._lines import split_outputs
 
 MAX_WEIGHT = 10.0
 

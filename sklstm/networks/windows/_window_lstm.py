@@ -8,9 +8,14 @@ from sklstm.networks._blocks import add_l2_penalty, lstm_stack
 from sklstm.networks._convolutions import conv_block
 from sklstm.networks._reading import read_input, takes
 from sklstm.networks.crf._layer import LinearChainCRF
-from sklstm.networks.layers import FusedBatchNormalization, SelfAttention
+from sklstm.networks.layers import (
+    FusedBatchNormalization,
+    GridToLines,
+    LinesToGrid,
+    SelfAttention,
+)
 from sklstm.networks.layers._data_format import CHANNELS_LAST
-from sklstm.networks.windows._lines import GridToLines, LinesToGrid, line_axes
+from sklstm.networks.windows._lines import line_axes
 
 # The stem halves an image twice before it cuts the windows.
 STEM_STRIDE = 4
