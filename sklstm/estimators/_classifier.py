@@ -47,8 +47,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         The network to train:
 
         - "lstm" and "lstm_transformer" read sequences;
-        - "cnn_lstm" and "cnn" read images;
-        - "conv_lstm" reads volumes and videos;
+        - "cnn_lstm", "cnn" and "sequencer" read images;
+        - "conv_lstm" reads volumes and videos, "bilstm3d" and "cnn3d" read volumes;
         - a function ``build(input_shape, n_classes, **params)`` returns a new
           `keras.Model` that is not compiled and that outputs (n, n_classes)
           probabilities. A subclass of `keras.Model` that takes these arguments works
@@ -94,6 +94,9 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         Number of stacked LSTM layers.
     bidirectional : bool, default=True
         If True, read the sequence in both directions.
+    patch_size : int or None, default=None
+        Side, in pixels, of the patches that "sequencer" reads, or of the cubes that
+        "bilstm3d" reads. If None, the network chooses it by the size of the images.
     embedding : {"dense", "pixel"} or None, default=None
         Embedding of the steps before the first LSTM layer. "dense" projects each step
         linearly to `units` features, or to ``network__embedding_units``. "pixel"
@@ -147,7 +150,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         Dropout rate between the two convolutions of a residual block, in [0, 1).
     drop_path : float, default=0.0
         Probability, in [0, 1), that training leaves out the last residual block of the
-        stem for a sample [7]_. It grows linearly with the number of the block.
+        stem, or of "sequencer", for a sample [7]_. It grows linearly with the number of
+        the block.
     optimizer : str, class or keras.optimizers.Optimizer, default="adam"
         Name, class or instance of a Keras optimizer. Parameters of a name or a class
         are routed, for example ``optimizer__beta_1``. An instance is copied, and keeps
@@ -322,6 +326,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         units: int = 64,
         n_layers: int = 1,
         bidirectional: bool = True,
+        patch_size: int | None = None,
         embedding: str | None = None,
         attention: str | None = None,
         pooling: str | None = None,
@@ -369,6 +374,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         self.units = units
         self.n_layers = n_layers
         self.bidirectional = bidirectional
+        self.patch_size = patch_size
         self.embedding = embedding
         self.attention = attention
         self.pooling = pooling

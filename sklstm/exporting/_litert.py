@@ -74,7 +74,8 @@ def _composite_lstm(
         values = [np.asarray(weight) for weight in (kernel, recurrent, bias)]
     weights = list(map(tf.constant, values))
     units = values[1].shape[0]
-    n_steps = x.shape[1]
+    # The lines of a grid are samples of the LSTM, even where a call has one image.
+    n, n_steps = x.shape[:2]
 
     def lstm(x, h, c, kernel, recurrent, bias):
         def step(t, h, c, hs):
@@ -87,7 +88,7 @@ def _composite_lstm(
         hs = tf.TensorArray(tf.float32, n_steps)
         _, h, c, hs = tf.while_loop(lambda t, *_: t < n_steps, step, (0, h, c, hs))
         outputs = tf.transpose(hs.stack(), [1, 0, 2])
-        outputs.set_shape((1, n_steps, units))
+        outputs.set_shape((n, n_steps, units))
         return h, outputs, h, c, tf.constant(0.0)
 
     composite = tf.function(
@@ -99,7 +100,7 @@ def _composite_lstm(
             "go_backwards": False,
         },
     )
-    zeros = tf.zeros((1, units))
+    zeros = tf.zeros((n, units))
     last, outputs, *_ = composite(x, zeros, zeros, *weights)
     return outputs if every_step else last
 

@@ -5,7 +5,9 @@ linear-chain conditional random field, and `windows` the network of the defect d
 Importing this package loads Keras.
 """
 
+from sklstm.networks._bilstm3d import bilstm3d
 from sklstm.networks._cnn import cnn
+from sklstm.networks._cnn3d import cnn3d
 from sklstm.networks._cnn_lstm import cnn_lstm
 from sklstm.networks._conv_lstm import conv_lstm
 from sklstm.networks._lstm import lstm
@@ -13,6 +15,7 @@ from sklstm.networks._lstm_transformer import lstm_transformer
 from sklstm.networks._reading import read_input
 from sklstm.networks._registry import NETWORKS, Network, get_network
 from sklstm.networks._saved import SavedNetwork
+from sklstm.networks._sequencer import sequencer
 from sklstm.networks.crf import (
     CRFLoss,
     LinearChainCRF,
@@ -99,8 +102,10 @@ __all__ = [
     "Standardize",
     "StemDropout",
     "WindowLoss",
+    "bilstm3d",
     "check_augmentation",
     "cnn",
+    "cnn3d",
     "cnn_lstm",
     "conv_lstm",
     "get_network",
@@ -112,6 +117,7 @@ __all__ = [
     "max_marginals",
     "path_score",
     "read_input",
+    "sequencer",
     "shift_labels",
     "split_augmentation",
     "split_outputs",

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 
 from sklstm._keras import keras
 
+from sklstm.networks._bilstm3d import bilstm3d
 from sklstm.networks._cnn import cnn
+from sklstm.networks._cnn3d import cnn3d
 from sklstm.networks._cnn_lstm import cnn_lstm
 from sklstm.networks._conv_lstm import conv_lstm
 from sklstm.networks._lstm import lstm
 from sklstm.networks._lstm_transformer import lstm_transformer
 from sklstm.networks._reading import SAMPLES
+from sklstm.networks._sequencer import sequencer
 from sklstm.networks.windows._window_lstm import window_lstm
 
 
@@ -37,7 +40,16 @@ class Network:
 
 NETWORKS = {
     build.__name__: Network(build, takes=getattr(build, "takes"))  # noqa: B009
-    for build in (lstm, lstm_transformer, cnn_lstm, cnn, conv_lstm)
+    for build in (
+        lstm,
+        lstm_transformer,
+        cnn_lstm,
+        cnn,
+        sequencer,
+        conv_lstm,
+        bilstm3d,
+        cnn3d,
+    )
 }
 WINDOW_NETWORKS = {
     "window_lstm": Network(window_lstm, takes="images", gives="windows"),

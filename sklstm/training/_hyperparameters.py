@@ -26,7 +26,11 @@ FROM_DATA = ("input_shape", "n_classes", "grid")
 
 _SEQUENCES = ("lstm", "lstm_transformer")
 _IMAGES = ("cnn_lstm", "cnn")
-_ALL = (*_SEQUENCES, *_IMAGES, "conv_lstm", "window_lstm")
+_SCANS_2D = ("sequencer",)
+_SCANS_3D = ("bilstm3d", "cnn3d")
+_VOLUMES = ("conv_lstm", *_SCANS_3D)
+_CLASSES = (*_SEQUENCES, *_IMAGES, *_SCANS_2D, *_VOLUMES)
+_ALL = (*_CLASSES, "window_lstm")
 
 
 @dataclass(frozen=True)
@@ -158,7 +162,7 @@ TABLE = (
         "n_layers",
         _COUNT,
         GRAPH,
-        networks=_ALL,
+        networks=(*_SEQUENCES, *_IMAGES, *_VOLUMES, "window_lstm"),
         search=(SearchRange("architecture", Range(1, 2)),),
     ),
     Hyperparameter(
@@ -172,7 +176,7 @@ TABLE = (
         "units",
         _COUNT,
         GRAPH,
-        networks=(*_SEQUENCES, *_IMAGES, "window_lstm"),
+        networks=(*_SEQUENCES, *_IMAGES, *_SCANS_3D, "window_lstm"),
         search=(SearchRange("architecture", (32, 64, 128)),),
     ),
     Hyperparameter(
@@ -182,7 +186,11 @@ TABLE = (
         search=(
             SearchRange("architecture", _SEQUENCES, networks=_SEQUENCES),
             SearchRange("architecture", _IMAGES, networks=_IMAGES),
+            SearchRange("architecture", _SCANS_3D, networks=_SCANS_3D),
         ),
+    ),
+    Hyperparameter(
+        "patch_size", (*_COUNT, None), GRAPH, networks=(*_SCANS_2D, *_SCANS_3D)
     ),
     Hyperparameter(
         "attention",
@@ -235,9 +243,7 @@ TABLE = (
         held_by=("PenaltyStrength", "l2"),
     ),
     Hyperparameter("batch_norm", _FLAG, GRAPH, networks=(*_SEQUENCES, "window_lstm")),
-    Hyperparameter(
-        "ordinal", _FLAG, GRAPH, networks=(*_SEQUENCES, *_IMAGES, "conv_lstm")
-    ),
+    Hyperparameter("ordinal", _FLAG, GRAPH, networks=_CLASSES),
     Hyperparameter(
         "stem_kernels", (Choice(("plain", "harmonic")),), GRAPH, networks=_IMAGES
     ),
@@ -257,7 +263,7 @@ TABLE = (
         "drop_path",
         (Number(Real, 0, 1),),
         VARIABLE,
-        networks=_IMAGES,
+        networks=(*_IMAGES, *_SCANS_2D),
         held_by=("DropPath", "rate"),
     ),
     Hyperparameter("contrast", (tuple, list, None), GRAPH, networks=("window_lstm",)),

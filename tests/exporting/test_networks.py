@@ -43,11 +43,15 @@ CASES = {
         },
     ),
     "cnn": ("cnn", IMAGE, {"filters": 4}),
+    "sequencer": ("sequencer", IMAGE, {"widths": (16,), "depths": (1,)}),
     "conv_lstm": ("conv_lstm", VOLUME, {"filters": 3}),
+    "bilstm3d": ("bilstm3d", VOLUME, {"patch_size": 2, "bidirectional": False}),
+    "cnn3d": ("cnn3d", VOLUME, {"filters": 4}),
 }
 # LiteRT takes longer: one of each kind of layer.
 LITERT = ["lstm", "lstm-one-way", "lstm-pixel", "lstm-multihead", "lstm-multiscale"]
 LITERT += ["lstm-scan", "cnn_lstm", "cnn_lstm-deep", "conv_lstm"]
+LITERT += ["sequencer", "bilstm3d"]
 
 
 def test_all_networks_are_there():
@@ -61,7 +65,7 @@ def test_all_networks_are_there():
 def test_network(case, format, tmp_path):
     name, shape, params = CASES[case]
     params = {"input_noise": 0.1, **params}
-    if name != "conv_lstm":
+    if name not in ("sequencer", "conv_lstm"):
         params["units"] = 4
     expected, found, _ = converted(case, name, shape, params, format, tmp_path)
     np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -39,7 +39,10 @@ TINY = {
     "lstm_transformer": {"units": 2, "n_heads": 2},
     "cnn_lstm": {"units": 3},
     "cnn": {},
+    "sequencer": {"widths": (8,), "depths": (1,), "patch_size": 2},
     "conv_lstm": {"filters": 2},
+    "bilstm3d": {"units": 2, "bidirectional": False},
+    "cnn3d": {"units": 2, "filters": 2},
 }
 STEMS = {
     "harmonic": {"stem_kernels": "harmonic"},
@@ -279,7 +282,11 @@ def test_pooling_that_image_networks_do_not_have(name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_function_gives_the_results_of_its_name(name):
     network = NETWORKS[name]
-    small = {"conv_lstm": {"network__filters": 2}}.get(name, {"units": 2})
+    small = {
+        "sequencer": {"network__widths": (8,), "network__depths": (1,)},
+        "conv_lstm": {"network__filters": 2},
+        "bilstm3d": {"units": 2, "bidirectional": False},
+    }.get(name, {"units": 2})
     shape = {"sequences": (6, 3), "images": (8, 8), "volumes": (2, 8, 8)}
     X = samples(shape[network.takes], n=12)
     classifier = LSTMImageClassifier(network.build, epochs=1, **small)
@@ -450,7 +457,10 @@ def test_half_precision_inside_and_float32_at_the_ends(name):
         "lstm_transformer": {"units": 2},
         "cnn_lstm": {"units": 2},
         "cnn": {},
+        "sequencer": {"network__widths": (8,), "network__depths": (1,)},
         "conv_lstm": {"network__filters": 2},
+        "bilstm3d": {"units": 2, "bidirectional": False},
+        "cnn3d": {"units": 2},
     }
     classifier = LSTMImageClassifier(
         name, dtype_policy="mixed_bfloat16", epochs=1, random_state=0, **small[name]
@@ -530,6 +540,17 @@ def accuracies(classifier, X, y, X_test, y_test):
         ),
         ("cnn_lstm", {"units": 8, "epochs": 4}, 0.81),  # .875, .863
         ("cnn", {"epochs": 4}, 0.85),  # .900, .913
+        (  # .660, .655
+            "sequencer",
+            {
+                "network__widths": (32,),
+                "network__depths": (1,),
+                "patch_size": 2,
+                "input_noise": 0.1,
+                "epochs": 8,
+            },
+            0.60,
+        ),
     ],
 )
 def test_learns_digits(digits, name, params, floor):

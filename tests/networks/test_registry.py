@@ -20,7 +20,7 @@ def test_get_network():
     assert get_network(own).takes == "sequences"
     own.takes = "images"
     assert get_network(own).takes == "images"
-    with pytest.raises(ValueError, match="'lsmt' is not known: use 'cnn', 'cnn_lstm'"):
+    with pytest.raises(ValueError, match="'lsmt' is not known: use 'bilstm3d', 'cnn'"):
         get_network("lsmt")
 
 

@@ -333,7 +333,10 @@ SMALLER = {
     "lstm_transformer": {"units": 4, "bidirectional": False},
     "cnn_lstm": {"units": 2, "bidirectional": False, "network__filters": 2},
     "cnn": {"network__filters": 2},
+    "sequencer": {"network__widths": (8,), "network__depths": (1,)},
     "conv_lstm": {"network__filters": 2},
+    "bilstm3d": {"units": 2, "bidirectional": False},
+    "cnn3d": {"units": 2, "network__filters": 2},
 }
 
 
