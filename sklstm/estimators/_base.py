@@ -19,6 +19,7 @@ from sklstm._compat import CallbackSupportMixin, StrOptions
 from sklstm.estimators._constraints import constraints_of
 from sklstm.images import unchanged_on_error
 from sklstm.images._validate import count_samples
+from sklstm.training._shared_graph import share_graph
 
 if TYPE_CHECKING:
     import keras
@@ -52,6 +53,8 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         "verbose": ["verbose"],
     }
     _fitted_network: FittedNetwork
+    # The fitted estimators of an ensemble, which then has no network of its own.
+    _members: list[Any]
     history_: dict[str, list[float]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -156,7 +159,9 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         continues : bool
             If True, the block trains the network that the estimator already holds.
         """
-        state = self._fitted_network.get_state() if continues else None
+        state = None
+        if continues and not hasattr(self, "_members"):  # an ensemble trains copies
+            state = self._fitted_network.get_state()
         with unchanged_on_error(self):
             try:
                 if continues:
@@ -169,7 +174,15 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         _keep_whole_in_copies()
-        return self._without_runs(super().__getstate__())
+        state = self._without_runs(super().__getstate__())
+        return {k: v for k, v in state.items() if k != "_mean_model"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "_members" in state:
+            # A shallow copy holds networks that are in use.
+            networks = [member._fitted_network for member in self._members]
+            share_graph(one for one in networks if one.has_no_graph())
 
     def __sklearn_clone__(self) -> KerasEstimator:
         twin = object.__new__(type(self))
@@ -186,18 +199,44 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         return attributes | {name: without_runs(attributes[name]) for name in names}
 
     def _is_fitted(self) -> bool:
-        return hasattr(self, "_fitted_network")
+        return hasattr(self, "_fitted_network") or hasattr(self, "_members")
+
+    def _networks(self) -> list[FittedNetwork]:
+        """Return the fitted networks: one, or those of the members of an ensemble."""
+        if hasattr(self, "_members"):
+            return [member._fitted_network for member in self._members]
+        return [self._fitted_network]
+
+    @property
+    def estimators_(self) -> list[Any]:
+        """The fitted members of an ensemble. A single estimator is its only member."""
+        if not self._is_fitted():
+            raise self._not_fitted()
+        return list(self._members) if hasattr(self, "_members") else [self]
+
+    def _not_fitted(self) -> AttributeError:
+        return AttributeError(
+            f"This {type(self).__name__} is not fitted yet: call fit first."
+        )
 
     def __sklearn_is_fitted__(self) -> bool:
         return self._is_fitted()
 
     @property
     def model_(self) -> keras.Model:
-        """The trained `keras.Model`. No later fit uses it again."""
+        """The trained `keras.Model`. No later fit uses it again.
+
+        That of an ensemble returns the mean of its members. It is made at first use.
+        """
         if not self._is_fitted():
-            raise AttributeError(
-                f"This {type(self).__name__} is not fitted yet: call fit first."
-            )
+            raise self._not_fitted()
+        if hasattr(self, "_members"):
+            if self.__dict__.get("_is_shown"):
+                return "keras.Model, made at first use"
+            # Here and not above: this loads Keras.
+            from sklstm.estimators._ensemble import mean_model_of
+
+            return mean_model_of(self)
         compiled = self._fitted_network.compiled
         compiled.exposed = compiled.exposed or not self.__dict__.get("_is_shown")
         return compiled.model
@@ -221,6 +260,8 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _snapshot(self) -> dict[str, Any]:
         """Return the attributes that a copy must own to predict as after this epoch."""
+        if hasattr(self, "_members"):
+            return {"_members": copy_members(self._members)}
         return {
             "_fitted_network": copy.deepcopy(self._fitted_network),
             "history_": {name: list(values) for name, values in self.history_.items()},
@@ -238,6 +279,13 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         if isinstance(self.random_state, np.random.RandomState):
             return np.random.SeedSequence(int(self.random_state.randint(2**31 - 1)))
         return np.random.SeedSequence(int(self.random_state))
+
+
+def copy_members(members: list[Any]) -> list[Any]:
+    """Return copies of the fitted members of an ensemble, with a graph of their own."""
+    copies = copy.deepcopy(members)
+    share_graph(member._fitted_network for member in copies)
+    return copies
 
 
 def _keep_whole_in_copies() -> None:

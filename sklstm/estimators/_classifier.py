@@ -10,6 +10,17 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklstm._compat import with_callbacks
 from sklstm.estimators._base import KerasEstimator
+from sklstm.estimators._calibration import (
+    calibrate,
+    rows_to_train_on,
+    with_temperature,
+)
+from sklstm.estimators._ensemble import (
+    begin_fit,
+    fit_members,
+    is_ensemble,
+    mean_of_members,
+)
 from sklstm.estimators._labels import (
     check_both_given,
     check_classes,
@@ -19,11 +30,14 @@ from sklstm.estimators._labels import (
     stratified_split,
 )
 from sklstm.estimators._samples import (
+    LabelledSamples,
     check_new_samples,
     check_samples,
     fit_sequencer,
 )
 from sklstm.estimators._targets import loss_of, make_targets, one_hot
+from sklstm.estimators._uncertainty import Uncertainty, decompose
+from sklstm.estimators._watch import Shown
 from sklstm.estimators._weights import (
     check_sample_weight,
     class_weights,
@@ -233,6 +247,21 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         None, use the global policy of Keras.
     warm_start : bool, default=False
         If True, continue from the weights and the standardization of the last fit.
+    n_estimators : int, default=1
+        Number of networks. If more than one, they form a deep ensemble [14]_: each is
+        trained from a seed of its own, and their probabilities are averaged. Training
+        takes as many times as long. The networks share one compiled graph.
+    bootstrap : bool, default=False
+        If True, train each network on a bootstrap resample of the samples [15]_. The
+        resample has as many samples of each class as `X`. With ``groups`` in `fit`, it
+        has as many whole groups as `X`.
+    calibration : {"temperature"} or None, default=None
+        If "temperature", divide the logarithms of the mean probabilities by
+        `temperature_` [16]_, which is fitted on samples that were not trained on. With
+        `bootstrap`, each sample is predicted by the networks whose resample lacks it.
+        Otherwise the samples are ``X_val, y_val`` of `fit`, or else a stratified part
+        of the training data, `validation_fraction`, on which no network is trained.
+        The most probable class does not change.
     op_determinism : bool, default=False
         If True, run only deterministic kernels during training. This is slower, and
         identical results need it only on a GPU.
@@ -250,15 +279,26 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
     classes_ : ndarray of shape (n_classes,)
         Sorted labels.
     model_ : keras.Model
-        The trained network.
+        The trained network. That of an ensemble returns the mean of its networks, and
+        is made at first use.
+    estimators_ : list of LSTMImageClassifier
+        The fitted members of the ensemble. Without an ensemble, this estimator. A clone
+        of a member, fitted on the same samples, predicts the same.
+    estimators_samples_ : list of ndarray of int
+        Rows of `X` that each member of an ensemble was fitted on.
+    temperature_ : float
+        The temperature, if `calibration` is set. Above 1, the probabilities were too
+        close to 0 and 1.
     history_ : dict of str to list of float
         Values per epoch: loss, accuracy, gradient_norm (mean over the batches of the
         norm of the whole gradient before clipping), learning_rate (of the last batch)
-        and, in epochs with validation, val_loss and val_accuracy.
+        and, in epochs with validation, val_loss and val_accuracy. For an ensemble, the
+        means over the members that ran the epoch.
     n_iter_ : int
-        Number of epochs run.
+        Number of epochs run; for an ensemble, the largest.
     best_epoch_ : int
-        Number of epochs after which the kept weights were reached.
+        Number of epochs after which the kept weights were reached; for an ensemble, the
+        median.
     sequencer_ : estimator
         The fitted `sequencer`, if one was given.
     n_features_in_ : int
@@ -299,6 +339,11 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
     .. [12] H. Zhang et al., "mixup: beyond empirical risk minimization", ICLR 2018.
     .. [13] S. Yun et al., "CutMix: regularization strategy to train strong classifiers
        with localizable features", ICCV 2019.
+    .. [14] B. Lakshminarayanan, A. Pritzel and C. Blundell, "Simple and scalable
+       predictive uncertainty estimation using deep ensembles", NeurIPS 2017.
+    .. [15] L. Breiman, "Bagging predictors", Machine Learning 24, 1996.
+    .. [16] C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On calibration of modern
+       neural networks", ICML 2017.
 
     Examples
     --------
@@ -363,6 +408,9 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         callbacks: Any = None,
         dtype_policy: str | None = None,
         warm_start: bool = False,
+        n_estimators: int = 1,
+        bootstrap: bool = False,
+        calibration: str | None = None,
         op_determinism: bool = False,
         random_state: Any = None,
         verbose: int = 0,
@@ -411,6 +459,9 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         self.callbacks = callbacks
         self.dtype_policy = dtype_policy
         self.warm_start = warm_start
+        self.n_estimators = n_estimators
+        self.bootstrap = bootstrap
+        self.calibration = calibration
         self.op_determinism = op_determinism
         self.random_state = random_state
         self.verbose = verbose
@@ -450,8 +501,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             weighted by `class_weight`. If None, `early_stopping` holds out a stratified
             part of the training data with its weights.
         groups : array-like of shape (n,), default=None
-            Groups of the samples, such as patients. The split for validation keeps
-            the samples of a group together.
+            Groups of the samples, such as patients. The splits for validation and
+            calibration, and resamples, keep the samples of a group together.
 
         Returns
         -------
@@ -467,7 +518,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         """
         self._validate_params()
         epochs = self._plan_epochs(X)
-        context = self._init_callback_context(max_subtasks=epochs)
+        n_tasks = self.n_estimators if is_ensemble(self) else epochs
+        context = self._init_callback_context(max_subtasks=n_tasks)
         seen = _as_callbacks_see(X, y, sample_weight)
         context.call_on_fit_task_begin(estimator=self, **seen)
         continues = self.warm_start and self._is_fitted()
@@ -514,7 +566,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             The fitted estimator.
         """
         self._validate_params()
-        context = self._init_callback_context(max_subtasks=1)
+        context = self._init_callback_context(max_subtasks=self.n_estimators)
         seen = _as_callbacks_see(X, y, sample_weight)
         context.call_on_fit_task_begin(estimator=self, **seen)
         continues = self._is_fitted()
@@ -551,22 +603,67 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         classes: Any = None,
         groups: Any = None,
     ) -> None:
-        # Here and not above: this loads Keras.
-        from sklstm.estimators._fitting import start_network, train_network
-
+        begin_fit(self, continues)
         x = check_samples(self, X, reset=not continues)
         fit_sequencer(self, x)
         codes = self._classes_of(y, len(x), continues, classes)
-        if one_epoch and self.class_weight == "balanced":
+        if one_epoch:
+            self._check_partial_fit()
+        if groups is not None:
+            groups = check_groups(groups, len(x))
+        weights = check_sample_weight(sample_weight, len(x))
+        samples = LabelledSamples(x, codes, weights, groups)
+        watched = None
+        if validation is not None:
+            watched = self._given_validation(validation)
+        how: dict[str, Any] = {
+            "context": context,
+            "seen": seen,
+            "continues": continues,
+            "epochs": epochs,
+            "one_epoch": one_epoch,
+        }
+        if not is_ensemble(self):
+            self._train(samples, watched, **how)
+            return
+        rows, held_out = rows_to_train_on(self, samples, watched)
+        fit_members(self, samples, watched, rows=rows, **how)
+        if held_out is not None:
+            calibrate(self, held_out)
+
+    def _check_partial_fit(self) -> None:
+        if self.class_weight == "balanced":
             raise ValueError(
                 "class_weight='balanced' needs all samples at once, which partial_fit "
                 "does not have: give a dict of weights."
             )
-        if groups is not None:
-            groups = check_groups(groups, len(x))
-        own = check_sample_weight(sample_weight, len(x))
-        per_class = class_weights(self.class_weight, self.classes_, codes, own)
-        weights = multiply(own, per_class[codes])
+        if self.calibration is not None:
+            raise ValueError(
+                f"calibration={self.calibration!r} needs samples that are never "
+                "trained on, and partial_fit trains on all: leave it out."
+            )
+
+    def _train(
+        self,
+        samples: LabelledSamples,
+        given: tuple | None,
+        *,
+        context: Any,
+        seen: dict[str, Any],
+        continues: bool,
+        epochs: int,
+        one_epoch: bool = False,
+        shown: Shown | None = None,
+    ) -> None:
+        """Train the one network of this estimator on checked samples."""
+        # Here and not above: this loads Keras.
+        from sklstm.estimators._fitting import start_network, train_network
+
+        x, codes, groups = samples.x, samples.codes, samples.groups
+        per_class = class_weights(
+            self.class_weight, self.classes_, codes, samples.weights
+        )
+        weights = multiply(samples.weights, per_class[codes])
         # Later calls of partial_fit keep the scale of the first call.
         mean = getattr(self, "_mean_weight", None) if one_epoch and continues else None
         used = rescale(weights, mean) > 0
@@ -585,8 +682,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             self._shuffle_seed = int(seeds[1].generate_state(1)[0])
             self.history_ = {}
         watched: tuple | None = None
-        if validation is not None:
-            watched = self._given_validation(validation, per_class)
+        if given is not None:
+            watched = self._weighted_validation(given, per_class)
         elif self.early_stopping and not one_epoch:
             rows, kept = stratified_split(
                 codes, self.validation_fraction, seeds[2], groups
@@ -635,6 +732,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             context=context,
             constant_rate=one_epoch,
             seen=seen,
+            shown=shown,
         )
         self.n_iter_ = len(self.history_["loss"])
         self.best_epoch_ = self.n_iter_ - result.n_epochs + result.best_epoch
@@ -666,8 +764,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             )
         return encode(y, self.classes_)
 
-    def _given_validation(self, validation: tuple, per_class: np.ndarray) -> tuple:
-        """Return the samples, class numbers and weights of the validation data."""
+    def _given_validation(self, validation: tuple) -> tuple:
+        """Return the samples and class numbers of the validation data."""
         X_val, y_val = validation
         check_both_given(X_val=X_val, y_val=y_val)
         try:
@@ -684,7 +782,11 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
                 )
             raise type(error)(f"X_val cannot be used: {reason}") from None
         labels = check_labels(y_val, len(x_val), "y_val", "X_val")
-        codes = encode(labels, self.classes_, "y_val")
+        return x_val, encode(labels, self.classes_, "y_val")
+
+    def _weighted_validation(self, given: tuple, per_class: np.ndarray) -> tuple:
+        """Return the samples, class numbers and weights of the validation data."""
+        x_val, codes = given
         weights = per_class[codes]
         used = weights > 0
         if not used.any():
@@ -710,7 +812,59 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             In the order of `classes_`; every row sums to one.
         """
         check_is_fitted(self)
-        return self._fitted_network.compiled.predict(check_new_samples(self, X))
+        return self._probabilities(check_new_samples(self, X))
+
+    def _probabilities(self, x: np.ndarray) -> np.ndarray:
+        """Return the probabilities of checked samples."""
+        mean = mean_of_members(self, lambda network: network.predict(x))
+        temperature = getattr(self, "temperature_", None)
+        return mean if temperature is None else with_temperature(mean, temperature)
+
+    def predict_uncertainty(self, X: Any) -> Uncertainty:
+        """Return the uncertainty of each prediction and its two parts, in nats.
+
+        The total is the entropy of the mean probabilities of the members of an ensemble
+        [1]_. Its data part is the mean entropy of the members, and its model part is
+        how far they disagree. More training data reduce the model part, and images of
+        another kind raise it. With one network, the model part is zero. `temperature_`
+        does not enter.
+
+        Parameters
+        ----------
+        X : array-like
+            As in `fit`, of the same shape per sample.
+
+        Returns
+        -------
+        Uncertainty
+            A named tuple of ``total``, ``data`` and ``model``, each an ndarray of shape
+            (n,), float64. The last two add up to the total, which is at most the
+            logarithm of the number of classes.
+
+        See Also
+        --------
+        sklstm.inspection.RiskCoverageDisplay : Error without uncertain predictions.
+
+        References
+        ----------
+        .. [1] S. Depeweg et al., "Decomposition of uncertainty in Bayesian deep
+           learning for efficient and risk-sensitive learning", ICML 2018.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklstm import LSTMImageClassifier
+        >>> digits = load_digits(n_class=3)
+        >>> ensemble = LSTMImageClassifier(n_estimators=2, units=8, epochs=2)
+        >>> ensemble.fit(digits.images, digits.target)
+        LSTMImageClassifier(epochs=2, n_estimators=2, units=8)
+        >>> total, data, model = ensemble.predict_uncertainty(digits.images)
+        >>> bool((model >= 0).all())
+        True
+        """
+        check_is_fitted(self)
+        x = check_new_samples(self, X)
+        return decompose(np.stack([one.predict(x) for one in self._networks()]))
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the logarithm of the probability of every class.
@@ -753,7 +907,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         "mean" pooling weights all steps equally, and "max" pooling counts as a mean.
         With "last" pooling, the last step contributes everything. If the network is
         bidirectional, the last and the first step contribute half each, because the
-        backward direction ends at the first step.
+        backward direction ends at the first step. For an ensemble, this is the mean of
+        the members.
 
         Parameters
         ----------
@@ -800,17 +955,23 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
                 "per='pixel' needs a sequencer inside the classifier: set sequencer=, "
                 "or give the weights per step to steps_to_image of the one before it."
             )
-        compiled = self._fitted_network.compiled
-        if not has_attention(compiled.model, self._fitted_network.spec):
+        network = self._networks()[0]
+        with network.in_use() as compiled:
+            followed = has_attention(compiled.model, network.spec)
+        if not followed:
             raise ValueError(
                 "The network does not weigh its steps: of the named ones, 'lstm' and "
                 "'lstm_transformer' do, with attention='additive', 'self', "
                 "'multihead' or 'multiscale', or pooling='attention'."
             )
         x = check_new_samples(self, X)
-        weights = step_weights(
-            compiled.model, x, compiled.predict_batch(x), self._fitted_network.spec
-        )
+
+        def weights_of(network: Any) -> np.ndarray:
+            with network.in_use() as compiled:
+                batch_size = compiled.predict_batch(x)
+                return step_weights(compiled.model, x, batch_size, network.spec)
+
+        weights = mean_of_members(self, weights_of)
         return weights if per == "step" else self.sequencer_.steps_to_image(weights)
 
     def __sklearn_tags__(self) -> Any:

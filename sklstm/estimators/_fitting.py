@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from sklstm._compat import FRAMES_OF_FIT
-from sklstm.estimators._watch import tell_watcher
+from sklstm.estimators._watch import Shown, tell_watcher
 from sklstm.networks import SavedNetwork, get_network
 from sklstm.training import _pool
 from sklstm.training._callbacks import let_go
@@ -268,6 +268,7 @@ def train_network(
     seen: dict[str, Any],
     constant_rate: bool = False,
     chances: np.ndarray | None = None,
+    shown: Shown | None = None,
 ) -> TrainingResult:
     """Train the network of an estimator and extend its `history_`.
 
@@ -287,12 +288,15 @@ def train_network(
         If True, use a constant learning rate instead of the schedule.
     chances : ndarray of shape (n,) or None
         Probability of each sample to be drawn, see `TrainingPlan`.
+    shown : Shown or None
+        What callbacks of scikit-learn and watchers are shown. If None, the estimator.
 
     Returns
     -------
     TrainingResult
         Number of epochs run, and the best one.
     """
+    shown = shown or Shown(estimator, estimator._snapshot)
     compiled = estimator._fitted_network.compiled
     optimizer = own_optimizer(compiled.model)
     estimator._planned_epochs = epochs
@@ -304,15 +308,16 @@ def train_network(
 
     def epoch_begin(epoch: int) -> None:
         running[:] = [context.subcontext(task_name="epoch")]
-        running[0].call_on_fit_task_begin(estimator=estimator, **seen)
+        running[0].call_on_fit_task_begin(estimator=shown.estimator, **seen)
 
     def epoch_end(epoch: int, logs: dict) -> bool:
         stop = running[0].call_on_fit_task_end(
-            estimator=estimator,
+            estimator=shown.estimator,
             **seen,
-            reconstruction_attributes=estimator._snapshot,
+            reconstruction_attributes=shown.snapshot,
         )
-        return tell_watcher(estimator, epoch, logs) or stop
+        told = tell_watcher(shown.estimator, shown.first_epoch + epoch, logs)
+        return told or stop
 
     plan = TrainingPlan(
         epochs=epochs,

@@ -199,6 +199,7 @@ def stratified_split(
     fraction: float,
     seed: np.random.SeedSequence,
     groups: np.ndarray | None = None,
+    instead: str = "set early_stopping=False",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split rows into a training part and a validation part with all classes in each.
 
@@ -213,6 +214,8 @@ def stratified_split(
     groups : ndarray of shape (n,), optional
         Groups that are not split. In total and in each class, the validation part is
         then as near to the fraction as the groups allow.
+    instead : str
+        What a message names as the way to do without the split.
 
     Returns
     -------
@@ -226,10 +229,7 @@ def stratified_split(
     """
     rows = np.arange(len(codes))
     state = np.random.RandomState(seed.generate_state(1)[0])
-    remedy = (
-        "raise validation_fraction, give X_val and y_val to fit, or set "
-        "early_stopping=False."
-    )
+    remedy = f"raise validation_fraction, give X_val and y_val to fit, or {instead}."
     try:
         if groups is None:
             train, watched = train_test_split(

@@ -1,5 +1,6 @@
 """Samples as the network reads them: sequences, images or volumes."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,38 @@ from sklearn.base import clone
 from sklstm.images import validate_images
 from sklstm.images._validate import batches
 from sklstm.preprocessing._base import BaseSequencer
+from sklstm.training._data import take_rows
+
+
+@dataclass
+class LabelledSamples:
+    """Checked samples to train a classifier on.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n, ...)
+        Samples in the form that the network reads.
+    codes : ndarray of int, shape (n,)
+        Class numbers.
+    weights : ndarray of shape (n,), float64
+        Weights of the samples, without those of the classes.
+    groups : ndarray of shape (n,) or None
+        Groups of the samples.
+    """
+
+    x: Any
+    codes: np.ndarray
+    weights: np.ndarray
+    groups: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def take(self, rows: np.ndarray) -> "LabelledSamples":
+        """Return some of the samples, which may repeat."""
+        groups = None if self.groups is None else self.groups[rows]
+        parts = self.codes[rows], self.weights[rows], groups
+        return LabelledSamples(take_rows(self.x, rows), *parts)
 
 
 def check_samples(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
@@ -40,7 +73,7 @@ def check_new_samples(estimator: Any, X: Any) -> np.ndarray:
     if hasattr(estimator, "sequencer_"):
         kind = _read_by(estimator.sequencer_)
     else:
-        kind = get_network(estimator._fitted_network.spec.network).takes
+        kind = get_network(estimator._networks()[0].spec.network).takes
     return _as_samples(estimator, X, kind, None, reset=False)
 
 

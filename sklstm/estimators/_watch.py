@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 _WATCHER: ContextVar[Callable[[Any, int, dict], bool] | None] = ContextVar(
@@ -22,7 +23,9 @@ def watch_epochs(watcher: Callable[[Any, int, dict], bool]) -> Iterator[None]:
     watcher : callable
         Function ``watcher(estimator, epoch, logs) -> bool``. Epochs count from 0. The
         estimator can already predict. If the function returns True, training stops
-        without an error.
+        without an error. An ensemble predicts by the members trained so far and the
+        one that trains, which is the one that stops. Epoch 0 of the second member is
+        the number of epochs that `fit` plans for the first.
 
     Yields
     ------
@@ -48,3 +51,22 @@ def tell_watcher(estimator: Any, epoch: int, logs: dict) -> bool:
     """Call the watcher, if there is one, and return whether training must stop."""
     watcher = _WATCHER.get()
     return watcher is not None and bool(watcher(estimator, epoch, logs))
+
+
+@dataclass
+class Shown:
+    """What callbacks and watchers are shown of a network that trains.
+
+    Parameters
+    ----------
+    estimator : KerasEstimator
+        The estimator whose `fit` was called: the ensemble, and not its member.
+    snapshot : callable
+        Returns the attributes that a copy needs to predict, as scikit-learn asks.
+    first_epoch : int
+        Number that a watcher is told for the first epoch.
+    """
+
+    estimator: Any
+    snapshot: Callable[[], dict[str, Any]]
+    first_epoch: int = 0

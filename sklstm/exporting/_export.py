@@ -49,7 +49,8 @@ def export(
 
     The exported model takes raw pixels in float32 and returns the probabilities of the
     classes. It contains the scaling, the scan and the network, and stores the class
-    labels in its metadata. The conversion and a test of its result run in a process of
+    labels in its metadata. For an ensemble, it contains all networks, their mean and
+    the temperature. The conversion and a test of its result run in a process of
     their own. The file is written only if its predictions agree with those of the
     estimator.
 
@@ -177,7 +178,7 @@ def export(
             path=path,
             format=format,
             quantize=quantize,
-            size_before=sum(weights.nbytes for weights in plan.weights),
+            size_before=sum(w.nbytes for member in plan.members for w in member),
             size_after=_size(folder / "result"),
             operators=facts["operators"],
             in_float=facts["in_float"],

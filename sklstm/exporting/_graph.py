@@ -13,18 +13,27 @@ import tensorflow as tf
 from sklstm.exporting._plan import ExportPlan, Gather, Scale
 from sklstm.networks import FusedLSTM, Scan
 from sklstm.training._compiled import CompiledNetwork
+from sklstm.training._mean_model import mean_model
 
 
 def build_model(plan: ExportPlan) -> keras.Model:
-    """Build the network for the CPU, with Keras' own loop in its LSTM layers."""
-    model = CompiledNetwork(plan.spec).model
-    model.set_weights(plan.weights)
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.LSTM):
-            layer.use_cudnn = False
-        if isinstance(layer, FusedLSTM):
-            layer.fused = False
-    return model
+    """Build the network for the CPU, with Keras' own loop in its LSTM layers.
+
+    The networks of an ensemble become one.
+    """
+    models = []
+    for weights in plan.members:
+        model = CompiledNetwork(plan.spec).model
+        model.set_weights(weights)
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.LSTM):
+                layer.use_cudnn = False
+            if isinstance(layer, FusedLSTM):
+                layer.fused = False
+        models.append(model)
+    if len(models) == 1 and plan.temperature is None:
+        return models[0]
+    return mean_model(models, plan.temperature)
 
 
 def count_lstms(model: keras.Model, joined: bool) -> int:

@@ -59,14 +59,17 @@ class ExportPlan:
         Shape of one sample as the network takes it.
     spec : NetworkSpec
         Specification of the network.
-    weights : list of ndarray
-        Weights of the network, in the order of Keras.
+    members : list of list of ndarray
+        Weights of each network of an ensemble, in the order of Keras. One list for a
+        single network.
     classes : ndarray
         Class labels.
     center, spread : float
         Mean and standard deviation of the training data.
     exact : bool
         Whether the network computes in float32, as the exported graph does.
+    temperature : float or None
+        Temperature of the mean probabilities.
     """
 
     input_shape: tuple[int | None, ...]
@@ -74,11 +77,12 @@ class ExportPlan:
     steps: list[Scale | Gather]
     network_shape: tuple[int, ...]
     spec: NetworkSpec
-    weights: list[np.ndarray]
+    members: list[list[np.ndarray]]
     classes: np.ndarray
     center: float = 0.0
     spread: float = 1.0
     exact: bool = True
+    temperature: float | None = None
 
     @property
     def fixed_input_shape(self) -> tuple[int, ...]:
@@ -177,25 +181,30 @@ def make_plan(estimator: Any) -> ExportPlan:
         image_shape = (first.n_features_in_,)
         flat = True
     input_shape = (math.prod(image_shape),) if flat else image_shape
-    fitted = classifier._fitted_network
-    network_shape = fitted.spec.input_shape
+    networks = classifier._networks()
+    spec = networks[0].spec
+    network_shape = spec.input_shape
     if network_shape[0] is None:  # the network takes any number of steps
         network_shape = (classifier.image_shape_[0], *network_shape[1:])
         if first is classifier and not flat:
             input_shape = (None, *image_shape[1:])
-    model = fitted.compiled.model
-    center, spread = _training_data(model)
+    members = []
+    for network in networks:
+        with network.in_use() as compiled:
+            members.append(compiled.model.get_weights())
+            center, spread = _training_data(compiled.model)
     return ExportPlan(
         input_shape=tuple(input_shape),
         image_shape=tuple(image_shape),
         steps=steps,
         network_shape=tuple(network_shape),
-        spec=make_bare(fitted.spec),
-        weights=model.get_weights(),
+        spec=make_bare(spec),
+        members=members,
         classes=classifier.classes_,
         center=center,
         spread=spread,
-        exact=fitted.spec.dtype_policy in (None, "float32"),
+        exact=spec.dtype_policy in (None, "float32"),
+        temperature=getattr(classifier, "temperature_", None),
     )
 
 

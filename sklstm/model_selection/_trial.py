@@ -251,9 +251,12 @@ class _EpochWatcher:
     def __call__(self, fitted: Any, epoch: int, logs: dict) -> bool:
         if fitted is not final_step(self.estimator)[1]:
             return False
-        before = completed_steps(self.n_epochs, fitted._planned_epochs)
         self.n_epochs += 1
-        step = completed_steps(self.n_epochs, fitted._planned_epochs)
+        if self.pruned:
+            # Each further member of an ensemble stops after its first epoch.
+            return True
+        before = completed_steps(epoch, fitted._planned_epochs)
+        step = completed_steps(epoch + 1, fitted._planned_epochs)
         if self.pruner.never_prunes or step == before:
             return False
         if self._transformed is None:

@@ -186,11 +186,14 @@ class Writer:
                     f"not hold: set {folder}=None before saving."
                 )
         written: dict[str, Any] = {}
+        # Networks come first, because the parameter `network` may refer to them.
         fitted = state.pop("_fitted_network", None)
         if fitted is not None:
-            # The network comes first, because the parameter `network` may refer to it.
             name = NAMES_IN_FILES["_fitted_network"]
             written[name] = self._fitted_network(fitted, here)
+        if "_members" in state:
+            members = state.pop("_members")
+            written["_members"] = self.write(members, f"{here}.estimators_")
         for name, value in state.items():
             if isinstance(value, MetadataRequest):
                 written[name] = self.write(_requests(value), f"{here}.{name}")
@@ -201,7 +204,8 @@ class Writer:
     def _fitted_network(self, fitted: FittedNetwork, where: str) -> dict[str, Any]:
         module = keras_objects()
         try:
-            network = module.save_network(fitted.compiled.model)
+            with fitted.in_use() as compiled:
+                network = module.save_network(compiled.model)
             module.foreign(module.read_network(network))  # raises if it contains code
         except Refused as error:
             raise TypeError(f"{where} cannot be saved: its network {error}") from None

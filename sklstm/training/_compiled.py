@@ -233,13 +233,17 @@ class CompiledNetwork:
         ValueError
             If the state is that of a network with other layers.
         """
+        self.set_weights(state)
+        self._assign(self.model.optimizer.variables, state["optimizer"])
+
+    def set_weights(self, state: dict[str, list]) -> None:
+        """Restore a state without that of the optimizer, which predicting needs not."""
         if state["names"] != self._names():
             raise ValueError(
                 f"The weights are those of {', '.join(state['names'])}, and the "
                 f"network has {', '.join(self._names())}: train it anew."
             )
         self._assign(self._variables(), state["model"])
-        self._assign(self.model.optimizer.variables, state["optimizer"])
 
     def _names(self) -> list[str]:
         # The names have layer and weight, but not the numbers that Keras adds. Those

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from sklstm.training import _pool
 from sklstm.training._fork import check_not_forked
 
 if TYPE_CHECKING:
     from sklstm.training._compiled import CompiledNetwork
+    from sklstm.training._shared_graph import SharedGraph
 
 
 class FittedNetwork:
@@ -26,6 +31,7 @@ class FittedNetwork:
         self._hold(compiled)
         self.spec = compiled.spec
         self._state: dict | None = None
+        self._shared: SharedGraph | None = None
         self._lock = threading.Lock()
 
     def _hold(self, compiled: CompiledNetwork) -> None:
@@ -34,7 +40,46 @@ class FittedNetwork:
         # of a reference cycle. The garbage collector would then finalize the parts of
         # the network too, and TensorFlow would drop the traced functions. A finalizer
         # that holds the network keeps it out of the cycle.
-        weakref.finalize(self, _pool.POOL.give, compiled).atexit = False
+        self._return = weakref.finalize(self, _pool.POOL.give, compiled)
+        self._return.atexit = False
+
+    def share(self, graph: SharedGraph) -> None:
+        """Keep the numbers only, and compute with a graph that others use as well.
+
+        The compiled network goes back to the pool. `compiled` takes one again, which
+        then belongs to this object alone.
+        """
+        state = self.get_state()
+        with self._lock:
+            self._state, self._shared = state, graph
+            if self._compiled is not None:
+                self._compiled = None
+                self._return()
+
+    def has_no_graph(self) -> bool:
+        """Return whether this object holds numbers and shares no graph."""
+        return self._compiled is None and self._shared is None
+
+    @contextmanager
+    def in_use(self) -> Iterator[CompiledNetwork]:
+        """Give the block a compiled network that holds the numbers of this object.
+
+        Yields
+        ------
+        CompiledNetwork
+            The block may compute with it, but neither change nor keep it.
+        """
+        shared, state = self._shared, self._state
+        if self._compiled is None and shared is not None and state is not None:
+            with shared.holding(self, state) as compiled:
+                yield compiled
+        else:
+            yield self.compiled
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Return the output of the network for each sample."""
+        with self.in_use() as compiled:
+            return compiled.predict(x)
 
     @property
     def compiled(self) -> CompiledNetwork:
@@ -66,4 +111,5 @@ class FittedNetwork:
         self._compiled = None
         self.spec = state["spec"]
         self._state = state["state"]
+        self._shared = None
         self._lock = threading.Lock()

@@ -307,6 +307,9 @@ TABLE = (
     Hyperparameter("mixup", _NOT_NEGATIVE, TRAINING),
     Hyperparameter("cutmix", _NOT_NEGATIVE, TRAINING),
     Hyperparameter("loss", (), TRAINING),
+    Hyperparameter("n_estimators", _COUNT, TRAINING),
+    Hyperparameter("bootstrap", _FLAG, TRAINING),
+    Hyperparameter("calibration", (Choice(("temperature",)), None), TRAINING),
 )
 
 # Parameters of the network functions, to the variables that hold them.

@@ -141,6 +141,15 @@ def test_sklearn_check_of_a_network_that_takes_images(estimator, check):
     check(estimator)
 
 
+@pytest.mark.slow
+@parametrize_with_checks(
+    [LSTMImageClassifier(n_estimators=2, bootstrap=True, **CHECKED)],
+    expected_failed_checks=lambda estimator: EXPECTED_FAILURES,
+)
+def test_sklearn_check_of_an_ensemble(estimator, check):
+    check(estimator)
+
+
 def test_logarithms_of_probabilities(fitted, four):
     logarithms = fitted.predict_log_proba(four[2])
     assert logarithms.dtype == np.float32

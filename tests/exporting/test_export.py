@@ -63,6 +63,17 @@ def check(estimator, X, path, **params):
     return report, predictor
 
 
+@pytest.mark.parametrize("name", ["mean.onnx", "mean.tflite"])
+def test_an_ensemble_is_one_file(few_digits, tmp_path, at_home, name):
+    images, names = few_digits
+    ensemble = tiny(n_estimators=2, calibration="temperature").fit(images, names)
+    assert abs(ensemble.temperature_ - 1) > 0.01
+    format = "onnx" if name.endswith("onnx") else "litert"
+    report, _ = check(ensemble, images[:40], tmp_path / name, format=format)
+    ((operator, n_of_one),) = LSTM_OF[format].items()
+    assert report.operators[operator] == 2 * n_of_one
+
+
 @pytest.mark.backend
 def test_in_a_process_of_its_own(pipeline, few_digits, tmp_path):
     images, names = few_digits

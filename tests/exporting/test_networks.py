@@ -128,7 +128,7 @@ def converted(
         steps=[],
         network_shape=shape,
         spec=make_bare(spec),
-        weights=compiled.model.get_weights(),
+        members=[compiled.model.get_weights()],
         classes=np.arange(N_CLASSES),
     )
     metadata = {

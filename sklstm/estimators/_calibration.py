@@ -1,0 +1,152 @@
+"""Calibration of probabilities by one temperature. Loads no Keras."""
+
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from sklstm.estimators._labels import stratified_split
+from sklstm.estimators._samples import LabelledSamples
+from sklstm.estimators._weights import multiply
+
+# Standard deviation of the logarithm of the temperature in its prior. Without a prior,
+# a few samples that are all classified correctly would give a temperature of zero.
+_PRIOR_SPREAD = 0.5
+_SMALLEST_PROBABILITY = 1e-30
+
+
+def rows_to_train_on(
+    classifier: Any, samples: LabelledSamples, given: tuple | None
+) -> tuple[np.ndarray, LabelledSamples | None]:
+    """Return the rows for the members, and the samples for the temperature.
+
+    Parameters
+    ----------
+    classifier : LSTMImageClassifier
+        Its parameters `calibration`, `bootstrap` and `validation_fraction` decide.
+    samples : LabelledSamples
+        Samples of `fit`.
+    given : tuple or None
+        Samples and class numbers of ``X_val, y_val``.
+
+    Returns
+    -------
+    rows : ndarray of int
+        Rows of weight above zero that the members may be trained on.
+    held_out : LabelledSamples or None
+        Samples for the temperature. With `bootstrap`, these are all samples, and
+        `calibrate` takes out-of-bag predictions of them.
+    """
+    weights = multiply(samples.weights, np.ones(len(samples)))  # raises if all are zero
+    rows = np.flatnonzero(weights)
+    if classifier.calibration is None:
+        return rows, None
+    if classifier.bootstrap:
+        return rows, samples
+    if given is not None:
+        x, codes = given
+        return rows, LabelledSamples(x, codes, np.ones(len(codes)), None)
+    groups = None if samples.groups is None else samples.groups[rows]
+    train, held = stratified_split(
+        samples.codes[rows],
+        classifier.validation_fraction,
+        np.random.SeedSequence(classifier._split_seed),
+        groups,
+        instead="set calibration=None",
+    )
+    return rows[train], samples.take(rows[held])
+
+
+def calibrate(classifier: Any, held_out: LabelledSamples) -> None:
+    """Fit `temperature_` on samples that the members were not trained on.
+
+    Raises
+    ------
+    ValueError
+        If each sample was drawn by each member.
+    """
+    n, n_classes = len(held_out), len(classifier.classes_)
+    sums, counts = np.zeros((n, n_classes)), np.zeros(n)
+    for member, chosen in zip(
+        classifier._members, classifier.estimators_samples_, strict=False
+    ):
+        rows = np.arange(n)
+        if classifier.bootstrap:
+            rows = np.setdiff1d(np.flatnonzero(held_out.weights > 0), chosen)
+        if len(rows):
+            x = held_out.take(rows).x[:]
+            sums[rows] += member._fitted_network.predict(x)
+            counts[rows] += 1
+    known = np.flatnonzero(counts)
+    if not len(known):
+        raise ValueError(
+            "calibration='temperature' with bootstrap=True needs samples that a "
+            f"resample lacks, and none of {n} is one: raise n_estimators, or set "
+            "bootstrap=False."
+        )
+    classifier.temperature_ = fit_temperature(
+        sums[known] / counts[known, None],
+        held_out.codes[known],
+        held_out.weights[known],
+    )
+
+
+def fit_temperature(
+    probabilities: np.ndarray, codes: np.ndarray, weights: np.ndarray
+) -> float:
+    """Return the temperature that suits samples which were not trained on.
+
+    It maximizes the likelihood of the classes [1]_ times a log-normal prior around 1.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (n, n_classes)
+        Probabilities of these samples.
+    codes : ndarray of int, shape (n,)
+        Their classes.
+    weights : ndarray of shape (n,)
+        Their weights. Only the proportions count.
+
+    Returns
+    -------
+    float
+        Temperature between 0.05 and 20. Above 1, the probabilities were too extreme.
+
+    References
+    ----------
+    .. [1] C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On calibration of modern
+       neural networks", ICML 2017.
+    """
+    logs = np.log(np.maximum(probabilities, _SMALLEST_PROBABILITY, dtype=np.float64))
+    weights = weights / weights.mean()
+
+    def loss(log_temperature: float) -> float:
+        scaled = logs / np.exp(log_temperature)
+        largest = scaled.max(axis=1)
+        norm = largest + np.log(np.exp(scaled - largest[:, None]).sum(axis=1))
+        fit = weights @ (norm - scaled[np.arange(len(codes)), codes])
+        return fit + 0.5 * (log_temperature / _PRIOR_SPREAD) ** 2
+
+    bounds = np.log([0.05, 20])
+    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
+
+
+def with_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Divide the logarithms of probabilities by a temperature.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (n, n_classes), float32
+        Probabilities.
+    temperature : float
+        The temperature.
+
+    Returns
+    -------
+    ndarray of shape (n, n_classes), float32
+        Probabilities, in the same order from least to most probable.
+    """
+    logs = np.log(np.maximum(probabilities, _SMALLEST_PROBABILITY, dtype=np.float64))
+    logs /= temperature
+    powers = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -1,0 +1,40 @@
+"""One model that returns the mean of several."""
+
+from sklstm._keras import keras
+
+# The logarithm of zero would be infinite, which numbers of 16 or 8 bits cannot hold.
+SMALLEST_PROBABILITY = 1e-30
+
+
+def mean_model(
+    models: list[keras.Model], temperature: float | None = None
+) -> keras.Model:
+    """Return a model of the mean output of several models of one kind.
+
+    Parameters
+    ----------
+    models : list of keras.Model
+        Models with one input and one output each, of equal shapes. The new model holds
+        their layers.
+    temperature : float or None
+        If not None, the mean is a probability, and its logarithm is divided by the
+        temperature.
+
+    Returns
+    -------
+    keras.Model
+        The new model, which is not compiled.
+    """
+    inputs = keras.Input(batch_shape=models[0].inputs[0].shape, name="samples")
+    outputs = [
+        # The layers of a model need names that differ.
+        keras.Model(model.inputs[0], model.outputs[0], name=f"member_{i + 1}")(inputs)
+        for i, model in enumerate(models)
+    ]
+    mean = outputs[0]
+    if len(outputs) > 1:
+        mean = keras.layers.Average(name="mean")(outputs)
+    if temperature is not None:
+        logits = keras.ops.log(keras.ops.maximum(mean, SMALLEST_PROBABILITY))
+        mean = keras.ops.softmax(logits / temperature)
+    return keras.Model(inputs, mean, name="ensemble")
