@@ -30,6 +30,9 @@ _MASKING = (
 _PLAIN = (
     layers.PenaltyStrength,
     layers.Scan,
+    layers.Patches,
+    layers.GridToLines,
+    layers.LinesToGrid,
     keras.layers.GlobalAveragePooling1D,
     keras.layers.GlobalAveragePooling2D,
     keras.layers.GlobalMaxPooling1D,
@@ -407,6 +410,20 @@ def _batch_normalization(layer: Any, seeds: Seeds) -> Callable | None:
     return call
 
 
+def _layer_normalization(layer: Any, seeds: Seeds) -> Callable | None:
+    if layer.axis not in ([-1], [layer.input.ndim - 1]) or layer.rms_scaling:
+        return None
+    gamma = layer.gamma.value if layer.scale else None
+    beta = layer.beta.value if layer.center else None
+    epsilon = layer.epsilon
+
+    def call(given: list, training: bool) -> Any:
+        (x,) = given
+        return torch.nn.functional.layer_norm(x, x.shape[-1:], gamma, beta, epsilon)
+
+    return call
+
+
 def _relu(layer: Any, seeds: Seeds) -> Callable | None:
     if layer.max_value is not None or layer.negative_slope or layer.threshold:
         return None
@@ -478,6 +495,7 @@ _MAKERS: dict[type, Callable] = {
     layers.CosineTransform: _cosine_transform,
     layers.FusedBatchNormalization: _batch_normalization,
     keras.layers.BatchNormalization: _batch_normalization,
+    keras.layers.LayerNormalization: _layer_normalization,
     keras.layers.ReLU: _relu,
     keras.layers.MaxPooling2D: _pooling,
     keras.layers.Permute: _permute,

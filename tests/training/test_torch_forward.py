@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sklstm import networks
-from sklstm.networks import cnn, cnn_lstm, lstm
+from sklstm.networks import bilstm3d, cnn, cnn_lstm, lstm, sequencer
 
 pytestmark = [
     pytest.mark.backend,
@@ -27,6 +27,7 @@ def odd_layers(input_shape, n_classes):
     x = layers.UpSampling2D(3, data_format="channels_last")(x)
     x = layers.Conv2D(4, 2, strides=2, padding="same", groups=2)(x)
     x = layers.BatchNormalization(center=False, scale=False)(x)
+    x = layers.LayerNormalization(center=False)(layers.LayerNormalization((2, 3))(x))
     x = layers.MaxPooling2D(3, strides=1)(x)
     x = layers.ReLU(max_value=6)(x)
     x = layers.Permute((3, 1, 2))(x)
@@ -49,6 +50,11 @@ def one_direction(input_shape, n_classes):
     )
 
 
+def two_stages(input_shape, n_classes):
+    sizes = {"widths": (8, 12), "depths": (1, 1), "patch_size": 3}
+    return sequencer(input_shape, n_classes, drop_path=0.4, **sizes)
+
+
 SMALL = {"units": 3, "filters": 4}
 DEEP = {
     "stem_kernels": "harmonic",
@@ -65,10 +71,13 @@ DEEP = {
         odd_layers,
         with_batch_norm,
         one_direction,
+        two_stages,
         lambda shape, n: cnn(shape, n, **SMALL),
         lambda shape, n: cnn(shape, n, **DEEP, **SMALL),
         lambda shape, n: cnn_lstm(shape, n, pooling="last", ordinal=True, **SMALL),
         lambda shape, n: cnn_lstm(shape, n, augmentation="light", **SMALL),
+        lambda shape, n: two_stages(shape, n),
+        lambda shape, n: bilstm3d((6, *shape), n, units=3, patch_size=2),
     ],
 )
 def test_matches_kerass_own_call(build):
@@ -137,7 +146,7 @@ def deep(input_shape, n_classes):
     return cnn(input_shape, n_classes, **DEEP, **SMALL)
 
 
-@pytest.mark.parametrize("build", [with_batch_norm, cnn, cnn_lstm, deep])
+@pytest.mark.parametrize("build", [with_batch_norm, cnn, cnn_lstm, deep, two_stages])
 def test_calls_no_layer_of_the_networks_through_keras(build, monkeypatch):
     import torch
 
