@@ -91,6 +91,7 @@ ACROSS = {
     "test_import.py",
     "test_readme.py",
     "test_rooms.py",
+    "test_same_outputs.py",
 }
 
 

@@ -61,7 +61,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         The network to train:
 
         - "lstm" and "lstm_transformer" read sequences;
-        - "cnn_lstm", "cnn" and "sequencer" read images;
+        - "cnn_lstm", "cnn", "sequencer" and "vil" read images;
         - "conv_lstm" reads volumes and videos, "bilstm3d" and "cnn3d" read volumes;
         - a function ``build(input_shape, n_classes, **params)`` returns a new
           `keras.Model` that is not compiled and that outputs (n, n_classes)
@@ -103,14 +103,17 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
 
         Augmentation needs images: a network that reads images, or a `sequencer`.
     units : int, default=64
-        Number of hidden units of each LSTM layer in each direction.
+        Number of hidden units of each LSTM layer in each direction. In "vil", number of
+        features of a patch.
     n_layers : int, default=1
         Number of stacked LSTM layers.
     bidirectional : bool, default=True
-        If True, read the sequence in both directions.
+        If True, read the sequence in both directions. In "vil", every second block then
+        reads backwards.
     patch_size : int or None, default=None
-        Side, in pixels, of the patches that "sequencer" reads, or of the cubes that
-        "bilstm3d" reads. If None, the network chooses it by the size of the images.
+        Side, in pixels, of the patches that "sequencer" and "vil" read, or of the cubes
+        that "bilstm3d" reads. If None, the network chooses it by the size of the
+        images.
     embedding : {"dense", "pixel"} or None, default=None
         Embedding of the steps before the first LSTM layer. "dense" projects each step
         linearly to `units` features, or to ``network__embedding_units``. "pixel"
@@ -164,8 +167,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         Dropout rate between the two convolutions of a residual block, in [0, 1).
     drop_path : float, default=0.0
         Probability, in [0, 1), that training leaves out the last residual block of the
-        stem, or of "sequencer", for a sample [7]_. It grows linearly with the number of
-        the block.
+        stem, or the last block of "sequencer" or "vil", for a sample [7]_. It grows
+        linearly with the number of the block.
     optimizer : str, class or keras.optimizers.Optimizer, default="adam"
         Name, class or instance of a Keras optimizer. Parameters of a name or a class
         are routed, for example ``optimizer__beta_1``. An instance is copied, and keeps

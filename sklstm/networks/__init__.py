@@ -16,6 +16,7 @@ from sklstm.networks._reading import read_input
 from sklstm.networks._registry import NETWORKS, Network, get_network
 from sklstm.networks._saved import SavedNetwork
 from sklstm.networks._sequencer import sequencer
+from sklstm.networks._vil import vil
 from sklstm.networks.crf import (
     CRFLoss,
     LinearChainCRF,
@@ -36,6 +37,7 @@ from sklstm.networks.layers import (
     FusedBatchNormalization,
     FusedBidirectional,
     FusedLSTM,
+    GridConvolution,
     GridToLines,
     HarmonicConv2D,
     HyperDropout,
@@ -43,12 +45,14 @@ from sklstm.networks.layers import (
     JointAugmentation,
     LinesToGrid,
     LocalContrast,
+    MatrixLSTM,
     MixedPairs,
     Mixing,
     MultiScaleAttention,
     Patches,
     PenaltyStrength,
     PixelEmbedding,
+    PositionEmbedding,
     PositionEncoding,
     Probabilities,
     RandomBrightness,
@@ -75,6 +79,7 @@ __all__ = [
     "FusedBatchNormalization",
     "FusedBidirectional",
     "FusedLSTM",
+    "GridConvolution",
     "GridToLines",
     "HarmonicConv2D",
     "HyperDropout",
@@ -83,6 +88,7 @@ __all__ = [
     "LinearChainCRF",
     "LinesToGrid",
     "LocalContrast",
+    "MatrixLSTM",
     "MixedPairs",
     "Mixing",
     "MultiScaleAttention",
@@ -90,6 +96,7 @@ __all__ = [
     "Patches",
     "PenaltyStrength",
     "PixelEmbedding",
+    "PositionEmbedding",
     "PositionEncoding",
     "Probabilities",
     "RandomBrightness",
@@ -121,6 +128,7 @@ __all__ = [
     "shift_labels",
     "split_augmentation",
     "split_outputs",
+    "vil",
     "viterbi",
     "window_lstm",
 ]

@@ -14,6 +14,7 @@ from sklstm.networks._lstm import lstm
 from sklstm.networks._lstm_transformer import lstm_transformer
 from sklstm.networks._reading import SAMPLES
 from sklstm.networks._sequencer import sequencer
+from sklstm.networks._vil import vil
 from sklstm.networks.windows._window_lstm import window_lstm
 
 
@@ -46,6 +47,7 @@ NETWORKS = {
         cnn_lstm,
         cnn,
         sequencer,
+        vil,
         conv_lstm,
         bilstm3d,
         cnn3d,

@@ -68,6 +68,7 @@ def reseed(model: keras.Model, rng: np.random.Generator) -> None:
             variable.assign(np.array([start, 0], dtype=variable.dtype))
 
 
+_ZEROS = {"beta", "moving_mean", "mix", "transitions", "start", "end", "gate_kernel"}
 # Training sets these weights from the data or from a parameter.
 _SET_BY_TRAINING = {"mean", "scale", "rate", "stddev", "l2", "low", "high"}
 
@@ -78,6 +79,8 @@ def _initial_value(
     name, shape = variable.name, tuple(variable.shape)
     if name in ("kernel", "query", "coefficients"):
         return _glorot_uniform(shape, rng)
+    if name in ("query_kernel", "key_kernel", "value_kernel", "depthwise_kernel"):
+        return _glorot_of_groups(name, shape, rng)
     if name == "recurrent_kernel":
         return _orthogonal(shape, rng)
     if name == "bias":
@@ -86,10 +89,14 @@ def _initial_value(
             units = shape[0] // 4
             bias[units : 2 * units] = 1.0
         return bias
-    if name in ("gamma", "moving_variance"):
+    if name in ("gamma", "moving_variance", "skip"):
         return np.ones(shape)
-    if name in ("beta", "moving_mean", "mix", "transitions", "start", "end"):
+    if name in _ZEROS:
         return np.zeros(shape)
+    if name == "gate_bias":
+        return open_gates(shape[0] // 2)
+    if name == "positions":
+        return rng.normal(0, 0.02, shape)
     if name == "gain":
         return np.array(0.1)
     if name == "thresholds":
@@ -106,6 +113,38 @@ def _glorot_uniform(shape: tuple, rng: np.random.Generator) -> np.ndarray:
     # both the number of inputs and the number of outputs.
     field = int(np.prod(shape[:-2]))
     limit = np.sqrt(6.0 / (field * (shape[-2] + shape[-1])))
+    return rng.uniform(-limit, limit, size=shape)
+
+
+def open_gates(n_heads: int) -> np.ndarray:
+    """Return the biases of a `MatrixLSTM`: those of input gates, then of forget gates.
+
+    Parameters
+    ----------
+    n_heads : int
+        Number of heads.
+
+    Returns
+    -------
+    ndarray of float, shape (2 * n_heads,)
+        The heads forget at different speeds, as in the paper of the mLSTM: half of a
+        step is left after 14 steps in the first head, and after 280 in the last one.
+    """
+    return np.concatenate([np.zeros(n_heads), np.linspace(3.0, 6.0, n_heads)])
+
+
+def _glorot_of_groups(name: str, shape: tuple, rng: np.random.Generator) -> np.ndarray:
+    """Return kernels that mix only the features of a group with each other.
+
+    `GridConvolution` has a kernel (rows, columns, 1, 1) for each feature, and
+    `MatrixLSTM` a matrix (inputs, outputs) for each block. The sizes of one group
+    count, because a unit sees no more than those.
+    """
+    if name == "depthwise_kernel":
+        n_inputs = n_outputs = shape[0] * shape[1]
+    else:
+        n_inputs, n_outputs = shape[-2:]
+    limit = np.sqrt(6.0 / (n_inputs + n_outputs))
     return rng.uniform(-limit, limit, size=shape)
 
 

@@ -26,7 +26,7 @@ FROM_DATA = ("input_shape", "n_classes", "grid")
 
 _SEQUENCES = ("lstm", "lstm_transformer")
 _IMAGES = ("cnn_lstm", "cnn")
-_SCANS_2D = ("sequencer",)
+_SCANS_2D = ("sequencer", "vil")
 _SCANS_3D = ("bilstm3d", "cnn3d")
 _VOLUMES = ("conv_lstm", *_SCANS_3D)
 _CLASSES = (*_SEQUENCES, *_IMAGES, *_SCANS_2D, *_VOLUMES)
@@ -176,7 +176,7 @@ TABLE = (
         "units",
         _COUNT,
         GRAPH,
-        networks=(*_SEQUENCES, *_IMAGES, *_SCANS_3D, "window_lstm"),
+        networks=(*_SEQUENCES, *_IMAGES, "vil", *_SCANS_3D, "window_lstm"),
         search=(SearchRange("architecture", (32, 64, 128)),),
     ),
     Hyperparameter(
@@ -219,12 +219,14 @@ TABLE = (
         "pooling",
         (Choice(("last", "mean", "max", "attention")), None),
         GRAPH,
-        networks=(*_SEQUENCES, *_IMAGES),
+        networks=(*_SEQUENCES, *_IMAGES, "vil"),
         search=(
             SearchRange(
                 "architecture", ("last", "mean", "attention"), networks=_SEQUENCES
             ),
-            SearchRange("architecture", ("last", "mean", "max"), networks=_IMAGES),
+            SearchRange(
+                "architecture", ("last", "mean", "max"), networks=(*_IMAGES, "vil")
+            ),
         ),
     ),
     Hyperparameter(

@@ -44,6 +44,7 @@ CASES = {
     ),
     "cnn": ("cnn", IMAGE, {"filters": 4}),
     "sequencer": ("sequencer", IMAGE, {"widths": (16,), "depths": (1,)}),
+    "vil": ("vil", IMAGE, {"patch_size": 3, "n_blocks": 2, "drop_path": 0.1}),
     "conv_lstm": ("conv_lstm", VOLUME, {"filters": 3}),
     "bilstm3d": ("bilstm3d", VOLUME, {"patch_size": 2, "bidirectional": False}),
     "cnn3d": ("cnn3d", VOLUME, {"filters": 4}),
@@ -51,7 +52,7 @@ CASES = {
 # LiteRT takes longer: one of each kind of layer.
 LITERT = ["lstm", "lstm-one-way", "lstm-pixel", "lstm-multihead", "lstm-multiscale"]
 LITERT += ["lstm-scan", "cnn_lstm", "cnn_lstm-deep", "conv_lstm"]
-LITERT += ["sequencer", "bilstm3d"]
+LITERT += ["sequencer", "vil", "bilstm3d"]
 
 
 def test_all_networks_are_there():

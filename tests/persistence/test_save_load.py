@@ -334,6 +334,7 @@ SMALLER = {
     "cnn_lstm": {"units": 2, "bidirectional": False, "network__filters": 2},
     "cnn": {"network__filters": 2},
     "sequencer": {"network__widths": (8,), "network__depths": (1,)},
+    "vil": {"units": 4, "network__n_heads": 2, "network__n_blocks": 2},
     "conv_lstm": {"network__filters": 2},
     "bilstm3d": {"units": 2, "bidirectional": False},
     "cnn3d": {"units": 2, "network__filters": 2},

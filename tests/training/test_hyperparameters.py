@@ -134,6 +134,6 @@ def test_what_is_searched_is_what_a_parameter_may_be(network):
         if row.role == GRAPH and row.name != "network":
             assert network in row.networks
     always = ["dropout", "learning_rate", "n_layers", "bidirectional"]
-    if network == "sequencer":  # the presets decide on its layers
+    if network in ("sequencer", "vil"):  # its stages or blocks have other parameters
         always.remove("n_layers")
     assert suggested[: len(always)] == always

@@ -13,6 +13,7 @@ from sklstm.networks.layers._augmentation import (
 )
 from sklstm.networks.layers._fused_batch_norm import FusedBatchNormalization
 from sklstm.networks.layers._fused_lstm import FusedBidirectional, FusedLSTM
+from sklstm.networks.layers._grid_convolution import GridConvolution
 from sklstm.networks.layers._harmonic import CosineTransform, HarmonicConv2D
 from sklstm.networks.layers._hyperparameters import (
     L2,
@@ -28,10 +29,12 @@ from sklstm.networks.layers._joint_augmentation import (
 )
 from sklstm.networks.layers._lines import GridToLines, LinesToGrid
 from sklstm.networks.layers._local_contrast import LocalContrast
+from sklstm.networks.layers._matrix_lstm import MatrixLSTM
 from sklstm.networks.layers._mixing import MixedPairs, Mixing
 from sklstm.networks.layers._ordinal import CumulativeLink
 from sklstm.networks.layers._patches import Patches
 from sklstm.networks.layers._pixel_embedding import PixelEmbedding
+from sklstm.networks.layers._position_embedding import PositionEmbedding
 from sklstm.networks.layers._probabilities import Probabilities
 from sklstm.networks.layers._random_colors import RandomBrightness, RandomColor
 from sklstm.networks.layers._random_moves import RandomMoves
@@ -48,6 +51,7 @@ __all__ = [
     "FusedBatchNormalization",
     "FusedBidirectional",
     "FusedLSTM",
+    "GridConvolution",
     "GridToLines",
     "HarmonicConv2D",
     "HyperDropout",
@@ -55,12 +59,14 @@ __all__ = [
     "JointAugmentation",
     "LinesToGrid",
     "LocalContrast",
+    "MatrixLSTM",
     "MixedPairs",
     "Mixing",
     "MultiScaleAttention",
     "Patches",
     "PenaltyStrength",
     "PixelEmbedding",
+    "PositionEmbedding",
     "PositionEncoding",
     "Probabilities",
     "RandomBrightness",

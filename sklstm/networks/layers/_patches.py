@@ -10,29 +10,38 @@ from sklstm._keras import keras
 _PATCHES_PER_SIDE = 16
 
 
-def default_patch_size(height: int, width: int) -> int:
+def default_patch_size(
+    height: int, width: int, per_side: int = _PATCHES_PER_SIDE
+) -> int:
     """Return the side of the patches that networks cut from images by default.
 
-    It is the smallest whole number for which an image has no more patches than about 16
-    x 16. This is 1 for images of up to 16 x 16 pixels, 2 for 28 x 28 or 32 x 32, 4 for
-    64 x 64 and 14 for 224 x 224. For other images, the square root of their area
-    counts.
+    It is the smallest whole number for which an image has no more patches than about
+    `per_side` along each side. With 16, this is 1 for images of up to 16 x 16 pixels, 2
+    for 28 x 28 or 32 x 32, 4 for 64 x 64 and 14 for 224 x 224. For other images, the
+    square root of their area counts.
 
     Parameters
     ----------
     height, width : int
         Size of the images, in pixels.
+    per_side : int
+        Number of patches along each side.
 
     Returns
     -------
     int
         Side of a patch in pixels, at most the shorter side of the image.
     """
-    size = math.ceil(math.sqrt(height * width) / _PATCHES_PER_SIDE)
+    size = math.ceil(math.sqrt(height * width) / per_side)
     return min(size, height, width)
 
 
-def patch_side(patch_size: int | None, height: int, width: int) -> int:
+def patch_side(
+    patch_size: int | None,
+    height: int,
+    width: int,
+    per_side: int = _PATCHES_PER_SIDE,
+) -> int:
     """Return `patch_size`, or the default for images of this size if it is None.
 
     Raises
@@ -42,7 +51,7 @@ def patch_side(patch_size: int | None, height: int, width: int) -> int:
         the images.
     """
     if patch_size is None:
-        return default_patch_size(height, width)
+        return default_patch_size(height, width, per_side)
     if not isinstance(patch_size, Integral) or patch_size < 1:
         raise ValueError(
             f"patch_size={patch_size!r} must be a whole number of at least 1, or None."
