@@ -40,6 +40,7 @@ NETWORKS = {
     "lstm_transformer": ("lstm_transformer", {}),
     "cnn_lstm": ("cnn_lstm", {}),
     "cnn": ("cnn", {}),
+    "vil": ("vil", {}),
     "conv_lstm, 8 frames": ("conv_lstm", {}),
 }
 FUSED = ("LSTM", "DynamicQuantizeLSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM")

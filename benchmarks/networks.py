@@ -29,6 +29,7 @@ NETWORKS = {
     "lstm_transformer": ("lstm_transformer", IMAGES),
     "cnn_lstm": ("cnn_lstm", {}),
     "cnn": ("cnn", {}),
+    "vil": ("vil", {}),
     "lstm, 8 frames": ("lstm", {"sequencer": VolumeSequencer()}),
     "conv_lstm, 8 frames": ("conv_lstm", {}),
 }

@@ -37,14 +37,20 @@ import os
 import platform
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import cache
 from importlib.metadata import version
-from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
-import cv2
 import numpy as np
+from _image_sets import (
+    choose,
+    cifar10,
+    cifar10_test,
+    few_digits,
+    grey_digits,
+    interval,
+    retina,
+)
 
 FLIPS_AND_LIGHT = {
     "flip": "horizontal",
@@ -86,9 +92,6 @@ RECIPES: dict[str, dict] = {
     "digits": {"stem_kernels": "harmonic"},
     "mnist": {"stem_kernels": "harmonic"},
 }
-# Correlation of 16 x 16 pixels from which two photographs count as near-duplicates. It
-# leaves out as many test images as Barz and Denzler (2020) found, 3.3 %.
-DUPLICATE = 0.92
 
 
 def params_of(set_name, step):
@@ -107,49 +110,6 @@ def step_before(step):
     return {"base": None, "kind": "base", "decay": "kind"}.get(step, "decay")
 
 
-@cache
-def cifar10(folder):
-    with np.load(Path(folder) / "cifar10_jpeg.npz") as data:
-        jpeg, ends = data["jpeg"], data["offsets"]
-        y, is_train = data["y"], data["is_train"].astype(bool)
-    images = np.stack(
-        [
-            cv2.imdecode(jpeg[a:b], cv2.IMREAD_COLOR)[..., ::-1]
-            for a, b in pairwise(ends)
-        ]
-    )
-    return images[is_train], y[is_train], images[~is_train], y[~is_train]
-
-
-def near_duplicates(images, others):
-    """Return whether each image correlates with one of the others."""
-
-    def vectors(images):
-        small = [
-            cv2.resize(one, (16, 16), interpolation=cv2.INTER_AREA) for one in images
-        ]
-        flat = np.stack(small).reshape(len(small), -1).astype(np.float32)
-        flat -= flat.mean(axis=1, keepdims=True)
-        return flat / (np.linalg.norm(flat, axis=1, keepdims=True) + 1e-6)
-
-    own, other = vectors(images), vectors(others)
-    highest = [(own[i : i + 500] @ other.T).max(1) for i in range(0, len(own), 500)]
-    return np.concatenate(highest) > DUPLICATE
-
-
-def choose(y, n_each, rng, rows):
-    """Return so many rows of each class."""
-    chosen = [rng.choice(rows[y[rows] == c], n_each, False) for c in np.unique(y)]
-    return np.concatenate(chosen)
-
-
-@cache
-def cifar10_test(folder):
-    X, _, X_test, _ = cifar10(folder)
-    kept = np.flatnonzero(~near_duplicates(X_test, X))
-    return np.random.default_rng(0).choice(kept, 3000, False)
-
-
 def data_of(set_name, folder, split, development):
     """Return training images and labels, then those of the test."""
     rng = np.random.default_rng([split, development])
@@ -162,31 +122,19 @@ def data_of(set_name, folder, split, development):
         rows, test = choose(y, 50, rng, first), rng.choice(second, 1500, False)
         return X[rows], y[rows], X[test], y[test]
     if set_name == "retina":
-        with np.load(Path(folder) / "retinamnist.npz") as data:
-            X, y = data["train_images"], data["train_labels"].ravel()
-            X_test, y_test = data["val_images"], data["val_labels"].ravel()
+        X, y = retina(folder)["train"]
         if not development:
-            return X, y, X_test, y_test
+            return X, y, *retina(folder)["val"]
         from sklearn.model_selection import StratifiedKFold
 
         folds = StratifiedKFold(5, shuffle=True, random_state=split // 5)
         rows, test = list(folds.split(X, y))[split % 5]
         return X[rows], y[rows], X[test], y[test]
     if set_name == "digits":
-        from sklearn.datasets import load_digits
-        from sklearn.model_selection import train_test_split
-
-        X, y = load_digits(return_X_y=True)
-        X = X.reshape(-1, 8, 8)
-        state = split + 1000 * development
-        train, test, y_train, y_test = train_test_split(
-            X, y, train_size=134, stratify=y, random_state=state
-        )
-        return train, y_train, test, y_test
-    with np.load(Path(folder) / "mnist.npz") as data:
-        X, y = data["x_train"], data["y_train"]
-        rows = choose(y, 60, rng, np.arange(len(y)))
-        return X[rows], y[rows], data["x_test"][:5000], data["y_test"][:5000]
+        return few_digits(split + 1000 * development)
+    X, y, X_test, y_test = grey_digits(folder, "mnist")
+    rows = choose(y, 60, rng, np.arange(len(y)))
+    return X[rows], y[rows], X_test[:5000], y_test[:5000]
 
 
 def fit(set_name, network, step, split, folder, development, params):
@@ -222,17 +170,6 @@ def fit(set_name, network, step, split, folder, development, params):
 def key(line):
     names = ("set", "network", "step", "split", "development", "params")
     return json.dumps([line[name] for name in names], sort_keys=True)
-
-
-def interval(values):
-    """Return the mean and half of its 95 % interval."""
-    from scipy import stats
-
-    values = np.asarray(values)
-    if len(values) < 2:
-        return values.mean(), np.nan
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-    return values.mean(), half
 
 
 def report(lines, sets, networks, steps):
