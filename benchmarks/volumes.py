@@ -1,0 +1,168 @@
+"""Accuracy and AUC of the networks that read volumes, on AdrenalMNIST3D.
+
+    python benchmarks/volumes.py --data FOLDER [--networks bilstm3d,cnn3d,conv_lstm]
+        [--seeds 3] [--epochs 10] [--small] [--augment] [--jobs 1] [--store FILE]
+
+The set has 1,188 training volumes of 28 x 28 x 28 voxels and 298 test volumes, split by
+patient; adrenalmnist3d.npz in FOLDER. The networks train alike, with Adam and the
+learning rate 1e-3. "cnn3d" is the control of "bilstm3d": no LSTM, as many weights. With
+`--small`, all have half of their default units and filters. With `--augment`, volumes
+are shifted by up to 10 % and flipped.
+
+Prints the mean over the seeds with its 95 % interval (Student's t), and the difference
+to the control on the same seeds. With `--store`, each fit is a line of a file, and a
+run goes on where the last one stopped. `--jobs` fits train at once, in one thread each.
+"""
+
+import argparse
+import json
+import os
+import platform
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+NETWORKS = ("bilstm3d", "cnn3d", "conv_lstm")
+CONTROL = "cnn3d"
+MEASURES = ("auc", "accuracy")
+# AUC and accuracy of Yang et al., "MedMNIST v2", Scientific Data 10, 2023.
+PUBLISHED = {"ResNet-18 + 3D": (0.827, 0.721), "ResNet-18 + ACS": (0.839, 0.754)}
+SMALL = {
+    "bilstm3d": {"units": 32},
+    "cnn3d": {"units": 32, "network__filters": 8},
+    "conv_lstm": {"network__filters": 8},
+}
+SHIFTS_AND_FLIPS = {"translation": 0.1, "flip": "both"}
+
+
+def fit(job, folder):
+    from sklearn.metrics import accuracy_score, roc_auc_score
+
+    from sklstm import LSTMImageClassifier
+
+    with np.load(Path(folder) / "adrenalmnist3d.npz") as data:
+        X, y = data["train_images"], data["train_labels"].ravel()
+        X_test, y_test = data["test_images"], data["test_labels"].ravel()
+    model = LSTMImageClassifier(
+        job["network"],
+        augmentation=SHIFTS_AND_FLIPS if job["augment"] else None,
+        learning_rate=1e-3,
+        epochs=job["epochs"],
+        random_state=job["seed"],
+        **(SMALL[job["network"]] if job["small"] else {}),
+    )
+    start = time.perf_counter()
+    model.fit(X, y)
+    seconds = time.perf_counter() - start
+    probabilities = model.predict_proba(X_test)
+    return {
+        **job,
+        "auc": float(roc_auc_score(y_test, probabilities[:, 1])),
+        "accuracy": float(accuracy_score(y_test, probabilities.argmax(axis=1))),
+        "train": model.history_["accuracy"][-1],
+        "weights": int(model.model_.count_params()),
+        "seconds": seconds,
+    }
+
+
+def key(line):
+    names = ("network", "seed", "epochs", "small", "augment")
+    return tuple(line[name] for name in names)
+
+
+def interval(values):
+    """Return the mean and half of its 95 % interval."""
+    from scipy import stats
+
+    values = np.asarray(values)
+    if len(values) < 2:
+        return values.mean(), np.nan
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+    return values.mean(), half
+
+
+def report(lines, networks):
+    of: dict = {}
+    for line in lines:
+        of.setdefault(line["network"], {})[line["seed"]] = line
+    for measure in MEASURES:
+        print(f"\n{measure}: mean, 95 % interval; difference to {CONTROL!r}")
+        for network in networks:
+            own, control = of.get(network, {}), of.get(CONTROL, {})
+            if not own:
+                continue
+            text = "{:.3f} +-{:.3f}".format(
+                *interval([line[measure] for line in own.values()])
+            )
+            shared = sorted(own.keys() & control.keys())
+            if shared and network != CONTROL:
+                gains = [own[s][measure] - control[s][measure] for s in shared]
+                text += "  {:+.3f} +-{:.3f}".format(*interval(gains))
+            each = list(own.values())
+            print(
+                f"{network:10} {text:34} n={len(each)}, {each[0]['weights']:,} weights,"
+                f" train accuracy {np.mean([line['train'] for line in each]):.3f},"
+                f" {np.median([line['seconds'] for line in each]):.0f} s"
+            )
+    print("\npublished, AUC and accuracy:", PUBLISHED)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default=os.environ.get("SKLSTM_DATA"))
+    parser.add_argument("--networks", default=",".join(NETWORKS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--augment", action="store_true")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--store", type=Path)
+    args = parser.parse_args()
+    if not args.data:
+        parser.error("give --data FOLDER, the folder that holds adrenalmnist3d.npz")
+    networks = args.networks.split(",")
+    lines = []
+    if args.store and args.store.exists():
+        lines = list(map(json.loads, args.store.read_text().splitlines()))
+    jobs = [
+        {
+            "network": network,
+            "seed": seed,
+            "epochs": args.epochs,
+            "small": args.small,
+            "augment": args.augment,
+        }
+        for seed in range(args.seeds)
+        for network in networks
+    ]
+    wanted, done = set(map(key, jobs)), set(map(key, lines))
+    missing = [job for job in jobs if key(job) not in done]
+    if args.jobs > 1:
+        for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+            os.environ[name] = "1"
+    print(f"{len(missing)} of {len(jobs)} fits to do", flush=True)
+    with ProcessPoolExecutor(args.jobs, get_context("spawn")) as processes:
+        running = [processes.submit(fit, job, args.data) for job in missing]
+        for future in as_completed(running):
+            line = future.result()
+            lines.append(line)
+            if args.store:
+                with args.store.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+            print(
+                f"{line['network']:10} seed {line['seed']}: AUC {line['auc']:.3f}, "
+                f"accuracy {line['accuracy']:.3f} ({line['seconds']:.0f} s)",
+                flush=True,
+            )
+    report([line for line in lines if key(line) in wanted], networks)
+    packages = ("scikit-learn", "keras", "tensorflow")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    print(f"\n{os.cpu_count()} cores, Python {platform.python_version()}, {versions}")
+
+
+if __name__ == "__main__":
+    main()
