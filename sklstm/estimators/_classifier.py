@@ -61,7 +61,9 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         The network to train:
 
         - "lstm" and "lstm_transformer" read sequences;
-        - "cnn_lstm", "cnn", "sequencer" and "vil" read images;
+        - "cnn_lstm" and "cnn" read images by convolutions first;
+        - "bilstm2d", "renet", "sequencer" and "vil" read images without convolutions,
+          in two directions;
         - "conv_lstm" reads volumes and videos, "bilstm3d" and "cnn3d" read volumes;
         - a function ``build(input_shape, n_classes, **params)`` returns a new
           `keras.Model` that is not compiled and that outputs (n, n_classes)
@@ -111,9 +113,10 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         If True, read the sequence in both directions. In "vil", every second block then
         reads backwards.
     patch_size : int or None, default=None
-        Side, in pixels, of the patches that "sequencer" and "vil" read, or of the cubes
-        that "bilstm3d" reads. If None, the network chooses it by the size of the
-        images.
+        Side, in pixels, of the patches that "bilstm2d", "renet", "sequencer" and "vil"
+        read, or of the cubes that "bilstm3d" reads. They do not overlap. If None, the
+        network chooses it by the size of the images: "bilstm2d" and "renet" take 1 for
+        8 x 8 pixels, 2 for 28 x 28 and 4 for 64 x 64.
     embedding : {"dense", "pixel"} or None, default=None
         Embedding of the steps before the first LSTM layer. "dense" projects each step
         linearly to `units` features, or to ``network__embedding_units``. "pixel"
@@ -128,16 +131,26 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
           window sizes, ``network__windows=(4, 16, 64)``;
         - "additive": a weighted mean of the steps with learned weights. It replaces
           `pooling`.
-    pooling : {"last", "mean", "max", "attention"} or None, default=None
+    pooling : {"last", "mean", "max", "attention", "flatten"} or None, default=None
         How the steps become one vector. "last" takes the last step that each direction
         reads, "mean" and "max" are taken over the steps, and "attention" is a weighted
-        mean with learned weights. If None, "cnn_lstm" and "cnn" use "max" and the other
-        networks use "last".
+        mean with learned weights. "flatten" keeps all positions of a grid side by side.
+        Only "renet", and "bilstm2d" with ``scan="positions"``, have it. "renet" has no
+        "last", and ``scan="lines"`` has no "attention". If None, "renet" uses
+        "flatten", "bilstm2d", "cnn_lstm" and "cnn" use "max", and the other networks
+        use "last".
+    scan : {"lines", "positions"}, default="lines"
+        How "bilstm2d" reads an image, and "cnn_lstm" its feature map, in two
+        directions. With "lines", a step is a whole row or a whole column. With
+        "positions", every row and every column is a sequence of its own, whose steps
+        are patches or positions of the map, and the outputs along both are joined at
+        each position. "cnn" then has as many weights as that "cnn_lstm".
     input_noise : float or None, default=None
         Standard deviation of the Gaussian noise that training adds to the standardized
         input [3]_, in standard deviations of the pixels. It keeps the network from
         memorizing a small image set. If None, it is 0.5 for networks that read
-        sequences and 0.2 for the others. 0 adds no noise.
+        sequences, for "bilstm2d" and for "renet", and 0.2 for the others. 0 adds no
+        noise.
     dropout : float, default=0.3
         Dropout rate after each LSTM layer, in [0, 1).
     l2 : float, default=0.0
@@ -378,6 +391,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         embedding: str | None = None,
         attention: str | None = None,
         pooling: str | None = None,
+        scan: str = "lines",
         input_noise: float | None = None,
         dropout: float = 0.3,
         l2: float = 0.0,
@@ -429,6 +443,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         self.embedding = embedding
         self.attention = attention
         self.pooling = pooling
+        self.scan = scan
         self.input_noise = input_noise
         self.dropout = dropout
         self.l2 = l2
@@ -919,8 +934,9 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             As in `fit`, of the same shape per sample.
         per : {"step", "pixel"}, default="step"
             "pixel" gives the weight of each step to the pixels that it reads, and the
-            mean to pixels that several steps read. It needs `sequencer`. If the
-            sequencer is a step of a Pipeline, use its method ``steps_to_image``.
+            mean to pixels that several steps read. It needs `sequencer`, or a network
+            that pools the positions of a grid. If the sequencer is a step of a
+            Pipeline, use its method ``steps_to_image``.
 
         Returns
         -------
@@ -932,7 +948,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         ------
         ValueError
             If the network has no attention over the steps, or if `per` is "pixel" and
-            there is no `sequencer`.
+            there is no `sequencer` and no grid.
 
         Examples
         --------
@@ -949,23 +965,30 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         """
         check_is_fitted(self)
         # Here and not above: this loads Keras.
-        from sklstm.training._attention_map import has_attention, step_weights
+        from sklstm.training._attention_map import (
+            has_attention,
+            step_weights,
+            steps_of_pixels,
+        )
 
         if per not in ("step", "pixel"):
             raise ValueError(f"per={per!r} must be 'step' or 'pixel'.")
-        if per == "pixel" and not hasattr(self, "sequencer_"):
+        network = self._networks()[0]
+        with network.in_use() as compiled:
+            followed = has_attention(compiled.model, network.spec)
+            grid = steps_of_pixels(compiled.model, network.spec)
+        if per == "pixel" and not hasattr(self, "sequencer_") and grid is None:
             raise ValueError(
                 "per='pixel' needs a sequencer inside the classifier: set sequencer=, "
                 "or give the weights per step to steps_to_image of the one before it."
             )
-        network = self._networks()[0]
-        with network.in_use() as compiled:
-            followed = has_attention(compiled.model, network.spec)
         if not followed:
             raise ValueError(
                 "The network does not weigh its steps: of the named ones, 'lstm' and "
                 "'lstm_transformer' do, with attention='additive', 'self', "
-                "'multihead' or 'multiscale', or pooling='attention'."
+                "'multihead' or 'multiscale', or pooling='attention', and so do "
+                "'renet', and 'bilstm2d' and 'cnn_lstm' with scan='positions', with "
+                "pooling='attention'."
             )
         x = check_new_samples(self, X)
 
@@ -975,7 +998,11 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
                 return step_weights(compiled.model, x, batch_size, network.spec)
 
         weights = mean_of_members(self, weights_of)
-        return weights if per == "step" else self.sequencer_.steps_to_image(weights)
+        if per == "step":
+            return weights
+        if grid is not None:
+            return weights[:, grid]
+        return self.sequencer_.steps_to_image(weights)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklstm._compat import FRAMES_OF_FIT
 from sklstm.estimators._watch import Shown, tell_watcher
-from sklstm.networks import SavedNetwork, get_network
+from sklstm.networks import NETWORKS, SavedNetwork, get_network
 from sklstm.training import _pool
 from sklstm.training._callbacks import let_go
 from sklstm.training._compiled import CompiledNetwork
@@ -163,7 +163,10 @@ def input_noise_of(estimator: Any) -> float:
     """Return `input_noise`, or the default of the network if it is None."""
     if estimator.input_noise is not None:
         return estimator.input_noise
-    return 0.5 if get_network(estimator.network).takes == "sequences" else 0.2
+    network = get_network(estimator.network)
+    if any(network.build is named.build for named in NETWORKS.values()):
+        return parameters_of(network.build)["input_noise"].default
+    return 0.5 if network.takes == "sequences" else 0.2
 
 
 def _refuse_without_effect(estimator: Any, names: list[str], own: list[str]) -> None:

@@ -5,6 +5,7 @@ linear-chain conditional random field, and `windows` the network of the defect d
 Importing this package loads Keras.
 """
 
+from sklstm.networks._bilstm2d import bilstm2d
 from sklstm.networks._bilstm3d import bilstm3d
 from sklstm.networks._cnn import cnn
 from sklstm.networks._cnn3d import cnn3d
@@ -14,6 +15,7 @@ from sklstm.networks._lstm import lstm
 from sklstm.networks._lstm_transformer import lstm_transformer
 from sklstm.networks._reading import read_input
 from sklstm.networks._registry import NETWORKS, Network, get_network
+from sklstm.networks._renet import renet
 from sklstm.networks._saved import SavedNetwork
 from sklstm.networks._sequencer import sequencer
 from sklstm.networks._vil import vil
@@ -109,6 +111,7 @@ __all__ = [
     "Standardize",
     "StemDropout",
     "WindowLoss",
+    "bilstm2d",
     "bilstm3d",
     "check_augmentation",
     "cnn",
@@ -124,6 +127,7 @@ __all__ = [
     "max_marginals",
     "path_score",
     "read_input",
+    "renet",
     "sequencer",
     "shift_labels",
     "split_augmentation",

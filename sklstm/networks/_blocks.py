@@ -122,6 +122,16 @@ def add_dropout(x: Any, dropout: float, name: str) -> Any:
     return HyperDropout(dropout, name=name)(x) if dropout > 0 else x
 
 
+def check_pooling(pooling: str, known: tuple[str, ...], where: str) -> None:
+    """Raise an error if a pooling is none of those that a network has."""
+    if pooling not in known:
+        *others, last = map(repr, known)
+        raise ValueError(
+            f"pooling={pooling!r} is none of {', '.join(others)} and {last}, which "
+            f"{where} has."
+        )
+
+
 def pool_steps(
     x: Any, pooling: str, bidirectional: bool, regularizer: Any, name: str = "pooling"
 ) -> Any:

@@ -12,9 +12,9 @@ from sklstm.networks._blocks import (
     count_head_weights,
 )
 from sklstm.networks._cnn_lstm import count_lstm_weights
-from sklstm.networks._convolutions import check_pooling, conv_block, conv_stem
+from sklstm.networks._convolutions import conv_block, conv_stem
 from sklstm.networks._reading import read_input, takes
-from sklstm.networks.layers._data_format import CHANNELS_LAST
+from sklstm.networks._scan_2d import check_scan, pool_positions
 
 
 @takes("images")
@@ -32,6 +32,8 @@ def cnn(
     stem_size: int = 8,
     stem_dropout: float = 0.0,
     drop_path: float = 0.0,
+    squeezed_filters: int = 16,
+    scan: str = "lines",
     pooling: str = "max",
     input_noise: float = 0.2,
     dropout: float = 0.3,
@@ -65,9 +67,13 @@ def cnn(
         Size of the feature map; see `cnn_lstm`.
     stem_dropout, drop_path : float
         Dropout and stochastic depth of residual blocks; see `cnn_lstm`.
-    pooling : {"max", "mean", "last"}
+    squeezed_filters : int
+        Parameter of the `cnn_lstm` whose number of weights is matched.
+    scan : {"lines", "positions"}
+        Parameter of the `cnn_lstm` whose number of weights is matched.
+    pooling : {"max", "mean", "last", "attention"}
         How to pool over all positions. Convolutions have no last step, so "last" means
-        "mean".
+        "mean". "attention" is an `AttentionPooling`.
     input_noise : float
         See `lstm`.
     dropout : float
@@ -88,8 +94,9 @@ def cnn(
     Raises
     ------
     ValueError
-        If `augmentation`, `pooling` or an option of the stem is invalid, or if
-        `stem_dropout` or `drop_path` is given for plain blocks.
+        If `augmentation`, `scan` or an option of the stem is invalid, if `scan` does
+        not have this `pooling`, or if `stem_dropout` or `drop_path` is given for plain
+        blocks.
 
     Examples
     --------
@@ -97,7 +104,7 @@ def cnn(
     >>> cnn((28, 28, 1), n_classes=10).output_shape
     (None, 10)
     """
-    check_pooling(pooling)
+    check_scan(scan, pooling)
     inputs, x = read_input(
         input_shape, augmentation=augmentation, input_noise=input_noise
     )
@@ -116,36 +123,38 @@ def cnn(
     depth = x.shape[-1]
     directions = 2 if bidirectional else 1
 
-    def n_head(n_features: int) -> int:
-        return count_head_weights(n_features, n_classes, ordinal)
+    def n_end(n_features: int) -> int:
+        n_pooling = n_features * (n_features + 2) if pooling == "attention" else 0
+        return n_pooling + count_head_weights(n_features, n_classes, ordinal)
 
-    target = count_lstm_weights(
-        x.shape[1:], units, n_layers, directions, n_head(2 * directions * units)
+    target = n_end(2 * directions * units) + count_lstm_weights(
+        x.shape[1:],
+        units=units,
+        n_layers=n_layers,
+        bidirectional=bidirectional,
+        squeezed_filters=squeezed_filters,
+        scan=scan,
     )
-    width = _matching_filters(target, depth, n_head, 2 * n_layers)
+    width = _matching_filters(target, depth, n_end, 2 * n_layers)
     for i in range(2 * n_layers):
         x = conv_block(x, width, 3, f"body_{i}", regularizer)
-    kinds = keras.layers
-    kind = (
-        kinds.GlobalMaxPooling2D if pooling == "max" else kinds.GlobalAveragePooling2D
-    )
-    x = kind(name="pooling", **CHANNELS_LAST)(x)
+    x = pool_positions(x, "mean" if pooling == "last" else pooling, regularizer)
     x = add_dropout(x, dropout, "dropout")
     return classifier_model(inputs, x, n_classes, regularizer, "cnn", ordinal)
 
 
 def _matching_filters(
-    target: int, depth: int, n_head: Callable[[int], int], n_layers: int
+    target: int, depth: int, n_end: Callable[[int], int], n_layers: int
 ) -> int:
     """Return how many filters give `n_layers` convolutions `target` weights.
 
-    `n_head` counts the weights of the head after so many filters.
+    `n_end` counts the weights of the pooling and the head after so many filters.
     """
 
     def n_weights(filters: int) -> int:
         first = 9 * depth * filters
         others = (n_layers - 1) * 9 * filters**2
-        return first + others + 2 * n_layers * filters + n_head(filters)
+        return first + others + 2 * n_layers * filters + n_end(filters)
 
     filters = 1
     while n_weights(filters + 1) <= target:

@@ -4,18 +4,10 @@ from typing import Any
 
 from sklstm._keras import keras
 
-from sklstm.networks._blocks import (
-    add_l2_penalty,
-    classifier_model,
-    lstm_stack,
-    pool_steps,
-)
-from sklstm.networks._convolutions import check_pooling, conv_block, conv_stem
+from sklstm.networks._blocks import add_l2_penalty, classifier_model
+from sklstm.networks._convolutions import conv_block, conv_stem
 from sklstm.networks._reading import read_input, takes
-
-# Features of a position that the LSTMs read. A step of the LSTM over rows contains the
-# features of all positions of a row.
-_SQUEEZED_FILTERS = 16
+from sklstm.networks._scan_2d import check_scan, scan_2d
 
 
 @takes("images")
@@ -33,6 +25,8 @@ def cnn_lstm(
     stem_size: int = 8,
     stem_dropout: float = 0.0,
     drop_path: float = 0.0,
+    squeezed_filters: int = 16,
+    scan: str = "lines",
     pooling: str = "max",
     input_noise: float = 0.2,
     dropout: float = 0.3,
@@ -45,10 +39,10 @@ def cnn_lstm(
     The stem halves the image until its shorter side is at most 8 pixels. It consists of
     3 x 3 convolutions with batch normalization: at least two before each halving and
     after the last one, and four or more in all. The parameters ``stem_*`` change it. A
-    1 x 1 convolution then reduces every position of the feature map to 16 features. One
-    stack of LSTMs reads the rows of the map from top to bottom, another reads its
-    columns from left to right. Each stack is pooled over its steps, and the two vectors
-    are concatenated.
+    1 x 1 convolution then reduces every position of the feature map to
+    `squeezed_filters` features. One stack of LSTMs reads the rows of the map from top
+    to bottom, another reads its columns from left to right. Each stack is pooled over
+    its steps, and the two vectors are concatenated.
 
     Parameters
     ----------
@@ -84,9 +78,13 @@ def cnn_lstm(
     drop_path : float
         Probability that training leaves out the last residual block of the stem for a
         sample [3]_. It grows linearly with the number of the block.
-    pooling : {"max", "mean", "last"}
-        How to make one vector of all steps. "last" takes the output of each direction
-        at the step that it reads last.
+    squeezed_filters : int
+        Number of features of each position that the LSTMs read.
+    scan : {"lines", "positions"}
+        What the LSTMs read as a step: a whole row or column of the feature map, or a
+        position, as `bilstm2d` does.
+    pooling : {"max", "mean", "last", "attention"}
+        How to make one vector of all steps; see `bilstm2d`.
     input_noise, dropout, l2 : float
         See `lstm`.
     augmentation : None, str, dict or keras.layers.Layer
@@ -103,8 +101,9 @@ def cnn_lstm(
     Raises
     ------
     ValueError
-        If `augmentation`, `pooling` or an option of the stem is invalid, or if
-        `stem_dropout` or `drop_path` is given for plain blocks.
+        If `augmentation`, `scan` or an option of the stem is invalid, if `scan` does
+        not have this `pooling`, or if `stem_dropout` or `drop_path` is given for plain
+        blocks.
 
     References
     ----------
@@ -120,7 +119,7 @@ def cnn_lstm(
     >>> cnn_lstm((28, 28, 1), n_classes=10).output_shape
     (None, 10)
     """
-    check_pooling(pooling)
+    check_scan(scan, pooling)
     inputs, x = read_input(
         input_shape, augmentation=augmentation, input_noise=input_noise
     )
@@ -136,44 +135,39 @@ def cnn_lstm(
         stem_dropout=stem_dropout,
         drop_path=drop_path,
     )
-    x = conv_block(x, _SQUEEZED_FILTERS, 1, "squeeze", regularizer, relu=False)
-    layers = keras.layers
-    height, width, _ = x.shape[1:]
-    turned = layers.Permute((2, 1, 3), name="turn")(x)
-    ends = []
-    for name, lines, n_steps in (("rows", x, height), ("columns", turned, width)):
-        steps = layers.Reshape((n_steps, -1), name=name)(lines)
-        y = lstm_stack(
-            steps,
-            units=units,
-            n_layers=n_layers,
-            bidirectional=bidirectional,
-            dropout=dropout,
-            batch_norm=False,
-            regularizer=regularizer,
-            last_step_only=pooling == "last",
-            prefix=f"{name}_",
-        )
-        if pooling != "last":
-            y = pool_steps(y, pooling, bidirectional, regularizer, f"{name}_pooling")
-        ends.append(y)
-    x = layers.Concatenate(name="join")(ends)
+    x = conv_block(x, squeezed_filters, 1, "squeeze", regularizer, relu=False)
+    x = scan_2d(
+        x,
+        scan=scan,
+        units=units,
+        n_layers=n_layers,
+        bidirectional=bidirectional,
+        pooling=pooling,
+        dropout=dropout,
+        regularizer=regularizer,
+    )
     return classifier_model(inputs, x, n_classes, regularizer, "cnn_lstm", ordinal)
 
 
 def count_lstm_weights(
-    shape: tuple, units: int, n_layers: int, directions: int, n_head: int
+    shape: tuple,
+    *,
+    units: int,
+    n_layers: int,
+    bidirectional: bool,
+    squeezed_filters: int,
+    scan: str,
 ) -> int:
-    """Count the weights of `cnn_lstm` after its stem.
+    """Count the weights of `cnn_lstm` between its stem and the pooling.
 
-    `shape` is that of the feature map, and `n_head` is the number of weights of the
-    head.
+    `shape` is that of the feature map.
     """
     height, width, depth = shape
-    total = _SQUEEZED_FILTERS * (depth + 2) + n_head
+    outputs = (2 if bidirectional else 1) * units
+    total = squeezed_filters * (depth + 2)
     for line in (height, width):
-        n_features = line * _SQUEEZED_FILTERS
+        n_features = squeezed_filters * (line if scan == "lines" else 1)
         for _ in range(n_layers):
-            total += directions * 4 * units * (n_features + units + 1)
-            n_features = directions * units
+            total += 4 * outputs * (n_features + units + 1)
+            n_features = outputs if scan == "lines" else 2 * outputs
     return total

@@ -15,15 +15,6 @@ from sklstm.networks.layers import (
 from sklstm.networks.layers._data_format import CHANNELS_LAST
 
 
-def check_pooling(pooling: str) -> None:
-    """Raise an error if networks with convolutions do not offer this pooling."""
-    if pooling not in ("max", "mean", "last"):
-        raise ValueError(
-            f"pooling={pooling!r} is none of 'max', 'mean' and 'last', which networks "
-            "with convolutions have."
-        )
-
-
 def check_stem(
     stem_kernels: str,
     stem_blocks: str,

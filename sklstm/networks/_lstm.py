@@ -6,6 +6,7 @@ from sklstm._keras import keras
 
 from sklstm.networks._blocks import (
     add_l2_penalty,
+    check_pooling,
     classifier_model,
     embed_steps,
     lstm_stack,
@@ -118,6 +119,7 @@ def lstm(
     >>> lstm((None, 28), n_classes=10, attention="multihead").output_shape
     (None, 10)
     """
+    check_pooling(pooling, ("last", "mean", "max", "attention"), "network='lstm'")
     inputs, x = read_input(
         input_shape,
         index_map=index_map,

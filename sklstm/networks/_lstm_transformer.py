@@ -7,6 +7,7 @@ from sklstm._keras import keras
 from sklstm.networks._blocks import (
     add_dropout,
     add_l2_penalty,
+    check_pooling,
     classifier_model,
     embed_steps,
     lstm_stack,
@@ -107,6 +108,9 @@ def lstm_transformer(
     >>> lstm_transformer((None, 28), n_classes=10, n_blocks=2).output_shape
     (None, 10)
     """
+    check_pooling(
+        pooling, ("last", "mean", "max", "attention"), "network='lstm_transformer'"
+    )
     inputs, x = read_input(
         input_shape,
         index_map=index_map,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sklstm._keras import keras
 
+from sklstm.networks._bilstm2d import bilstm2d
 from sklstm.networks._bilstm3d import bilstm3d
 from sklstm.networks._cnn import cnn
 from sklstm.networks._cnn3d import cnn3d
@@ -13,6 +14,7 @@ from sklstm.networks._conv_lstm import conv_lstm
 from sklstm.networks._lstm import lstm
 from sklstm.networks._lstm_transformer import lstm_transformer
 from sklstm.networks._reading import SAMPLES
+from sklstm.networks._renet import renet
 from sklstm.networks._sequencer import sequencer
 from sklstm.networks._vil import vil
 from sklstm.networks.windows._window_lstm import window_lstm
@@ -44,6 +46,8 @@ NETWORKS = {
     for build in (
         lstm,
         lstm_transformer,
+        bilstm2d,
+        renet,
         cnn_lstm,
         cnn,
         sequencer,

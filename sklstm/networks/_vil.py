@@ -7,10 +7,10 @@ from sklstm._keras import keras
 from sklstm.networks._blocks import (
     add_dropout,
     add_l2_penalty,
+    check_pooling,
     classifier_model,
     pool_steps,
 )
-from sklstm.networks._convolutions import check_pooling
 from sklstm.networks._reading import read_input, takes
 from sklstm.networks.layers import (
     DropPath,
@@ -117,7 +117,7 @@ def vil(
     >>> vil((28, 28, 1), n_classes=10).output_shape
     (None, 10)
     """
-    check_pooling(pooling)
+    check_pooling(pooling, ("max", "mean", "last"), "network='vil'")
     if n_blocks < 1:
         raise ValueError(f"n_blocks={n_blocks} must be at least 1.")
     if n_heads < 1:

@@ -6,7 +6,12 @@ from sklstm._keras import keras
 
 import numpy as np
 
-from sklstm.networks import AttentionPooling, MultiScaleAttention, SelfAttention
+from sklstm.networks import (
+    AttentionPooling,
+    MultiScaleAttention,
+    SelfAttention,
+)
+from sklstm.networks._scan_2d import GRID_LAYER
 from sklstm.training._spec import NetworkSpec
 
 _HEADS = keras.layers.MultiHeadAttention
@@ -64,6 +69,40 @@ def step_weights(
     weights = np.concatenate(maps)
     # In half precision, the sum of a row may differ from one by a thousandth.
     return weights / weights.sum(axis=1, keepdims=True)
+
+
+def steps_of_pixels(model: keras.Model, spec: NetworkSpec) -> np.ndarray | None:
+    """Return the step at each pixel if the steps are the positions of a grid.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Network.
+    spec : NetworkSpec
+        Its specification.
+
+    Returns
+    -------
+    ndarray of int, shape (height, width), or None
+        Number of the patch that a pixel is in, row by row. If the grid is a feature map
+        in place of patches, it is enlarged to the image. None if there is no grid.
+    """
+    layers = {layer.name: layer for layer in model.layers}
+    if callable(spec.network) or GRID_LAYER not in layers:
+        return None
+    grid = layers[GRID_LAYER].input.shape[1:3]
+    if "patches" in layers:
+        sides = layers["patches"].size
+        down, across = (
+            np.arange(pixels) // side
+            for pixels, side in zip(model.input_shape[1:3], sides, strict=True)
+        )
+    else:
+        down, across = (
+            np.arange(pixels) * positions // pixels
+            for pixels, positions in zip(model.input_shape[1:3], grid, strict=True)
+        )
+    return down[:, None] * grid[1] + across
 
 
 def _network_itself(model: keras.Model) -> tuple[keras.Model | None, keras.Model]:

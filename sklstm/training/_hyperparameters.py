@@ -25,8 +25,10 @@ TRAINING = "training"  # Optimizer, loss and loop use it; the network is not giv
 FROM_DATA = ("input_shape", "n_classes", "grid")
 
 _SEQUENCES = ("lstm", "lstm_transformer")
+_LSTMS_2D = ("bilstm2d", "renet")
 _IMAGES = ("cnn_lstm", "cnn")
-_SCANS_2D = ("sequencer", "vil")
+_BLOCKS_2D = ("sequencer", "vil")
+_SCANS_2D = (*_LSTMS_2D, *_BLOCKS_2D)
 _SCANS_3D = ("bilstm3d", "cnn3d")
 _VOLUMES = ("conv_lstm", *_SCANS_3D)
 _CLASSES = (*_SEQUENCES, *_IMAGES, *_SCANS_2D, *_VOLUMES)
@@ -162,7 +164,7 @@ TABLE = (
         "n_layers",
         _COUNT,
         GRAPH,
-        networks=(*_SEQUENCES, *_IMAGES, *_VOLUMES, "window_lstm"),
+        networks=(*_SEQUENCES, *_IMAGES, *_LSTMS_2D, *_VOLUMES, "window_lstm"),
         search=(SearchRange("architecture", Range(1, 2)),),
     ),
     Hyperparameter(
@@ -176,7 +178,14 @@ TABLE = (
         "units",
         _COUNT,
         GRAPH,
-        networks=(*_SEQUENCES, *_IMAGES, "vil", *_SCANS_3D, "window_lstm"),
+        networks=(
+            *_SEQUENCES,
+            *_IMAGES,
+            *_LSTMS_2D,
+            "vil",
+            *_SCANS_3D,
+            "window_lstm",
+        ),
         search=(SearchRange("architecture", (32, 64, 128)),),
     ),
     Hyperparameter(
@@ -185,12 +194,10 @@ TABLE = (
         GRAPH,
         search=(
             SearchRange("architecture", _SEQUENCES, networks=_SEQUENCES),
+            SearchRange("architecture", _LSTMS_2D, networks=_LSTMS_2D),
             SearchRange("architecture", _IMAGES, networks=_IMAGES),
             SearchRange("architecture", _SCANS_3D, networks=_SCANS_3D),
         ),
-    ),
-    Hyperparameter(
-        "patch_size", (*_COUNT, None), GRAPH, networks=(*_SCANS_2D, *_SCANS_3D)
     ),
     Hyperparameter(
         "attention",
@@ -217,17 +224,32 @@ TABLE = (
     ),
     Hyperparameter(
         "pooling",
-        (Choice(("last", "mean", "max", "attention")), None),
+        (Choice(("last", "mean", "max", "attention", "flatten")), None),
         GRAPH,
-        networks=(*_SEQUENCES, *_IMAGES, "vil"),
+        networks=(*_SEQUENCES, *_LSTMS_2D, *_IMAGES, "vil"),
         search=(
             SearchRange(
                 "architecture", ("last", "mean", "attention"), networks=_SEQUENCES
             ),
+            SearchRange("architecture", (None, "mean", "max"), networks=_LSTMS_2D),
             SearchRange(
                 "architecture", ("last", "mean", "max"), networks=(*_IMAGES, "vil")
             ),
         ),
+    ),
+    Hyperparameter(
+        "patch_size",
+        (*_COUNT, None),
+        GRAPH,
+        networks=(*_SCANS_2D, *_SCANS_3D),
+        search=(SearchRange("architecture", (None, 2, 4), networks=_LSTMS_2D),),
+    ),
+    Hyperparameter(
+        "scan",
+        (Choice(("lines", "positions")),),
+        GRAPH,
+        networks=("bilstm2d", *_IMAGES),
+        search=(SearchRange("architecture", ("lines", "positions"), networks=_IMAGES),),
     ),
     Hyperparameter(
         "input_noise",
@@ -265,7 +287,7 @@ TABLE = (
         "drop_path",
         (Number(Real, 0, 1),),
         VARIABLE,
-        networks=(*_IMAGES, *_SCANS_2D),
+        networks=(*_IMAGES, *_BLOCKS_2D),
         held_by=("DropPath", "rate"),
     ),
     Hyperparameter("contrast", (tuple, list, None), GRAPH, networks=("window_lstm",)),

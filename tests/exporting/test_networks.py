@@ -30,7 +30,16 @@ CASES = {
     "lstm-scan": ("lstm", IMAGE, {}),
     "lstm-padded": ("lstm", IMAGE, {}),
     "lstm_transformer": ("lstm_transformer", SEQUENCE, {"dropout": 0.1}),
+    "bilstm2d": ("bilstm2d", IMAGE, {"patch_size": 3}),
+    "bilstm2d-positions": (
+        "bilstm2d",
+        IMAGE,
+        {"scan": "positions", "patch_size": 2, "pooling": "last", "n_layers": 2},
+    ),
+    "renet": ("renet", IMAGE, {"patch_size": 2, "pooling": "attention"}),
+    "renet-one-way": ("renet", IMAGE, {"patch_size": 3, "bidirectional": False}),
     "cnn_lstm": ("cnn_lstm", IMAGE, {"filters": 4}),
+    "cnn_lstm-positions": ("cnn_lstm", IMAGE, {"filters": 4, "scan": "positions"}),
     "cnn_lstm-deep": (
         "cnn_lstm",
         IMAGE,
@@ -51,8 +60,8 @@ CASES = {
 }
 # LiteRT takes longer: one of each kind of layer.
 LITERT = ["lstm", "lstm-one-way", "lstm-pixel", "lstm-multihead", "lstm-multiscale"]
-LITERT += ["lstm-scan", "cnn_lstm", "cnn_lstm-deep", "conv_lstm"]
-LITERT += ["sequencer", "vil", "bilstm3d"]
+LITERT += ["lstm-scan", "bilstm2d", "bilstm2d-positions", "renet", "cnn_lstm"]
+LITERT += ["cnn_lstm-deep", "conv_lstm", "sequencer", "vil", "bilstm3d"]
 
 
 def test_all_networks_are_there():

@@ -37,6 +37,8 @@ SHAPES = {
 TINY = {
     "lstm": {"units": 3},
     "lstm_transformer": {"units": 2, "n_heads": 2},
+    "bilstm2d": {"units": 3},
+    "renet": {"units": 3},
     "cnn_lstm": {"units": 3},
     "cnn": {},
     "sequencer": {"widths": (8,), "depths": (1,), "patch_size": 2},
@@ -153,7 +155,9 @@ def test_the_control_has_as_many_weights(shape, units):
         {},
         {"n_layers": 2},
         {"bidirectional": False},
-        {"filters": 16},
+        {"filters": 16, "squeezed_filters": 24},
+        {"scan": "positions", "n_layers": 2},
+        {"scan": "positions", "bidirectional": False, "pooling": "attention"},
         *STEMS.values(),
     ):
         hybrid = NETWORKS["cnn_lstm"].build(shape, 10, units=units, **params)
@@ -456,6 +460,8 @@ def test_half_precision_inside_and_float32_at_the_ends(name):
     small = {
         "lstm": {"units": 2, "attention": "multiscale", "l2": 1e-3},
         "lstm_transformer": {"units": 2},
+        "bilstm2d": {"units": 2, "scan": "positions", "pooling": "last"},
+        "renet": {"units": 2, "pooling": "attention"},
         "cnn_lstm": {"units": 2},
         "cnn": {},
         "sequencer": {"network__widths": (8,), "network__depths": (1,)},
@@ -540,6 +546,8 @@ def accuracies(classifier, X, y, X_test, y_test):
             {"units": 8, "epochs": 15, "input_noise": 0.2, "dropout": 0.1},
             0.73,
         ),
+        ("bilstm2d", {"units": 8, "epochs": 12}, 0.79),  # .855, .840
+        ("renet", {"units": 16, "epochs": 12, "patch_size": 2}, 0.82),  # .888, .870
         ("cnn_lstm", {"units": 8, "epochs": 4}, 0.81),  # .875, .863
         ("cnn", {"epochs": 4}, 0.85),  # .900, .913
         (  # .660, .655

@@ -20,8 +20,24 @@ def test_get_network():
     assert get_network(own).takes == "sequences"
     own.takes = "images"
     assert get_network(own).takes == "images"
-    with pytest.raises(ValueError, match="'lsmt' is not known: use 'bilstm3d', 'cnn'"):
+    with pytest.raises(ValueError, match="'lsmt' is not known: use 'bilstm2d', 'bi"):
         get_network("lsmt")
+
+
+# What None stands for in the estimator.
+OF_THE_NETWORK = {
+    "lstm": {"input_noise": 0.5, "pooling": "last"},
+    "lstm_transformer": {"input_noise": 0.5, "pooling": "last"},
+    "bilstm2d": {"input_noise": 0.5, "pooling": "max"},
+    "renet": {"input_noise": 0.5, "pooling": "flatten"},
+    "cnn_lstm": {"input_noise": 0.2, "pooling": "max"},
+    "cnn": {"input_noise": 0.2, "pooling": "max"},
+    "sequencer": {"input_noise": 0.2},
+    "vil": {"input_noise": 0.2, "pooling": "last"},
+    "conv_lstm": {"input_noise": 0.2},
+    "bilstm3d": {"input_noise": 0.2},
+    "cnn3d": {"input_noise": 0.2},
+}
 
 
 @pytest.mark.parametrize("name", [*NETWORKS, *WINDOW_NETWORKS])
@@ -35,14 +51,7 @@ def test_defaults_are_those_of_the_estimator(name):
         if parameter.name not in own or parameter.name == "stem":
             continue
         default = own[parameter.name].default
-        if default is None and parameter.name in ("input_noise", "pooling"):
-            default = {
-                ("input_noise", "sequences"): 0.5,
-                ("input_noise", "images"): 0.2,
-                ("input_noise", "volumes"): 0.2,
-                ("pooling", "sequences"): "last",
-                ("pooling", "images"): "max",
-            }[parameter.name, network.takes]
-            if (name, parameter.name) == ("vil", "pooling"):  # as in its paper
-                default = "last"
+        if parameter.name in ("input_noise", "pooling") and not of_windows:
+            assert default is None
+            default = OF_THE_NETWORK[name][parameter.name]
         assert parameter.default == default, parameter.name

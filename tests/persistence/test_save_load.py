@@ -333,6 +333,8 @@ SMALLER = {
     "lstm_transformer": {"units": 4, "bidirectional": False},
     "cnn_lstm": {"units": 2, "bidirectional": False, "network__filters": 2},
     "cnn": {"network__filters": 2},
+    "bilstm2d": {"units": 2, "scan": "positions"},
+    "renet": {"units": 2},
     "sequencer": {"network__widths": (8,), "network__depths": (1,)},
     "vil": {"units": 4, "network__n_heads": 2, "network__n_blocks": 2},
     "conv_lstm": {"network__filters": 2},
