@@ -1,8 +1,9 @@
-"""Metrics for ordered grades."""
+"""Metrics for ordered grades and for probabilities."""
 
 from __future__ import annotations
 
 import warnings
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,87 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-__all__ = ["quadratic_kappa_scorer", "quadratic_weighted_kappa"]
+__all__ = [
+    "expected_calibration_error",
+    "quadratic_kappa_scorer",
+    "quadratic_weighted_kappa",
+]
+
+
+def expected_calibration_error(
+    y_true: Any, y_proba: Any, *, labels: Any = None, n_bins: int = 15
+) -> float:
+    """Compute the expected calibration error of the most probable class.
+
+    The samples are sorted by the probability of their most probable class into bins of
+    equally many samples. The error is the mean distance, over the samples, between the
+    mean probability of their bin and its accuracy [1]_ [2]_. It is 0 if, of the samples
+    that are predicted with a probability of 0.8, four of five are right.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels.
+    y_proba : array-like of shape (n_samples, n_classes)
+        Probabilities of the classes.
+    labels : array-like of shape (n_classes,), default=None
+        Labels of the columns, such as ``classes_``. If None, use the sorted labels that
+        occur in `y_true`.
+    n_bins : int, default=15
+        Number of bins, at most the number of samples.
+
+    Returns
+    -------
+    float
+        The error, in [0, 1]. A small sample has an error above 0 by chance.
+
+    Raises
+    ------
+    ValueError
+        If the arrays differ in length, if the columns are not as many as the labels, or
+        if a label is unknown.
+
+    References
+    ----------
+    .. [1] C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On calibration of modern
+       neural networks", ICML 2017.
+    .. [2] J. Nixon et al., "Measuring calibration in deep learning", CVPR Workshops
+       2019.
+
+    Examples
+    --------
+    >>> from sklstm.metrics import expected_calibration_error
+    >>> y_proba = [[0.8, 0.2]] * 10
+    >>> float(round(expected_calibration_error([0] * 8 + [1] * 2, y_proba), 3))
+    0.0
+    >>> float(round(expected_calibration_error([0] * 5 + [1] * 5, y_proba), 3))
+    0.3
+    """
+    true = column_or_1d(y_true)
+    probabilities = check_array(y_proba, dtype=np.float64, input_name="y_proba")
+    check_consistent_length(true, probabilities)
+    known = np.unique(true) if labels is None else column_or_1d(labels)
+    if len(known) != probabilities.shape[1]:
+        raise ValueError(
+            f"y_proba has {probabilities.shape[1]} columns, but there are {len(known)} "
+            "labels: pass labels=classes_."
+        )
+    unknown = np.setdiff1d(true, known)
+    if len(unknown):
+        raise ValueError(
+            f"y_true has the labels {unknown.tolist()}, which are not among labels, "
+            f"{known.tolist()}."
+        )
+    if not isinstance(n_bins, Integral) or n_bins < 1:
+        raise ValueError(f"n_bins={n_bins!r} must be a whole number, 1 or more.")
+    confidence = probabilities.max(axis=1)
+    right = known[probabilities.argmax(axis=1)] == true
+    gaps = confidence - right
+    # Equal probabilities belong to one bin, or their order would matter.
+    _, places, counts = np.unique(confidence, return_inverse=True, return_counts=True)
+    middle = np.cumsum(counts) - counts / 2
+    bins = np.floor(middle * min(n_bins, len(gaps)) / len(gaps)).astype(int)[places]
+    return float(np.abs(np.bincount(bins, gaps)).sum() / len(gaps))
 
 
 def quadratic_weighted_kappa(

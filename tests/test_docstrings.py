@@ -38,7 +38,9 @@ OTHERS = [
     "sklstm.exporting.ExportReport",
     "sklstm.exporting.register_skl2onnx",
     "sklstm.images.validate_images",
+    "sklstm.inspection.RiskCoverageDisplay",
     "sklstm.inspection.SearchDisplay",
+    "sklstm.metrics.expected_calibration_error",
     "sklstm.metrics.quadratic_weighted_kappa",
     "sklstm.model_selection.suggest_space",
     *(

@@ -7,7 +7,11 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import cohen_kappa_score
 from sklearn.model_selection import cross_val_score
 
-from sklstm.metrics import quadratic_kappa_scorer, quadratic_weighted_kappa
+from sklstm.metrics import (
+    expected_calibration_error,
+    quadratic_kappa_scorer,
+    quadratic_weighted_kappa,
+)
 
 
 @pytest.fixture
@@ -71,3 +75,35 @@ def test_the_scorer_in_cross_validation(grades):
     assert scores.mean() == pytest.approx(
         quadratic_weighted_kappa(true, predicted), abs=0.05
     )
+
+
+def test_the_calibration_error_of_drawn_labels():
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.5, 1, 20000)
+    y = np.where(rng.uniform(size=20000) < p, "a", "b")
+    error = expected_calibration_error(y, np.column_stack([p, 1 - p]))
+    assert error < 0.02
+    # Overconfident by 0.1 wherever that is possible.
+    sure = np.minimum(p + 0.1, 1)
+    error = expected_calibration_error(y, np.column_stack([sure, 1 - sure]))
+    assert error == pytest.approx(np.mean(sure - p), abs=0.01)
+
+
+def test_the_order_of_samples_does_not_change_the_calibration_error():
+    rng = np.random.default_rng(0)
+    proba = np.array([[0.8, 0.2]] * 30 + [[0.1, 0.9]] * 30)
+    y = rng.integers(0, 2, 60)
+    expected = expected_calibration_error(y, proba, n_bins=7)
+    for _ in range(5):
+        rows = rng.permutation(60)
+        found = expected_calibration_error(y[rows], proba[rows], n_bins=7)
+        assert found == pytest.approx(expected)
+
+
+def test_the_calibration_error_refuses_other_labels():
+    with pytest.raises(ValueError, match="has 3 columns, but there are 2 labels"):
+        expected_calibration_error([0, 1], np.eye(3)[:2])
+    with pytest.raises(ValueError, match=r"the labels \[5\], which are not"):
+        expected_calibration_error([0, 5], np.eye(3)[:2], labels=[0, 1, 2])
+    with pytest.raises(ValueError, match="n_bins=0"):
+        expected_calibration_error([0, 1], np.eye(2), n_bins=0)

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklstm._compat import FRAMES_OF_FIT, with_callbacks
 from sklstm.estimators._base import KerasEstimator
+from sklstm.estimators._ensemble import begin_fit, fit_members, is_ensemble
 from sklstm.estimators._labels import (
     check_both_given,
     check_groups,
@@ -22,7 +23,13 @@ from sklstm.estimators._masks import (
     resize_masks,
     warn_if_inverted,
 )
-from sklstm.estimators._threshold import THRESHOLDS, best_threshold
+from sklstm.estimators._samples import MaskedImages
+from sklstm.estimators._threshold import (
+    THRESHOLDS,
+    best_threshold,
+    mean_threshold,
+)
+from sklstm.estimators._watch import Shown
 from sklstm.estimators._windows import (
     check_window_labels,
     is_window_labels,
@@ -36,7 +43,7 @@ from sklstm.preprocessing._base import BaseSequencer
 from sklstm.training._data import Data, take_rows
 
 if TYPE_CHECKING:
-    from sklstm.estimators._window_outputs import WindowOutputs
+    from sklstm.estimators._window_outputs import MeanWindowOutputs, WindowOutputs
 
 
 class LSTMDefectDetector(KerasEstimator):
@@ -136,6 +143,13 @@ class LSTMDefectDetector(KerasEstimator):
         classes.
     dtype_policy : {"float32", "mixed_float16", "mixed_bfloat16"}, default=None
         Keras dtype policy of the network. If None, use the global policy of Keras.
+    n_estimators : int, default=1
+        Number of networks, each trained from a seed of its own. Their probabilities and
+        the margins of their decisions are averaged. They share one compiled graph.
+    bootstrap : bool, default=False
+        If True, train each network on a bootstrap resample of the images, with as many
+        defective images as `X`. With ``groups`` in `fit`, it has as many whole groups
+        as `X`.
     op_determinism : bool, default=False
         If True, run only deterministic kernels during training.
     random_state : int, RandomState instance or None, default=None
@@ -152,9 +166,14 @@ class LSTMDefectDetector(KerasEstimator):
     threshold_ : float
         Probability from which a window is called defective. It gives `predict` the
         highest F1 over the pixels held out, at `size`, averaged over resamples of the
-        images.
+        images. An ensemble chooses it by ``X_val, Y_val``. Without these, each of its
+        members holds images out, and the log-odds of their thresholds are averaged.
     model_ : keras.Model
-        The trained network.
+        The trained network. An ensemble has one in each of its `estimators_`.
+    estimators_ : list of LSTMDefectDetector
+        The fitted members of the ensemble. Without an ensemble, this estimator.
+    estimators_samples_ : list of ndarray of int
+        Rows of `X` that each member of an ensemble was fitted on.
     sequencer_ : estimator
         The fitted sequencer.
     grid_ : tuple of int
@@ -238,6 +257,8 @@ class LSTMDefectDetector(KerasEstimator):
         validation_fraction: float = 0.15,
         callbacks: Any = None,
         dtype_policy: str | None = None,
+        n_estimators: int = 1,
+        bootstrap: bool = False,
         op_determinism: bool = False,
         random_state: Any = None,
         verbose: int = 0,
@@ -276,6 +297,8 @@ class LSTMDefectDetector(KerasEstimator):
         self.validation_fraction = validation_fraction
         self.callbacks = callbacks
         self.dtype_policy = dtype_policy
+        self.n_estimators = n_estimators
+        self.bootstrap = bootstrap
         self.op_determinism = op_determinism
         self.random_state = random_state
         self.verbose = verbose
@@ -308,8 +331,8 @@ class LSTMDefectDetector(KerasEstimator):
             uses. If None, `fit` holds out a part of the training data, with and without
             defects in the same proportion.
         groups : array-like of shape (n,), default=None
-            Groups of the images, such as workpieces. The split for validation keeps
-            the images of a group together.
+            Groups of the images, such as workpieces. The split for validation, and
+            resamples, keep the images of a group together.
 
         Returns
         -------
@@ -329,7 +352,8 @@ class LSTMDefectDetector(KerasEstimator):
             If most images are defective in most pixels, as with inverted masks.
         """
         self._validate_params()
-        context = self._init_callback_context(max_subtasks=self.epochs)
+        n_tasks = self.n_estimators if is_ensemble(self) else self.epochs
+        context = self._init_callback_context(max_subtasks=n_tasks)
         context.call_on_fit_task_begin(estimator=self, X=X, y=Y)
         with self._all_or_nothing(continues=False):
             self._fit(X, Y, X_val, Y_val, groups, context)
@@ -341,11 +365,10 @@ class LSTMDefectDetector(KerasEstimator):
     def _fit(
         self, X: Any, Y: Any, X_val: Any, Y_val: Any, groups: Any, context: Any
     ) -> None:
-        # Here and not above: these load Keras.
-        from sklstm.estimators._fitting import start_network, train_network
-        from sklstm.estimators._window_network import split_for_masks, window_params
-        from sklstm.networks import WindowLoss
+        # Here and not above: this loads Keras.
+        from sklstm.estimators._window_network import split_for_masks
 
+        begin_fit(self, continues=False)
         self._check_contrast()
         images = check_images(X)
         x = resize_images(images, self._working_size())
@@ -354,29 +377,69 @@ class LSTMDefectDetector(KerasEstimator):
         by_window = is_window_labels(Y)
         y = self._targets(Y, images, "Y", stacklevel=2 + FRAMES_OF_FIT)
         self.classes_ = np.arange(y.shape[1] if by_window else len(images[0]))
-        defective: np.ndarray = np.any(y.reshape(len(y), -1), axis=1)
-        if not defective.any():
+        if not y.any():
             raise ValueError(
                 "Y has no positive pixel in any of "
                 f"{len(y)} images: at least one must show what a defect is."
             )
         if groups is not None:
             groups = check_groups(groups, len(x))
-        moves, changes = split_for_masks(self.augmentation)
+        moves, _ = split_for_masks(self.augmentation)
         if by_window and moves:
             raise ValueError(
                 f"augmentation moves pixels ({', '.join(moves)}), and labels of "
                 "windows cannot follow: give masks, or what only changes values."
             )
 
+        samples = MaskedImages(x, y, by_window, groups)
+        given = None
+        if X_val is not None or Y_val is not None:
+            given = self._given_validation(X_val, Y_val, by_window)
+        how: dict[str, Any] = {
+            "context": context,
+            "seen": {"X": X, "y": Y, "metadata": {}},  # what `score` takes
+            "epochs": self.epochs,
+            "continues": False,
+        }
+        if not is_ensemble(self):
+            self._train(samples, given, **how)
+            return
+        self.threshold_ = 0.5  # for a search that scores the epochs
+        fit_members(self, samples, given, rows=np.arange(len(samples)), **how)
+        if given is None:
+            self.threshold_ = mean_threshold([m.threshold_ for m in self._members])
+        else:
+            x_val, y_val = given
+            self.threshold_ = self._best_threshold(x_val, y_val, by_window)
+
+    def _train(
+        self,
+        samples: MaskedImages,
+        given: tuple | None,
+        *,
+        context: Any,
+        seen: dict[str, Any],
+        epochs: int,
+        continues: bool,
+        shown: Shown | None = None,
+    ) -> None:
+        """Train the one network of this estimator, and choose the threshold."""
+        # Here and not above: these load Keras.
+        from sklstm.estimators._fitting import start_network, train_network
+        from sklstm.estimators._window_network import split_for_masks, window_params
+        from sklstm.networks import WindowLoss
+
+        x, y, by_window = samples.x, samples.y, samples.by_window
+        defective = samples.codes > 0
+        moves, changes = split_for_masks(self.augmentation)
         seeds = self._seed_sequence().spawn(3)
         self._shuffle_seed = int(seeds[1].generate_state(1)[0])
         self.history_ = {}
-        if X_val is not None or Y_val is not None:
-            x_val, y_val = self._given_validation(X_val, Y_val, by_window)
+        if given is not None:
+            x_val, y_val = given
         else:
             rows, kept = hold_out_defective(
-                defective, self.validation_fraction, seeds[2], groups
+                defective, self.validation_fraction, seeds[2], samples.groups
             )
             x_val, y_val = take_rows(x, kept), y[kept]
             x, y, defective = take_rows(x, rows), y[rows], defective[rows]
@@ -394,7 +457,7 @@ class LSTMDefectDetector(KerasEstimator):
             self,
             x,
             seeds[0],
-            False,
+            continues,
             n_outputs=1,
             compile_params={"loss": loss, "metrics": None},
             network_params=window_params(
@@ -413,11 +476,12 @@ class LSTMDefectDetector(KerasEstimator):
         result = train_network(
             self,
             Data(x, y, np.ones(len(y), np.float32)),
-            watched if self.early_stopping or X_val is not None else None,
-            epochs=self.epochs,
+            watched if self.early_stopping or given is not None else None,
+            epochs=epochs,
             context=context,
             chances=chances,
-            seen={"X": X, "y": Y, "metadata": {}},  # what `score` takes
+            seen=seen,
+            shown=shown,
         )
         self.n_iter_ = result.n_epochs
         self.best_epoch_ = result.best_epoch
@@ -517,14 +581,20 @@ class LSTMDefectDetector(KerasEstimator):
         # must not outvote the others.
         return self._to_pixels(np.clip(margins, -1, 1))
 
-    def _read(self, x: np.ndarray) -> WindowOutputs:
-        """Return the outputs of the network for images that have its size."""
+    def _read(self, x: np.ndarray) -> WindowOutputs | MeanWindowOutputs:
+        """Return the outputs of the networks for images that have their size."""
         # Here and not above: this loads Keras.
-        from sklstm.estimators._window_outputs import WindowOutputs
+        from sklstm.estimators._window_outputs import MeanWindowOutputs, WindowOutputs
 
-        return WindowOutputs(self._fitted_network.compiled.predict(x), self.grid_)
+        outputs = [
+            WindowOutputs(network.predict(x), self.grid_)
+            for network in self._networks()
+        ]
+        return outputs[0] if len(outputs) == 1 else MeanWindowOutputs(outputs)
 
-    def _outputs(self, X: Any) -> tuple[list[np.ndarray], WindowOutputs]:
+    def _outputs(
+        self, X: Any
+    ) -> tuple[list[np.ndarray], WindowOutputs | MeanWindowOutputs]:
         """Return the checked images and the outputs of the network."""
         check_is_fitted(self)
         images = check_images(X)

@@ -121,9 +121,14 @@ def fit_members(
         )
         # Each member runs the user's own callbacks, and not copies of them.
         member.callbacks = estimator.callbacks
-        chosen = rows
+        chosen, own = rows, samples
         if estimator.bootstrap:
             chosen = draw_rows(samples, rows, _draw_seed(member))
+        if not _is_all(chosen, samples):
+            own = samples.take(chosen)
+        if estimator.bootstrap and own.groups is None:
+            # A member that holds samples out must not train on their copies.
+            own.groups = chosen
         estimator.estimators_samples_.append(chosen)
         present[i : i + 1] = [member]
         estimator._members = list(present)
@@ -132,7 +137,7 @@ def fit_members(
         if estimator.verbose:
             print(f"member {i + 1}/{len(members)}")
         member._train(
-            samples if _is_all(chosen, samples) else samples.take(chosen),
+            own,
             watched,
             context=task,
             seen=seen,
@@ -216,7 +221,19 @@ def mean_of_members(
 
 
 def mean_model_of(estimator: Any) -> Any:
-    """Return the `keras.Model` of an ensemble. It is made at the first call."""
+    """Return the `keras.Model` of an ensemble. It is made at the first call.
+
+    Raises
+    ------
+    AttributeError
+        If the estimator averages what comes after its networks.
+    """
+    if not hasattr(estimator, "predict_uncertainty"):
+        raise AttributeError(
+            f"An ensemble of {type(estimator).__name__} decodes the output of each "
+            "network before the mean, so no model gives it: use "
+            "estimators_[i].model_."
+        )
     # Here and not above: these load Keras.
     from sklstm.training._compiled import CompiledNetwork
     from sklstm.training._mean_model import mean_model

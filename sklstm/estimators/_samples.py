@@ -13,6 +13,43 @@ from sklstm.training._data import take_rows
 
 
 @dataclass
+class MaskedImages:
+    """Checked images to train a detector on.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n, height, width, channels)
+        Images of the size that the network reads.
+    y : ndarray of shape (n, ...), uint8
+        Masks, or labels of windows.
+    by_window : bool
+        Whether `y` has labels of windows.
+    groups : ndarray of shape (n,) or None
+        Groups of the images.
+    """
+
+    x: Any
+    y: np.ndarray
+    by_window: bool
+    groups: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def codes(self) -> np.ndarray:
+        """1 for images with defects, and 0 for the others."""
+        return np.any(self.y.reshape(len(self.y), -1), axis=1).astype(np.int32)
+
+    def take(self, rows: np.ndarray) -> "MaskedImages":
+        """Return some of the images, which may repeat."""
+        groups = None if self.groups is None else self.groups[rows]
+        return MaskedImages(
+            take_rows(self.x, rows), self.y[rows], self.by_window, groups
+        )
+
+
+@dataclass
 class LabelledSamples:
     """Checked samples to train a classifier on.
 

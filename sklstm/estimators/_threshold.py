@@ -7,6 +7,13 @@ import numpy as np
 THRESHOLDS = np.linspace(0.02, 0.98, 49)
 
 
+def mean_threshold(thresholds: Sequence[float]) -> float:
+    """Return the threshold whose log-odds are the mean of those of others."""
+    values = np.asarray(thresholds)
+    odds = np.log(values / (1 - values)).mean()
+    return float(1 / (1 + np.exp(-odds)))
+
+
 def best_threshold(
     truth: Sequence[np.ndarray],
     decisions: Iterable[Sequence[np.ndarray]],

@@ -136,5 +136,77 @@ class WindowOutputs:
         return lines.reshape(-1, across, down).transpose(0, 2, 1)
 
 
+class MeanWindowOutputs:
+    """The outputs of several networks for the same images, on average.
+
+    Parameters
+    ----------
+    members : list of WindowOutputs
+        The outputs of each network.
+    """
+
+    def __init__(self, members: list[WindowOutputs]) -> None:
+        self.members = members
+
+    def __len__(self) -> int:
+        return len(self.members[0])
+
+    def log_odds(self) -> np.ndarray:
+        """Return the log-odds of the mean probability of a defect in each window.
+
+        Returns
+        -------
+        ndarray of shape (n, down, across), float32
+            The log-odds, in -60 to 60.
+        """
+        # Both sums are exact where the probability is so near 1 that 1 - p is 0.
+        odds = np.clip([one.log_odds() for one in self.members], -60, 60)
+        odds = odds.astype(np.float64)
+        for_, against = ((1 / (1 + np.exp(-s * odds))).mean(axis=0) for s in (1, -1))
+        return (np.log(for_) - np.log(against)).astype(np.float32)
+
+    def probabilities(self) -> np.ndarray:
+        """Return the mean probability of a defect in each window.
+
+        Returns
+        -------
+        ndarray of shape (n, down, across), float32
+            The probabilities.
+        """
+        return np.mean([one.probabilities() for one in self.members], axis=0)
+
+    def margins(self, threshold: float) -> np.ndarray:
+        """Return the mean margin of the decision on each window.
+
+        Parameters
+        ----------
+        threshold : float
+            As in `WindowOutputs.margins`.
+
+        Returns
+        -------
+        ndarray of shape (n, down, across), float32
+            Above 0, the window is defective.
+        """
+        return next(self.margins_at(np.array([threshold])))
+
+    def margins_at(self, thresholds: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the margins for each of several thresholds.
+
+        Parameters
+        ----------
+        thresholds : ndarray of shape (k,)
+            Probabilities.
+
+        Yields
+        ------
+        ndarray of shape (n, down, across), float32
+            The `margins` for the next threshold.
+        """
+        each = [one.margins_at(thresholds) for one in self.members]
+        for margins in zip(*each, strict=True):
+            yield np.mean(margins, axis=0)
+
+
 def _numpy(tensor: Any) -> np.ndarray:
     return keras.ops.convert_to_numpy(tensor)

@@ -1,5 +1,6 @@
 """Display classes, which draw fitted objects with matplotlib."""
 
+from sklstm.inspection._risk_coverage_display import RiskCoverageDisplay
 from sklstm.inspection._search_display import SearchDisplay
 
-__all__ = ["SearchDisplay"]
+__all__ = ["RiskCoverageDisplay", "SearchDisplay"]

@@ -753,3 +753,44 @@ def test_other_things_that_cannot_be_used(data, fitted):
         make().fit(*data[:2], X_val=np.zeros((60, 32, 40, 3)), Y_val=data[1])
     with pytest.raises(ValueError, match="gives a label for every window and no class"):
         LSTMImageClassifier("window_lstm").fit(data[0], np.arange(60) % 2)
+
+
+@pytest.mark.backend
+def test_an_ensemble_averages_probabilities_and_margins(data, quick):
+    (X, Y), (X_test, Y_test) = (part[:24] for part in data[:2]), data[2:]
+    ensemble = quick.set_params(n_estimators=2, bootstrap=True).fit(X, Y)
+    members = ensemble.estimators_
+    for rows in ensemble.estimators_samples_:
+        # Every other image has a defect, and half of each resample.
+        assert (rows % 2 == 0).mean() == 0.5
+    # The images held out have no copy among those trained on.
+    alone = clone(members[1]).fit(X[rows], Y[rows], groups=rows)
+    np.testing.assert_array_equal(
+        alone.predict_windows(X_test), members[1].predict_windows(X_test)
+    )
+    for method in ("predict_proba", "predict_windows"):
+        each = [getattr(member, method)(X_test) for member in members]
+        assert np.abs(each[0] - each[1]).max() > 1e-3
+        np.testing.assert_allclose(
+            getattr(ensemble, method)(X_test), np.mean(each, axis=0), atol=1e-6
+        )
+    low, high = sorted(member.threshold_ for member in members)
+    assert low <= ensemble.threshold_ <= high
+    p = np.sort(ensemble.predict_windows(X_test).astype(float), axis=1)[:, -2:]
+    np.testing.assert_allclose(
+        ensemble.decision_function(X_test), np.log(p / (1 - p)).mean(axis=1), atol=1e-3
+    )
+    # Without chains and with each pixel in one window, the margins decide as a mean.
+    margins = np.mean(
+        [
+            np.log(p / (1 - p))
+            for p in (m.predict_windows(X_test).astype(float) for m in members)
+        ],
+        axis=0,
+    )
+    decided = margins > np.log(ensemble.threshold_ / (1 - ensemble.threshold_))
+    expected = ensemble.sequencer_.steps_to_image(decided.astype("float32")) > 0
+    np.testing.assert_array_equal(ensemble.predict(X_test), expected)
+    assert not hasattr(ensemble, "model_")
+    ensemble.fit(X, Y, X_val=X_test, Y_val=Y_test)
+    assert ensemble.threshold_ in THRESHOLDS
