@@ -31,7 +31,13 @@ def check_scan(scan: str, pooling: str, *more: str) -> None:
     """
     if scan not in _POOLINGS:
         raise ValueError(f"scan={scan!r} is neither 'lines' nor 'positions'.")
-    known = (*_POOLINGS[scan], *(more if scan == "positions" else ()))
+    positions = (*_POOLINGS["positions"], *more)
+    if scan == "lines" and pooling not in _POOLINGS[scan] and pooling in positions:
+        raise ValueError(
+            f"pooling={pooling!r} needs the positions of a grid, and scan='lines' has "
+            "none: set scan='positions', or choose 'max', 'mean' or 'last'."
+        )
+    known = positions if scan == "positions" else _POOLINGS[scan]
     check_pooling(pooling, known, f"scan={scan!r}")
 
 

@@ -79,10 +79,8 @@ def test_every_backend_reads_positions(images, bilstm, with_random_weights, pool
 
 @pytest.mark.parametrize(("params", "message"), [
     ({"scan": "rows"}, "scan='rows' is neither 'lines' nor 'positions'"),
-    (
-        {"pooling": "attention"},
-        "'attention' is none of 'max', 'mean' and 'last', which scan='lines' has",
-    ),
+    ({"pooling": "first"}, "'first' is none of 'max', 'mean' and 'last', which scan='"),
+    ({"pooling": "flatten"}, "needs the positions of a grid, .*: set scan='positions'"),
     (
         {"pooling": "first", "scan": "positions"},
         "'first' is none of 'max', 'mean', 'last', 'attention' and 'flatten', which",

@@ -280,8 +280,10 @@ def test_options_of_the_stem_that_do_not_exist(name, params, message):
 
 @pytest.mark.parametrize("name", ["cnn_lstm", "cnn"])
 def test_pooling_that_image_networks_do_not_have(name):
-    with pytest.raises(ValueError, match="'attention' is none of 'max', 'mean' and 'l"):
+    with pytest.raises(ValueError, match=r"'attention' needs .* set scan='positions'"):
         NETWORKS[name].build((8, 8, 1), 3, pooling="attention")
+    with pytest.raises(ValueError, match="'flatten' is none of 'max', 'mean' and 'l"):
+        NETWORKS[name].build((8, 8, 1), 3, pooling="flatten")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
