@@ -32,7 +32,7 @@ MEASURES = ("auc", "accuracy")
 # AUC and accuracy of Yang et al., "MedMNIST v2", Scientific Data 10, 2023.
 PUBLISHED = {"ResNet-18 + 3D": (0.827, 0.721), "ResNet-18 + ACS": (0.839, 0.754)}
 SMALL = {
-    "bilstm3d": {"units": 32},
+    "bilstm3d": {"units": 32, "network__filters": 8},
     "cnn3d": {"units": 32, "network__filters": 8},
     "conv_lstm": {"network__filters": 8},
 }

@@ -114,9 +114,9 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         reads backwards.
     patch_size : int or None, default=None
         Side, in pixels, of the patches that "bilstm2d", "renet", "sequencer" and "vil"
-        read, or of the cubes that "bilstm3d" reads. They do not overlap. If None, the
-        network chooses it by the size of the images: "bilstm2d" and "renet" take 1 for
-        8 x 8 pixels, 2 for 28 x 28 and 4 for 64 x 64.
+        read. They do not overlap. If None, the network chooses it by the size of the
+        images: "bilstm2d" and "renet" take 1 for 8 x 8 pixels, 2 for 28 x 28 and 4 for
+        64 x 64.
     embedding : {"dense", "pixel"} or None, default=None
         Embedding of the steps before the first LSTM layer. "dense" projects each step
         linearly to `units` features, or to ``network__embedding_units``. "pixel"

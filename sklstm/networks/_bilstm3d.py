@@ -1,7 +1,5 @@
 """The network "bilstm3d": LSTMs along the depth, rows and columns of volumes."""
 
-from collections.abc import Callable
-from numbers import Integral
 from typing import Any
 
 from sklstm._keras import keras
@@ -9,13 +7,10 @@ from sklstm._keras import keras
 from sklstm.networks._blocks import add_dropout, add_l2_penalty, classifier_model
 from sklstm.networks._reading import read_input, takes
 from sklstm.networks._scan_2d import sweep
-from sklstm.networks.layers._data_format import CHANNELS_LAST
+from sklstm.networks._volumes import conv_stem_3d, pool_positions
 
-# Features of a position, before and after each block.
-WIDTH = 64
-# By default, a volume has about this many cubes along each side.
-_CUBES_PER_SIDE = 8
-_AXES = ("depth", "rows", "columns")
+# The axes of (n, depth, height, width, k), and the one along which the LSTMs read last.
+_ORDERS = {"depth": (2, 3, 1, 4), "rows": (1, 2, 3, 4), "columns": (1, 3, 2, 4)}
 
 
 @takes("volumes")
@@ -26,7 +21,7 @@ def bilstm3d(
     units: int = 64,
     n_layers: int = 1,
     bidirectional: bool = True,
-    patch_size: int | None = None,
+    filters: int = 16,
     input_noise: float = 0.2,
     dropout: float = 0.3,
     l2: float = 0.0,
@@ -35,12 +30,11 @@ def bilstm3d(
 ) -> keras.Model:
     """Build LSTMs that read a volume along its depth, its rows and its columns.
 
-    The volume is cut into cubes, and each cube becomes a vector of 64 features. The
-    vectors stay in their grid. A block is ``x += project(lstms(norm(x)))``: one LSTM
-    reads all lines along the depth, one reads all rows and one all columns, and a dense
-    layer joins what they give for each position. A block joins a position with the
-    three lines that cross there. The mean and the maximum over all positions, after a
-    layer normalization, go to the head.
+    A stem of 3 x 3 x 3 convolutions halves the volume until its longest side is at most
+    8 voxels. One LSTM then reads all lines of the feature map along the depth, one
+    reads all rows and one all columns, and their outputs are concatenated at each
+    position. So each position knows the three lines that cross there. The mean and the
+    maximum over all positions go to the head.
 
     Parameters
     ----------
@@ -51,16 +45,16 @@ def bilstm3d(
     units : int
         Number of hidden units of each LSTM in each direction.
     n_layers : int
-        Number of blocks.
+        Number of layers of three LSTMs. Each reads what the layer before it gives.
     bidirectional : bool
         If True, read all lines in both directions.
-    patch_size : int or None
-        Side of the cubes in voxels. A cube is no longer than the volume along any axis.
-        If None, it is the smallest size that gives no more than about 8 x 8 x 8 cubes.
+    filters : int
+        Number of filters of the first convolution. Each halving doubles it, up to four
+        times `filters`.
     input_noise : float
         See `lstm`.
     dropout : float
-        Dropout rate after each block and before the head.
+        Dropout rate after each layer of LSTMs.
     l2 : float
         See `lstm`.
     augmentation : None, str, dict or keras.layers.Layer
@@ -77,7 +71,7 @@ def bilstm3d(
     Raises
     ------
     ValueError
-        If `augmentation` or `patch_size` is invalid.
+        If `augmentation` is invalid.
 
     See Also
     --------
@@ -93,92 +87,33 @@ def bilstm3d(
         input_shape, augmentation=augmentation, input_noise=input_noise
     )
     x, regularizer = add_l2_penalty(x, l2)
-    layers = keras.layers
-    size = cube_shape(patch_size, input_shape[:3])
-    x = layers.Conv3D(
-        WIDTH,
-        size,
-        strides=size,
-        padding="same",
-        kernel_regularizer=regularizer,
-        name="cubes",
-        **CHANNELS_LAST,
-    )(x)
+    x = conv_stem_3d(x, filters, regularizer)
     for i in range(n_layers):
-        y = layers.LayerNormalization(name=f"block_{i}_norm")(x)
-        y = layers.Concatenate(name=f"block_{i}_join")([
+        x = keras.layers.Concatenate(name=f"join_{i}")([
             _sweep_axis(
-                y,
+                x,
                 axis,
                 units=units,
                 bidirectional=bidirectional,
                 regularizer=regularizer,
-                prefix=f"block_{i}_{axis}_",
+                prefix=f"{axis}_{i}_",
             )
-            for axis in _AXES
+            for axis in _ORDERS
         ])  # fmt: skip
-        y = layers.Dense(
-            WIDTH, kernel_regularizer=regularizer, name=f"block_{i}_project"
-        )(y)
-        y = add_dropout(y, dropout, f"block_{i}_dropout")
-        x = layers.Add(name=f"block_{i}_add")([x, y])
-    x = layers.LayerNormalization(name="norm")(x)
+        x = add_dropout(x, dropout, f"dropout_{i}")
     x = pool_positions(x)
-    x = add_dropout(x, dropout, "dropout")
     return classifier_model(inputs, x, n_classes, regularizer, "bilstm3d", ordinal)
 
 
-def cube_shape(patch_size: int | None, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Return the shape (depth, height, width) of the cubes of a volume.
-
-    Raises
-    ------
-    ValueError
-        If `patch_size` is no whole number of at least 1, or if it is larger than all
-        sides of the volume.
-    """
-    if patch_size is None:
-        patch_size = -(-max(shape) // _CUBES_PER_SIDE)
-    if not isinstance(patch_size, Integral) or patch_size < 1:
-        raise ValueError(
-            f"patch_size={patch_size!r} must be a whole number of at least 1, or None."
-        )
-    if patch_size > max(shape):
-        raise ValueError(
-            f"patch_size={patch_size} is larger than the volumes, which are "
-            f"{' x '.join(map(str, shape))}: it must be at most {max(shape)}."
-        )
-    depth, height, width = (min(int(patch_size), side) for side in shape)
-    return depth, height, width
-
-
-def pool_positions(x: Any) -> Any:
-    """Return mean and maximum over the positions of (n, depth, height, width, k)."""
-    layers = keras.layers
-    return layers.Concatenate(name="pooling")([
-        layers.GlobalAveragePooling3D(name="mean", **CHANNELS_LAST)(x),
-        layers.GlobalMaxPooling3D(name="max", **CHANNELS_LAST)(x),
-    ])  # fmt: skip
-
-
-def count_weights(
-    size: tuple[int, int, int],
-    n_channels: int,
-    units: int,
-    n_layers: int,
-    directions: int,
-    n_head: Callable[[int], int],
+def count_lstm_weights(
+    n_features: int, units: int, n_layers: int, directions: int
 ) -> int:
-    """Count the weights of `bilstm3d`.
-
-    `n_head` counts the weights of the head after so many features.
-    """
-    depth, height, width = size
-    cubes = (depth * height * width * n_channels + 1) * WIDTH
-    lstms = 3 * directions * 4 * units * (WIDTH + units + 1)
-    project = (3 * directions * units + 1) * WIDTH
-    block = 2 * WIDTH + lstms + project
-    return cubes + n_layers * block + 2 * WIDTH + n_head(2 * WIDTH)
+    """Count the weights of all LSTMs on a feature map with so many features."""
+    total = 0
+    for _ in range(n_layers):
+        total += 3 * directions * 4 * units * (n_features + units + 1)
+        n_features = 3 * directions * units
+    return total
 
 
 def _sweep_axis(
@@ -187,7 +122,7 @@ def _sweep_axis(
     """Read (n, depth, height, width, k) with one LSTM along the lines of an axis."""
     layers = keras.layers
     # The lines of the axis become the rows of one tall grid.
-    order = {"depth": (2, 3, 1, 4), "rows": (1, 2, 3, 4), "columns": (1, 3, 2, 4)}[axis]
+    order = _ORDERS[axis]
     back = tuple(order.index(i) + 1 for i in range(1, 5))
     if axis != "rows":
         x = layers.Permute(order, name=f"{prefix}turn")(x)

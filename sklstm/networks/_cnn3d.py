@@ -1,11 +1,10 @@
 """The network "cnn3d": convolutions with as many weights as "bilstm3d"."""
 
-import math
 from typing import Any
 
 from sklstm._keras import keras
 
-from sklstm.networks._bilstm3d import count_weights, cube_shape, pool_positions
+from sklstm.networks._bilstm3d import count_lstm_weights
 from sklstm.networks._blocks import (
     add_dropout,
     add_l2_penalty,
@@ -13,10 +12,7 @@ from sklstm.networks._blocks import (
     count_head_weights,
 )
 from sklstm.networks._reading import read_input, takes
-from sklstm.networks.layers._data_format import CHANNELS_LAST
-
-# The stem halves volumes until their longest side is at most this long.
-_STEM_SIZE = 8
+from sklstm.networks._volumes import conv_block_3d, conv_stem_3d, pool_positions
 
 
 @takes("volumes")
@@ -27,7 +23,6 @@ def cnn3d(
     units: int = 64,
     n_layers: int = 1,
     bidirectional: bool = True,
-    patch_size: int | None = None,
     filters: int = 16,
     input_noise: float = 0.2,
     dropout: float = 0.3,
@@ -37,12 +32,10 @@ def cnn3d(
 ) -> keras.Model:
     """Build a 3-D convolutional network with as many weights as `bilstm3d`.
 
-    It is the control of `bilstm3d`. A 3 x 3 x 3 convolution reads the volume. Further
-    ones halve it, with stride 2, until its longest side is at most 8 voxels. Two for
-    each block of `bilstm3d` then follow. The number of their filters is chosen so that
-    the network has the number of weights that `bilstm3d` has with the same parameters.
-    Each convolution has a batch normalization and a ReLU. The mean and the maximum over
-    all positions go to the head.
+    It is the control of `bilstm3d`, and has its stem. Two 3 x 3 x 3 convolutions
+    replace each layer of LSTMs. The number of their filters is chosen so that the
+    network has the number of weights that `bilstm3d` has with the same parameters. The
+    mean and the maximum over all positions go to the head.
 
     Parameters
     ----------
@@ -54,12 +47,8 @@ def cnn3d(
         Parameters of the `bilstm3d` whose number of weights is matched.
     bidirectional : bool
         Parameter of the `bilstm3d` whose number of weights is matched.
-    patch_size : int or None
-        Parameter of the `bilstm3d` whose number of weights is matched. The convolutions
-        read all voxels, whatever it is.
     filters : int
-        Number of filters of the first convolution. Each halving doubles it, up to four
-        times `filters`.
+        Number of filters of the first convolution of the stem; see `bilstm3d`.
     input_noise : float
         See `lstm`.
     dropout : float
@@ -80,7 +69,7 @@ def cnn3d(
     Raises
     ------
     ValueError
-        If `augmentation` or `patch_size` is invalid.
+        If `augmentation` is invalid.
 
     Examples
     --------
@@ -94,58 +83,24 @@ def cnn3d(
         input_shape, augmentation=augmentation, input_noise=input_noise
     )
     x, regularizer = add_l2_penalty(x, l2)
-    halvings = max(0, math.ceil(math.log2(max(input_shape[:3]) / _STEM_SIZE)))
-    n_channels, stem = input_shape[3], 0
-    for i in range(halvings + 1):
-        width = filters * min(2**i, 4)
-        x = _conv_block(x, width, f"stem_{i}", regularizer, strides=2 if i > 0 else 1)
-        stem += _count_block(n_channels, width)
-        n_channels = width
+    x = conv_stem_3d(x, filters, regularizer)
+    n_features, directions = x.shape[-1], 2 if bidirectional else 1
 
     def n_head(n_features: int) -> int:
-        return count_head_weights(n_features, n_classes, ordinal)
+        return count_head_weights(2 * n_features, n_classes, ordinal)
 
-    def n_body(width: int) -> int:
-        others = (2 * n_layers - 1) * _count_block(width, width)
-        return _count_block(n_channels, width) + others + n_head(2 * width)
+    def n_weights(width: int) -> int:
+        n_kernels = 27 * width * (n_features + (2 * n_layers - 1) * width)
+        return n_kernels + 2 * n_layers * 4 * width + n_head(width)
 
-    target = count_weights(
-        cube_shape(patch_size, input_shape[:3]),
-        input_shape[3],
-        units,
-        n_layers,
-        2 if bidirectional else 1,
-        n_head,
-    )
+    target = count_lstm_weights(n_features, units, n_layers, directions)
+    target += n_head(3 * directions * units)
     width = 1
-    while stem + n_body(width + 1) <= target:
+    while n_weights(width + 1) <= target:
         width += 1
-    width = min((width, width + 1), key=lambda w: abs(stem + n_body(w) - target))
+    width = min((width, width + 1), key=lambda w: abs(n_weights(w) - target))
     for i in range(2 * n_layers):
-        x = _conv_block(x, width, f"body_{i}", regularizer)
+        x = conv_block_3d(x, width, f"body_{i}", regularizer)
     x = pool_positions(x)
     x = add_dropout(x, dropout, "dropout")
     return classifier_model(inputs, x, n_classes, regularizer, "cnn3d", ordinal)
-
-
-def _conv_block(
-    x: Any, width: int, name: str, regularizer: Any, strides: int = 1
-) -> Any:
-    """Add a 3 x 3 x 3 convolution, a batch normalization and a ReLU."""
-    x = keras.layers.Conv3D(
-        width,
-        3,
-        strides=strides,
-        padding="same",
-        use_bias=False,
-        kernel_regularizer=regularizer,
-        name=name,
-        **CHANNELS_LAST,
-    )(x)
-    x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
-    return keras.layers.ReLU(name=f"{name}_relu")(x)
-
-
-def _count_block(n_inputs: int, width: int) -> int:
-    """Count the weights of a convolution and of its batch normalization."""
-    return 27 * n_inputs * width + 4 * width

@@ -241,7 +241,7 @@ TABLE = (
         "patch_size",
         (*_COUNT, None),
         GRAPH,
-        networks=(*_SCANS_2D, *_SCANS_3D),
+        networks=_SCANS_2D,
         search=(SearchRange("architecture", (None, 2, 4), networks=_LSTMS_2D),),
     ),
     Hyperparameter(

@@ -55,7 +55,7 @@ CASES = {
     "sequencer": ("sequencer", IMAGE, {"widths": (16,), "depths": (1,)}),
     "vil": ("vil", IMAGE, {"patch_size": 3, "n_blocks": 2, "drop_path": 0.1}),
     "conv_lstm": ("conv_lstm", VOLUME, {"filters": 3}),
-    "bilstm3d": ("bilstm3d", VOLUME, {"patch_size": 2, "bidirectional": False}),
+    "bilstm3d": ("bilstm3d", VOLUME, {"filters": 4, "bidirectional": False}),
     "cnn3d": ("cnn3d", VOLUME, {"filters": 4}),
 }
 # LiteRT takes longer: one of each kind of layer.

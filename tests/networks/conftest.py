@@ -47,11 +47,12 @@ def with_random_weights():
         rng = np.random.default_rng(0)
         model.set_weights(
             [
-                rng.uniform(0.5, 1.5, w.shape) if w.ndim == 0 else
-                rng.normal(0, 0.4, w.shape)
-                for w in model.get_weights()
+                rng.uniform(0.5, 1.5, v.shape)
+                if v.name in ("scale", "moving_variance")
+                else rng.normal(0, 0.4, v.shape)
+                for v in model.weights
             ]
-        )  # fmt: skip
+        )
         model.get_layer("standardize").set(120.0, 70.0)
 
         def weights(name):

@@ -44,7 +44,7 @@ TINY = {
     "sequencer": {"widths": (8,), "depths": (1,), "patch_size": 2},
     "vil": {"units": 4, "n_heads": 2, "n_blocks": 2},
     "conv_lstm": {"filters": 2},
-    "bilstm3d": {"units": 2, "bidirectional": False},
+    "bilstm3d": {"units": 2, "filters": 2, "bidirectional": False},
     "cnn3d": {"units": 2, "filters": 2},
 }
 STEMS = {

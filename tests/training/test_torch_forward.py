@@ -77,7 +77,7 @@ DEEP = {
         lambda shape, n: cnn_lstm(shape, n, pooling="last", ordinal=True, **SMALL),
         lambda shape, n: cnn_lstm(shape, n, augmentation="light", **SMALL),
         lambda shape, n: two_stages(shape, n),
-        lambda shape, n: bilstm3d((6, *shape), n, units=3, patch_size=2),
+        lambda shape, n: bilstm3d((6, *shape), n, units=3, filters=2),
     ],
 )
 def test_matches_kerass_own_call(build):
