@@ -21,6 +21,7 @@ ORDER = [
     "quickstart",
     "mnist",
     "moving_digits",
+    "ensembles",
     "inside_the_network",
     "optuna_search",
     "optuna_dask",
