@@ -40,6 +40,13 @@ CANDIDATES = {
         "n_layers": 2,
         "units": 24,
     },
+    '"bilstm2d", positions, flatten': {
+        "network": "bilstm2d",
+        "scan": "positions",
+        "pooling": "flatten",
+        "patch_size": 2,
+        "units": 32,
+    },
     '"renet", patches of 2': {"network": "renet", "patch_size": 2, "units": 32},
 }
 # Batch size, rows, columns, features of a position, hidden units.

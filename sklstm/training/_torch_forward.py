@@ -33,6 +33,7 @@ _PLAIN = (
     layers.Patches,
     layers.GridToLines,
     layers.LinesToGrid,
+    keras.layers.Flatten,
     keras.layers.GlobalAveragePooling1D,
     keras.layers.GlobalAveragePooling2D,
     keras.layers.GlobalMaxPooling1D,

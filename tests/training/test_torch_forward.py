@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from sklstm import networks
-from sklstm.networks import bilstm3d, cnn, cnn_lstm, lstm, sequencer
+from sklstm.networks import (
+    bilstm2d,
+    bilstm3d,
+    cnn,
+    cnn_lstm,
+    lstm,
+    renet,
+    sequencer,
+)
 
 pytestmark = [
     pytest.mark.backend,
@@ -77,6 +85,10 @@ DEEP = {
         lambda shape, n: cnn_lstm(shape, n, pooling="last", ordinal=True, **SMALL),
         lambda shape, n: cnn_lstm(shape, n, augmentation="light", **SMALL),
         lambda shape, n: two_stages(shape, n),
+        lambda shape, n: bilstm2d(
+            shape, n, units=3, patch_size=3, scan="positions", pooling="last"
+        ),
+        lambda shape, n: renet(shape, n, units=3, patch_size=2),
         lambda shape, n: bilstm3d((6, *shape), n, units=3, filters=2),
     ],
 )
@@ -146,7 +158,9 @@ def deep(input_shape, n_classes):
     return cnn(input_shape, n_classes, **DEEP, **SMALL)
 
 
-@pytest.mark.parametrize("build", [with_batch_norm, cnn, cnn_lstm, deep, two_stages])
+@pytest.mark.parametrize(
+    "build", [with_batch_norm, cnn, cnn_lstm, deep, bilstm2d, renet, two_stages]
+)
 def test_calls_no_layer_of_the_networks_through_keras(build, monkeypatch):
     import torch
 
