@@ -2,7 +2,8 @@
 
     python benchmarks/accuracy.py --data FOLDER
         [--sets digits134,mnist,fashion,retina,cifar10] [--networks NAMES] [--seeds 5]
-        [--train 5000] [--epochs auto] [--augmentation kind] [--jobs 1] [--store FILE]
+        [--train 5000] [--epochs auto] [--augmentation kind] [--params JSON]
+        [--jobs 1] [--store FILE]
 
 The sets:
 
@@ -18,8 +19,9 @@ The other sets are tested on their whole test part. The networks are "lstm", whi
 the rows, and all named networks that read images. "cnn" is the control: it has no LSTM,
 and as many weights as "cnn_lstm". All have default parameters. With `--augmentation
 kind`, each set has the augmentation of its kind of images, the same for all networks;
-with `none`, there is none. A seed chooses the training images, the weights and the
-order, and all networks get the same images.
+with `none`, there is none. `--params '{"pooling": "last"}'` gives all of them further
+parameters. A seed chooses the training images, the weights and the order, and all
+networks get the same images.
 
 Prints for each set the mean accuracy over the seeds with its 95 % interval (Student's
 t), the mean gain over "cnn" on the same images, the accuracy on the training images,
@@ -95,9 +97,8 @@ def make(job, **params):
     if job["network"] == "lstm":  # the scan is inside, where augmentation comes first
         params["sequencer"] = RowSequencer()
     augmentation = KINDS[job["set"]] if job["augmentation"] == "kind" else None
-    return LSTMImageClassifier(
-        job["network"], augmentation=augmentation, batch_size=BATCH, **params
-    )
+    params |= {"augmentation": augmentation, "batch_size": BATCH, **job["params"]}
+    return LSTMImageClassifier(job["network"], **params)
 
 
 def fit(job, folder):
@@ -148,10 +149,8 @@ def run(job, folder):
 
 
 def key(line):
-    names = (
-        "work", "set", "network", "seed", "train", "epochs", "augmentation", "versions"
-    )  # fmt: skip
-    return json.dumps([line[name] for name in names])
+    names = ("work", "set", "network", "seed", "train", "epochs", "augmentation")
+    return json.dumps([line[name] for name in (*names, "params", "versions")])
 
 
 def show(value, width, form):
@@ -204,6 +203,7 @@ def main():
     parser.add_argument("--train", type=int, default=5000)
     parser.add_argument("--epochs", default="auto")
     parser.add_argument("--augmentation", choices=["kind", "none"], default="kind")
+    parser.add_argument("--params", type=json.loads, default={})
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--store", type=Path)
     args = parser.parse_args()
@@ -223,11 +223,14 @@ def main():
         "train": args.train,
         "epochs": args.epochs if args.epochs == "auto" else int(args.epochs),
         "augmentation": args.augmentation,
+        "params": args.params,
         "versions": f"Python {platform.python_version()}, {versions}",
     }
     lines = []
     if args.store and args.store.exists():
         lines = list(map(json.loads, args.store.read_text().splitlines()))
+    for line in lines:
+        line.setdefault("params", {})  # a store of an earlier version
     jobs = [
         {"work": work, "set": set_name, "network": network, "seed": seed, **shared}
         for work in WORK

@@ -137,8 +137,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         mean with learned weights. "flatten" keeps all positions of a grid side by side.
         Only "renet", and "bilstm2d" with ``scan="positions"``, have it. "renet" has no
         "last", and ``scan="lines"`` has no "attention". If None, "renet" uses
-        "flatten", "bilstm2d", "cnn_lstm" and "cnn" use "max", and the other networks
-        use "last".
+        "flatten", "bilstm2d", "cnn_lstm" and "cnn" use "max", "vil" uses "mean", and
+        the other networks use "last".
     scan : {"lines", "positions"}, default="lines"
         How "bilstm2d" reads an image, and "cnn_lstm" its feature map, in two
         directions. With "lines", a step is a whole row or a whole column. With

@@ -569,7 +569,6 @@ def accuracies(classifier, X, y, X_test, y_test):
                 "units": 32,
                 "patch_size": 2,
                 "network__n_blocks": 2,
-                "pooling": "mean",
                 "input_noise": 0.1,
                 "dropout": 0.1,
                 "epochs": 6,

@@ -33,7 +33,7 @@ OF_THE_NETWORK = {
     "cnn_lstm": {"input_noise": 0.2, "pooling": "max"},
     "cnn": {"input_noise": 0.2, "pooling": "max"},
     "sequencer": {"input_noise": 0.2},
-    "vil": {"input_noise": 0.2, "pooling": "last"},
+    "vil": {"input_noise": 0.2, "pooling": "mean"},
     "conv_lstm": {"input_noise": 0.2},
     "bilstm3d": {"input_noise": 0.2},
     "cnn3d": {"input_noise": 0.2},
