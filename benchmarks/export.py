@@ -41,7 +41,10 @@ NETWORKS = {
     "cnn_lstm": ("cnn_lstm", {}),
     "cnn": ("cnn", {}),
     "vil": ("vil", {}),
+    "sequencer": ("sequencer", {}),
     "conv_lstm, 8 frames": ("conv_lstm", {}),
+    "bilstm3d, 8 frames": ("bilstm3d", {}),
+    "cnn3d, 8 frames": ("cnn3d", {}),
 }
 FUSED = ("LSTM", "DynamicQuantizeLSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM")
 LOOPS = ("Loop", "WHILE")
@@ -55,7 +58,7 @@ def networks(folder):
     rng = np.random.default_rng(0)
     print(f"{'network':28}{'file':18}{'bytes':>9}  share  difference  ms      LSTMs")
     for name, (network, params) in NETWORKS.items():
-        shape = (64, 8, 28, 28) if network == "conv_lstm" else (64, 28, 28)
+        shape = (64, 8, 28, 28) if "frames" in name else (64, 28, 28)
         X = rng.random(shape, np.float32)
         classifier = LSTMImageClassifier(network, epochs=1, random_state=0, **params)
         classifier.fit(X, np.arange(64) % 10)

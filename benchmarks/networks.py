@@ -34,8 +34,11 @@ NETWORKS = {
     "cnn_lstm, positions": ("cnn_lstm", {"scan": "positions"}),
     "cnn": ("cnn", {}),
     "vil": ("vil", {}),
+    "sequencer": ("sequencer", {}),
     "lstm, 8 frames": ("lstm", {"sequencer": VolumeSequencer()}),
     "conv_lstm, 8 frames": ("conv_lstm", {}),
+    "bilstm3d, 8 frames": ("bilstm3d", {}),
+    "cnn3d, 8 frames": ("cnn3d", {}),
 }
 
 
