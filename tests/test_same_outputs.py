@@ -44,8 +44,8 @@ def outputs(name):
     rng = np.random.default_rng(0)
     for weight in model.trainable_weights:  # none stays at a zero that hides a part
         value = keras.ops.convert_to_numpy(weight)
-        weight.assign(value + rng.normal(0, 0.1, value.shape).astype("float32"))
-    x = rng.uniform(0, 2, (6, *shape)).astype("float32")
+        weight.assign(value + rng.normal(0, 0.05, value.shape).astype("float32"))
+    x = rng.normal(size=(6, *shape)).astype("float32")
     return model.predict_on_batch(x)
 
 
