@@ -2,7 +2,7 @@
 
     python benchmarks/recipes.py --data FOLDER [--sets cifar10,retina,digits,mnist]
         [--networks cnn_lstm,cnn] [--steps NAMES] [--splits 5] [--part development]
-        [--jobs 2] [--store FILE]
+        [--epochs N] [--jobs 2] [--store FILE]
 
 The sets:
 
@@ -15,7 +15,9 @@ The network "cnn" is the control: it has no LSTM, and as many weights. Both get 
 step. The first steps follow on each other: "base" is what the documentation advised
 before there were recipes, "kind" augments by the kind of the images, and "decay" also
 has weight decay. Each further step adds one part to "decay". "recipe" adds all parts
-that are chosen for the set. They are chosen with `--part development`:
+that are chosen for the set. The steps "narrow", "wide", "shallow", "deep", "fine",
+"coarse" and "residual 2" change width, depth, resolution and blocks of the stem; name
+them to run them. All is chosen with `--part development`:
 
 cifar10  Training and test images are of two halves of the training part.
 retina   Five folds of the training part.
@@ -84,6 +86,16 @@ PARTS = {
     "drop path": {**RESIDUAL, "drop_path": 0.2},
     "ordinal": {"ordinal": True},
 }
+# Width, depth and resolution of the stem. They are not among the default steps.
+STEMS = {
+    "narrow": {"network__filters": 16},
+    "wide": {"network__filters": 48},
+    "shallow": {"stem_depth": 1},
+    "deep": {"stem_depth": 3},
+    "fine": {"stem_size": 16},
+    "coarse": {"stem_size": 4},
+    "residual 2": {"stem_blocks": "residual", "stem_depth": 2},
+}
 STEPS = ("base", "kind", "decay", *PARTS, "recipe")
 # Chosen with --part development.
 RECIPES: dict[str, dict] = {
@@ -102,7 +114,7 @@ def params_of(set_name, step):
         params.update(DECAY)
     return {
         **params,
-        **(RECIPES[set_name] if step == "recipe" else PARTS.get(step, {})),
+        **(RECIPES[set_name] if step == "recipe" else {**PARTS, **STEMS}.get(step, {})),
     }
 
 
@@ -216,6 +228,7 @@ def main():
     parser.add_argument("--steps", default=",".join(STEPS))
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--part", choices=["development", "test"], default="test")
+    parser.add_argument("--epochs", type=int, help="in place of those of the set")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--store", type=Path)
     args = parser.parse_args()
@@ -238,13 +251,16 @@ def main():
                 if step == "ordinal" and set_name != "retina":
                     continue
                 for network in networks:
+                    params = params_of(set_name, step)
+                    if args.epochs:
+                        params["epochs"] = args.epochs
                     job = {
                         "set": set_name,
                         "network": network,
                         "step": step,
                         "split": split,
                         "development": development,
-                        "params": params_of(set_name, step),
+                        "params": params,
                     }
                     jobs.append(job)
     wanted = {key(job) for job in jobs}
