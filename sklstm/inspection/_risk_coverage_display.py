@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import (
     check_array,
     check_consistent_length,
@@ -89,7 +90,7 @@ class RiskCoverageDisplay:
         Parameters
         ----------
         estimator : classifier
-            The fitted classifier.
+            The fitted classifier, or a Pipeline or search that ends in one.
         X : array-like
             Samples that it was not trained on.
         y : array-like of shape (n_samples,)
@@ -122,6 +123,7 @@ class RiskCoverageDisplay:
             )
         simple = uncertainty == "max_probability"
         method = "predict_proba" if simple else "predict_uncertainty"
+        estimator, X = _last_step(estimator, X)
         if not hasattr(estimator, method):
             raise TypeError(
                 f"A {type(estimator).__name__} has no {method}, which "
@@ -214,3 +216,16 @@ class RiskCoverageDisplay:
         self.ax_ = axes
         self.figure_: Figure | Any = axes.figure
         return self
+
+
+def _last_step(estimator: Any, X: Any) -> tuple[Any, Any]:
+    """Return the classifier at the end of searches and Pipelines, and its samples."""
+    while True:
+        if isinstance(estimator, Pipeline):
+            if len(estimator) > 1:
+                X = estimator[:-1].transform(X)
+            estimator = estimator[-1]
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        else:
+            return estimator, X

@@ -5,6 +5,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from sklstm import LSTMImageClassifier
 from sklstm.inspection import RiskCoverageDisplay
@@ -52,6 +55,14 @@ def test_from_estimator(digits):
         assert display.risk[-1] == pytest.approx(wrong)
         assert display.name == kind
         assert display.ax_ is axes
+    # A Pipeline and a search lead X to the classifier.
+    steps = make_pipeline(FunctionTransformer(np.negative), fitted)
+    search = GridSearchCV(steps, {})
+    search.best_estimator_ = steps
+    for whole in (steps, search):
+        found = RiskCoverageDisplay.from_estimator(whole, -X, y)
+        again = RiskCoverageDisplay.from_estimator(fitted, X, y)
+        np.testing.assert_array_equal(found.risk, again.risk)
     with pytest.raises(ValueError, match="uncertainty='entropy' must be"):
         RiskCoverageDisplay.from_estimator(fitted, X, y, uncertainty="entropy")
     other = LogisticRegression().fit(X.reshape(len(X), -1)[:60] / 16, y[:60])
