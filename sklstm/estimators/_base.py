@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator
 
 from sklstm._compat import CallbackSupportMixin, StrOptions
 from sklstm.estimators._constraints import constraints_of
+from sklstm.estimators._ensemble import copy_members, mean_model_of
 from sklstm.images import unchanged_on_error
 from sklstm.images._validate import count_samples
 from sklstm.training._shared_graph import share_graph
@@ -52,6 +53,8 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+    # Whether an ensemble averages the outputs of its networks, so that a model can.
+    _averages_outputs = False
     _fitted_network: FittedNetwork
     # The fitted estimators of an ensemble, which then has no network of its own.
     _members: list[Any]
@@ -227,15 +230,24 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         """The trained `keras.Model`. No later fit uses it again.
 
         That of an ensemble returns the mean of its members. It is made at first use.
+
+        Raises
+        ------
+        AttributeError
+            If the estimator is not fitted, or if it is an ensemble that averages what
+            comes after its networks.
         """
         if not self._is_fitted():
             raise self._not_fitted()
         if hasattr(self, "_members"):
+            if not self._averages_outputs:
+                raise AttributeError(
+                    f"An ensemble of {type(self).__name__} decodes the output of each "
+                    "network before the mean, so no model gives it: use "
+                    "estimators_[i].model_."
+                )
             if self.__dict__.get("_is_shown"):
                 return "keras.Model, made at first use"
-            # Here and not above: this loads Keras.
-            from sklstm.estimators._ensemble import mean_model_of
-
             return mean_model_of(self)
         compiled = self._fitted_network.compiled
         compiled.exposed = compiled.exposed or not self.__dict__.get("_is_shown")
@@ -279,13 +291,6 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
         if isinstance(self.random_state, np.random.RandomState):
             return np.random.SeedSequence(int(self.random_state.randint(2**31 - 1)))
         return np.random.SeedSequence(int(self.random_state))
-
-
-def copy_members(members: list[Any]) -> list[Any]:
-    """Return copies of the fitted members of an ensemble, with a graph of their own."""
-    copies = copy.deepcopy(members)
-    share_graph(member._fitted_network for member in copies)
-    return copies
 
 
 def _keep_whole_in_copies() -> None:

@@ -1,5 +1,6 @@
 """Calibration of probabilities by one temperature. Loads no Keras."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,9 @@ from scipy.optimize import minimize_scalar
 
 from sklstm.estimators._labels import stratified_split
 from sklstm.estimators._samples import LabelledSamples
-from sklstm.estimators._weights import multiply
+from sklstm.estimators._weights import class_weights, mean_weight, multiply
+from sklstm.images._validate import batches
+from sklstm.training._data import AT_ONCE, take_rows
 
 # Standard deviation of the logarithm of the temperature in its prior. Without a prior,
 # a few samples that are all classified correctly would give a temperature of zero.
@@ -35,17 +38,22 @@ def rows_to_train_on(
         Rows of weight above zero that the members may be trained on.
     held_out : LabelledSamples or None
         Samples for the temperature. With `bootstrap`, these are all samples, and
-        `calibrate` takes out-of-bag predictions of them.
+        `calibrate` takes out-of-bag predictions of them. Samples of a class of weight
+        zero have the weight zero here, because the members know nothing of it.
     """
     weights = multiply(samples.weights, np.ones(len(samples)))  # raises if all are zero
     rows = np.flatnonzero(weights)
     if classifier.calibration is None:
         return rows, None
+    per_class = class_weights(
+        classifier.class_weight, classifier.classes_, samples.codes, samples.weights
+    )
     if classifier.bootstrap:
-        return rows, samples
+        return rows, _without(samples, per_class)
     if given is not None:
         x, codes = given
-        return rows, LabelledSamples(x, codes, np.ones(len(codes)), None)
+        held_out = LabelledSamples(x, codes, np.ones(len(codes)), None)
+        return rows, _without(held_out, per_class)
     groups = None if samples.groups is None else samples.groups[rows]
     train, held = stratified_split(
         samples.codes[rows],
@@ -54,7 +62,13 @@ def rows_to_train_on(
         groups,
         instead="set calibration=None",
     )
-    return rows[train], samples.take(rows[held])
+    return rows[train], _without(samples.take(rows[held]), per_class)
+
+
+def _without(samples: LabelledSamples, per_class: np.ndarray) -> LabelledSamples:
+    """Return samples in which those of a class of weight zero weigh nothing."""
+    counts = per_class[samples.codes] > 0
+    return replace(samples, weights=np.where(counts, samples.weights, 0))
 
 
 def calibrate(classifier: Any, held_out: LabelledSamples) -> None:
@@ -68,15 +82,16 @@ def calibrate(classifier: Any, held_out: LabelledSamples) -> None:
     n, n_classes = len(held_out), len(classifier.classes_)
     sums, counts = np.zeros((n, n_classes)), np.zeros(n)
     for member, chosen in zip(
-        classifier._members, classifier.estimators_samples_, strict=False
+        classifier._members, classifier.estimators_samples_, strict=True
     ):
-        rows = np.arange(n)
+        rows = np.flatnonzero(held_out.weights > 0)
         if classifier.bootstrap:
-            rows = np.setdiff1d(np.flatnonzero(held_out.weights > 0), chosen)
-        if len(rows):
-            x = held_out.take(rows).x[:]
-            sums[rows] += member._fitted_network.predict(x)
-            counts[rows] += 1
+            rows = np.setdiff1d(rows, chosen)
+        # The samples may be larger than memory.
+        for part in batches(len(rows), held_out.x[0].nbytes, AT_ONCE):
+            x = take_rows(held_out.x, rows[part])[:]
+            sums[rows[part]] += member._fitted_network.predict(x)
+        counts[rows] += 1
     known = np.flatnonzero(counts)
     if not len(known):
         raise ValueError(
@@ -118,7 +133,7 @@ def fit_temperature(
        neural networks", ICML 2017.
     """
     logs = np.log(np.maximum(probabilities, _SMALLEST_PROBABILITY, dtype=np.float64))
-    weights = weights / weights.mean()
+    weights = weights / mean_weight(weights)
 
     def loss(log_temperature: float) -> float:
         scaled = logs / np.exp(log_temperature)

@@ -228,7 +228,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
     patience : int, default=10
         Number of epochs to wait for a lower validation loss.
     validation_fraction : float, default=0.1
-        Fraction of the training data that is held out for early stopping.
+        Fraction of the training data that is held out for early stopping. `calibration`
+        holds out the same fraction, before that of early stopping.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes. Classes that a dict does not name have the weight 1. A
         dict that names all classes may name others as well. "balanced" gives all
@@ -299,7 +300,9 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         is made at first use.
     estimators_ : list of LSTMImageClassifier
         The fitted members of the ensemble. Without an ensemble, this estimator. A clone
-        of a member, fitted on the same samples, predicts the same.
+        of a member predicts the same if it is fitted on the same samples: the rows of
+        `estimators_samples_`, with their weights and groups, and the same ``X_val,
+        y_val``. With `bootstrap` and no groups, the rows are the groups.
     estimators_samples_ : list of ndarray of int
         Rows of `X` that each member of an ensemble was fitted on.
     temperature_ : float
@@ -377,6 +380,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         "metrics": "no_validation",
         "warm_start": ["boolean"],
     }
+    _averages_outputs = True
 
     def __init__(
         self,
@@ -638,14 +642,14 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             "context": context,
             "seen": seen,
             "continues": continues,
-            "epochs": epochs,
             "one_epoch": one_epoch,
         }
         if not is_ensemble(self):
-            self._train(samples, watched, **how)
+            self._train(samples, watched, epochs=epochs, **how)
             return
         rows, held_out = rows_to_train_on(self, samples, watched)
-        fit_members(self, samples, watched, rows=rows, **how)
+        holds_out = self.early_stopping and watched is None and not one_epoch
+        fit_members(self, samples, watched, rows=rows, holds_out=holds_out, **how)
         if held_out is not None:
             calibrate(self, held_out)
 

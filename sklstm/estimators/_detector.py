@@ -398,14 +398,14 @@ class LSTMDefectDetector(KerasEstimator):
         how: dict[str, Any] = {
             "context": context,
             "seen": {"X": X, "y": Y, "metadata": {}},  # what `score` takes
-            "epochs": self.epochs,
             "continues": False,
         }
         if not is_ensemble(self):
-            self._train(samples, given, **how)
+            self._train(samples, given, epochs=self.epochs, **how)
             return
         self.threshold_ = 0.5  # for a search that scores the epochs
-        fit_members(self, samples, given, rows=np.arange(len(samples)), **how)
+        rows, holds_out = np.arange(len(samples)), given is None
+        fit_members(self, samples, given, rows=rows, holds_out=holds_out, **how)
         if given is None:
             self.threshold_ = mean_threshold([m.threshold_ for m in self._members])
         else:

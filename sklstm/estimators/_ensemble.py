@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import zip_longest
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,8 @@ _FITTED = (
     "estimators_samples_",
     "temperature_",
 )
+# What the members do not take over: their seeds differ, and each is a single network.
+_SINGLE = {"n_estimators": 1, "bootstrap": False, "calibration": None}
 
 
 def is_ensemble(estimator: Any) -> bool:
@@ -49,23 +53,26 @@ def begin_fit(estimator: Any, continues: bool) -> None:
     Raises
     ------
     ValueError
-        If the fit continues, and the number of networks has changed.
+        If the fit continues, and `n_estimators`, `bootstrap` or `calibration` has
+        changed. The networks were trained on all rows, or on other ones, so that none
+        would be left for the new way.
     """
+    kind = {name: getattr(estimator, name, None) for name in _SINGLE}
     if not continues:
+        estimator._kind_of_fit = kind
         for name in _FITTED:
             estimator.__dict__.pop(name, None)
         if is_ensemble(estimator):
             _draw_seeds(estimator)
         return
-    before, now = len(estimator.estimators_), estimator.n_estimators
-    if before != now or is_ensemble(estimator) != hasattr(estimator, "_members"):
-        name = "n_estimators"
-        if before == now:
-            name = "bootstrap or calibration"
-        raise ValueError(
-            f"{name} changed since the last fit, which trained {before} networks, and "
-            f"now n_estimators={now}: set it back, or fit with warm_start=False."
-        )
+    # A callback may have stopped the last fit before it had all networks, so the
+    # parameters are compared and not the networks.
+    for name, before in estimator._kind_of_fit.items():
+        if kind[name] != before:
+            raise ValueError(
+                f"{name} changed since the last fit from {before!r} to {kind[name]!r}: "
+                "set it back, or fit with warm_start=False."
+            )
 
 
 def fit_members(
@@ -77,7 +84,8 @@ def fit_members(
     context: Any,
     seen: dict[str, Any],
     continues: bool,
-    epochs: int,
+    holds_out: bool,
+    one_epoch: bool = False,
     **how: Any,
 ) -> None:
     """Train the members of an ensemble, one after another.
@@ -99,41 +107,61 @@ def fit_members(
     seen : dict
         What these callbacks are shown: the data as `fit` got them.
     continues : bool
-        If True, train the present members further.
-    epochs : int
-        Maximum number of epochs of a member.
+        If True, train the present members further, with the present parameters of the
+        ensemble.
+    holds_out : bool
+        Whether each member holds out a part of its samples.
+    one_epoch : bool
+        If True, train for one epoch. Each call then draws other rows. Otherwise a fit
+        that continues draws the same rows, because the rows that a member lacks are
+        used for calibration.
     **how
         Further arguments of `_train`.
     """
     if continues:
         # If a member fails, the ensemble keeps those that it has.
-        members = copy.deepcopy(estimator._members)
+        members = copy_members(estimator._members)
+        for member in members:
+            _update_params(member, estimator)
     else:
         members = [_new_member(estimator, seed) for seed in estimator._member_seeds]
+    estimator._objects_of_fit = {
+        name: value
+        for name, value in _params_of_members(estimator).items()
+        if not _is_plain(value)
+    }
     estimator.__dict__.pop("_mean_model", None)
     estimator.__dict__.pop("temperature_", None)
-    estimator._planned_epochs = len(members) * epochs
-    estimator.estimators_samples_ = []
+    drawn = [rows] * len(members)
+    if estimator.bootstrap:
+        drawn = [
+            draw_rows(samples, rows, _draw_seed(member, one_epoch), 1 + holds_out)
+            for member in members
+        ]
+    # A clone of a member plans its epochs by these rows too.
+    planned = [1 if one_epoch else estimator._plan_epochs(own) for own in drawn]
+    estimator._planned_epochs = sum(planned)
+    if one_epoch:
+        how["one_epoch"] = True
     present = list(members) if continues else []
+    chosen = list(estimator.estimators_samples_) if continues else []
     for i, member in enumerate(members):
         member.__dict__.update(
             {n: v for n, v in vars(estimator).items() if n in _READ_FROM_DATA}
         )
         # Each member runs the user's own callbacks, and not copies of them.
         member.callbacks = estimator.callbacks
-        chosen, own = rows, samples
-        if estimator.bootstrap:
-            chosen = draw_rows(samples, rows, _draw_seed(member))
-        if not _is_all(chosen, samples):
-            own = samples.take(chosen)
+        own = samples if _is_all(drawn[i], samples) else samples.take(drawn[i])
         if estimator.bootstrap and own.groups is None:
             # A member that holds samples out must not train on their copies.
-            own.groups = chosen
-        estimator.estimators_samples_.append(chosen)
-        present[i : i + 1] = [member]
-        estimator._members = list(present)
-        task = context.subcontext(task_name="member", max_subtasks=epochs)
+            own = replace(own, groups=drawn[i])
+        task = context.subcontext(task_name="member", max_subtasks=planned[i])
+        # Before the member is one of the ensemble, because it has no network yet.
         task.call_on_fit_task_begin(estimator=estimator, **seen)
+        present[i : i + 1] = [member]
+        chosen[i : i + 1] = [drawn[i]]
+        estimator._members = list(present)
+        estimator.estimators_samples_ = list(chosen)
         if estimator.verbose:
             print(f"member {i + 1}/{len(members)}")
         member._train(
@@ -142,8 +170,8 @@ def fit_members(
             context=task,
             seen=seen,
             continues=continues,
-            epochs=epochs,
-            shown=Shown(estimator, estimator._snapshot, first_epoch=i * epochs),
+            epochs=planned[i],
+            shown=Shown(estimator, estimator._snapshot, first_epoch=sum(planned[:i])),
             **how,
         )
         share_graph(one._fitted_network for one in estimator._members)
@@ -155,6 +183,13 @@ def fit_members(
         )
         if stop:
             break
+
+
+def copy_members(members: list[Any]) -> list[Any]:
+    """Return copies of the fitted members of an ensemble, with a graph of their own."""
+    copies = copy.deepcopy(members)
+    share_graph(member._fitted_network for member in copies)
+    return copies
 
 
 def _draw_seeds(estimator: Any) -> None:
@@ -169,18 +204,50 @@ def _draw_seeds(estimator: Any) -> None:
 
 def _new_member(estimator: Any, seed: int) -> Any:
     member = clone(estimator)
-    single = {"n_estimators": 1, "bootstrap": False, "calibration": None}
     known = member.get_params(deep=False)
-    member.set_params(**{n: v for n, v in single.items() if n in known})
+    member.set_params(**{n: v for n, v in _SINGLE.items() if n in known})
     member.set_params(random_state=seed)
     # The ensemble calls these itself.
     member.__dict__.pop("_skl_callbacks", None)
     return member
 
 
-def _draw_seed(member: Any) -> np.random.SeedSequence:
-    # A later call of partial_fit draws other rows.
-    n_before = len(getattr(member, "history_", {}).get("loss", []))
+def _update_params(member: Any, estimator: Any) -> None:
+    """Give a member that trains on what has changed in the ensemble since its fit."""
+    # A copy of an object may not be provably equal to the copy that the member has, and
+    # the member could then not go on with its graph.
+    before = estimator._objects_of_fit
+    changed = {
+        name: clone(value, safe=False)
+        for name, value in _params_of_members(estimator).items()
+        if name not in before or value is not before[name]
+    }
+    member.set_params(**changed)
+
+
+def _params_of_members(estimator: Any) -> dict[str, Any]:
+    """Return the parameters that members have in common with their ensemble."""
+    own = {*_SINGLE, "random_state"}
+    return {
+        name: value
+        for name, value in estimator.get_params(deep=False).items()
+        if name not in own and not name.startswith("callbacks")
+    }
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a copy of a parameter surely equals it."""
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | Number | np.generic | type)
+
+
+def _draw_seed(member: Any, one_epoch: bool) -> np.random.SeedSequence:
+    n_before = 0
+    if one_epoch:
+        n_before = len(getattr(member, "history_", {}).get("loss", []))
     return np.random.SeedSequence([member.random_state, n_before])
 
 
@@ -221,19 +288,7 @@ def mean_of_members(
 
 
 def mean_model_of(estimator: Any) -> Any:
-    """Return the `keras.Model` of an ensemble. It is made at the first call.
-
-    Raises
-    ------
-    AttributeError
-        If the estimator averages what comes after its networks.
-    """
-    if not hasattr(estimator, "predict_uncertainty"):
-        raise AttributeError(
-            f"An ensemble of {type(estimator).__name__} decodes the output of each "
-            "network before the mean, so no model gives it: use "
-            "estimators_[i].model_."
-        )
+    """Return the `keras.Model` of an ensemble. It is made at the first call."""
     # Here and not above: these load Keras.
     from sklstm.training._compiled import CompiledNetwork
     from sklstm.training._mean_model import mean_model

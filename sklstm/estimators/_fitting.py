@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
+import sys
 import warnings
 from contextlib import nullcontext
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from sklstm._keras import keras, warn_of_late_variable
 
+import joblib
 import numpy as np
+import sklearn
 from sklearn.exceptions import ConvergenceWarning
 
-from sklstm._compat import FRAMES_OF_FIT
 from sklstm.estimators._watch import Shown, tell_watcher
 from sklstm.networks import NETWORKS, SavedNetwork, get_network
 from sklstm.training import _pool
@@ -43,6 +48,34 @@ from sklstm.training._spec import NetworkSpec, changed_parts
 # bounds are far outside, and training does not learn there.
 _EXPLODED = 1e3
 _VANISHED = 1e-6
+
+# Folders of the code between the line that calls `fit` and a warning.
+_BETWEEN = tuple(
+    f"{folder}{os.sep}"
+    for folder in (
+        Path(__file__).parents[1],
+        Path(sklearn.__file__).parent,
+        Path(joblib.__file__).parent,
+    )
+)
+
+
+def stacklevel_of_caller() -> int:
+    """Return the `stacklevel` of a warning about the line that calls `fit`.
+
+    How many frames lie between depends on the version of scikit-learn, on ensembles,
+    and on Pipelines and searches around the estimator.
+
+    Returns
+    -------
+    int
+        As in `warnings.warn`, counted from the function that is called with it.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    level = 2
+    while frame is not None and frame.f_code.co_filename.startswith(_BETWEEN):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def start_network(
@@ -103,9 +136,9 @@ def start_network(
     )
     if estimator.callbacks is not None:
         compiled.show_to_callbacks()
-    # The line that calls fit.
-    warn_of_idle_card(stacklevel=4 + FRAMES_OF_FIT)
-    warn_of_late_variable(stacklevel=4 + FRAMES_OF_FIT)
+    level = stacklevel_of_caller()
+    warn_of_idle_card(stacklevel=level)
+    warn_of_late_variable(stacklevel=level)
 
 
 def _continued(estimator: Any, spec: NetworkSpec) -> CompiledNetwork:
@@ -347,7 +380,7 @@ def train_network(
     finally:
         let_go(plan.callbacks)
     norms = estimator.history_["gradient_norm"][-result.n_epochs :]
-    warn_about_gradients(norms, stacklevel=4 + FRAMES_OF_FIT)  # the line that calls fit
+    warn_about_gradients(norms, stacklevel=stacklevel_of_caller())
     return result
 
 

@@ -69,6 +69,8 @@ class FittedNetwork:
         CompiledNetwork
             The block may compute with it, but neither change nor keep it.
         """
+        # A lock that another thread held at the fork would never open in the child.
+        check_not_forked()
         shared, state = self._shared, self._state
         if self._compiled is None and shared is not None and state is not None:
             with shared.holding(self, state) as compiled:

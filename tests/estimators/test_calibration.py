@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from sklstm import LSTMImageClassifier
+from sklstm.estimators import _calibration
 from sklstm.estimators._calibration import fit_temperature, with_temperature
+from sklstm.training._fitted_network import FittedNetwork
 
 
 def softmax(logits):
@@ -50,8 +52,6 @@ def make(**params):
 @pytest.mark.parametrize("source", ["held out", "given", "out of bag"])
 def test_no_sample_of_the_calibration_was_trained_on(three, source, monkeypatch):
     X, y = three
-    from sklstm.estimators import _calibration
-
     seen = []
 
     def spy(probabilities, codes, weights):
@@ -107,3 +107,29 @@ def test_a_class_too_small_to_hold_out_is_refused(three):
     X, y = three
     with pytest.raises(ValueError, match="or set calibration=None"):
         make().fit(X[:60], np.where(np.arange(60) == 0, 7, y[:60]))
+
+
+@pytest.mark.parametrize("source", ["held out", "given", "out of bag"])
+def test_the_temperature_skips_classes_of_weight_zero(three, source, monkeypatch):
+    X, y = three
+    seen, sizes = [], []
+    predict = FittedNetwork.predict
+
+    def count(self, x):
+        sizes.append(len(x))
+        return predict(self, x)
+
+    def spy(probabilities, codes, weights):
+        seen.append(codes)
+        return fit_temperature(probabilities, codes, weights)
+
+    monkeypatch.setattr(FittedNetwork, "predict", count)
+    monkeypatch.setattr(_calibration, "fit_temperature", spy)
+    # Samples that are larger than memory must not be read at once.
+    monkeypatch.setattr(_calibration, "AT_ONCE", 4 * X[0].size * 4)
+    fit_params = {"X_val": X[100:], "y_val": y[100:]} if source == "given" else {}
+    fitted = make(bootstrap=source == "out of bag", class_weight={2: 0})
+    fitted.fit(X[:100], y[:100], **fit_params)
+    assert set(np.concatenate(seen)) == {0, 1}
+    assert max(sizes) == 4
+    assert sum(sizes) == len(seen[0])

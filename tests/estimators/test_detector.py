@@ -792,5 +792,6 @@ def test_an_ensemble_averages_probabilities_and_margins(data, quick):
     expected = ensemble.sequencer_.steps_to_image(decided.astype("float32")) > 0
     np.testing.assert_array_equal(ensemble.predict(X_test), expected)
     assert not hasattr(ensemble, "model_")
+    assert "model_" not in ensemble._repr_html_()
     ensemble.fit(X, Y, X_val=X_test, Y_val=Y_test)
     assert ensemble.threshold_ in THRESHOLDS

@@ -2,7 +2,10 @@
 
 import copy
 import io
+import multiprocessing
+import os
 import pickle
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 from sklstm._keras import keras
@@ -12,7 +15,8 @@ import pytest
 from sklearn.base import clone
 
 from sklstm import LSTMImageClassifier, OptunaSearchCV, load, save
-from sklstm.estimators import _resampling, clear_pool
+from sklstm.estimators import _base, _fitting, _resampling, clear_pool
+from sklstm.estimators._samples import LabelledSamples
 from sklstm.model_selection._study import FOLDS
 from sklstm.training import _compiled
 
@@ -199,11 +203,102 @@ def test_warm_start_trains_all_members_further(four):
     fitted.set_params(callbacks=None).fit(X, y)
     assert [member.n_iter_ for member in fitted.estimators_] == [6, 6]
     assert fitted.history_["loss"][:3] == losses
+    # What the out-of-bag samples calibrate must not have been trained on before.
     for now, then in zip(fitted.estimators_samples_, rows, strict=True):
-        assert len(now) == len(then)
+        np.testing.assert_array_equal(now, then)
+    with pytest.raises(ValueError, match="bootstrap changed since the last fit"):
+        copy.copy(fitted).set_params(bootstrap=False).fit(X, y)
+    with pytest.raises(ValueError, match="calibration changed since the last fit"):
+        copy.copy(fitted).set_params(calibration="temperature").fit(X, y)
     single = make(n_estimators=1, warm_start=True).fit(X, y)
     with pytest.raises(ValueError, match="n_estimators changed"):
         single.set_params(n_estimators=2).fit(X, y)
+
+
+def own_loss(y_true, y_pred):
+    return keras.losses.categorical_crossentropy(y_true, y_pred)
+
+
+class OwnLoss(keras.losses.Loss):
+    def __init__(self):
+        super().__init__()
+        self.scale = object()  # a copy cannot be proven equal
+
+    def call(self, y_true, y_pred):
+        return keras.losses.categorical_crossentropy(y_true, y_pred)
+
+
+def test_members_that_train_on_take_over_new_parameters(four):
+    X, y = four[:2]
+    fitted = make(warm_start=True, lr_schedule="constant", loss=OwnLoss()).fit(X, y)
+    seeds = [member.random_state for member in fitted.estimators_]
+    fitted.set_params(learning_rate=1e-4, epochs=2, random_state=5).fit(X, y)
+    for member, seed in zip(fitted.estimators_, seeds, strict=True):
+        assert member.history_["learning_rate"] == pytest.approx(
+            [0.02] * 3 + [1e-4] * 2
+        )
+        assert (member.n_estimators, member.random_state) == (1, seed)
+    for name, value in {"units": 16, "loss": own_loss}.items():
+        changed = copy.copy(fitted).set_params(**{name: value})
+        with pytest.raises(ValueError, match=f"{name} changed since the last fit"):
+            changed.fit(X, y)
+
+
+@pytest.mark.parametrize("way", ["weights", "calibration", "groups"])
+def test_a_clone_of_a_member_plans_the_same_epochs(four, way, monkeypatch):
+    monkeypatch.setattr(_base, "_FEWEST_UPDATES", 360)
+    X, y = four[0][:96], four[1][:96]
+    how, params = {}, {"n_estimators": 2}
+    if way == "weights":
+        how["sample_weight"] = np.arange(len(X)) % 3 > 0
+    elif way == "groups":
+        how["groups"] = np.repeat(np.arange(6), [4, 28, 4, 28, 4, 28])
+        params["bootstrap"] = True
+    else:
+        params = {"calibration": "temperature", "validation_fraction": 0.4}
+    fitted = make(epochs="auto", units=1, batch_size=16, **params).fit(X, y, **how)
+    planned = [member.n_iter_ for member in fitted.estimators_]
+    assert planned != [fitted._plan_epochs(X)] * len(planned)
+    for n_epochs, member, rows in zip(
+        planned, fitted.estimators_, fitted.estimators_samples_, strict=True
+    ):
+        assert clone(member)._plan_epochs(X[rows]) == n_epochs
+    assert fitted._planned_epochs == sum(planned)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="PyTorch can be used after a fork"
+)
+def test_a_forked_child_says_what_to_do(four, ensemble):
+    X = four[2]
+    ensemble.predict(X[:1])
+    results = multiprocessing.get_context("fork").SimpleQueue()
+
+    def work():
+        try:
+            ensemble.predict(X[:1])
+        except RuntimeError as error:
+            results.put(str(error))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python and JAX warn of forks, too
+        child = multiprocessing.get_context("fork").Process(target=work)
+        child.start()
+    child.join(20)
+    hangs = child.is_alive()
+    child.kill()
+    assert not hangs
+    assert not results.empty()
+    assert "start processes by 'spawn' or 'forkserver'" in results.get()
+
+
+def test_a_warning_is_about_the_line_that_calls_fit(four, monkeypatch):
+    monkeypatch.setattr(_fitting, "_EXPLODED", 0.0)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.filterwarnings("always", "The gradient exploded")
+        make(epochs=1).fit(*four[:2])
+    assert [warning.filename for warning in seen] == [__file__] * 2
 
 
 class FailInMember(keras.callbacks.Callback):
@@ -228,7 +323,10 @@ def test_partial_fit_trains_all_members(four):
     for start in (0, 60):
         part = slice(start, start + 60)
         fitted.partial_fit(X[part], y[part], classes=range(4))
-    assert [member.n_iter_ for member in fitted.estimators_] == [2, 2]
+    rows = fitted.estimators_samples_[0]
+    fitted.partial_fit(X[part], y[part])
+    assert not np.array_equal(fitted.estimators_samples_[0], rows)
+    assert [member.n_iter_ for member in fitted.estimators_] == [3, 3]
     with pytest.raises(ValueError, match="calibration='temperature' needs"):
         make(calibration="temperature").partial_fit(X, y)
 
@@ -250,6 +348,42 @@ def test_a_resample_keeps_classes_and_groups(four, monkeypatch):
     monkeypatch.setattr(_resampling, "_MOST_DRAWS", 1)
     with pytest.raises(ValueError, match="no draw had all classes"):
         fitted.fit(X, y, groups=y)
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(9) // 2])
+def test_a_member_that_holds_out_has_two_of_each_class(groups):
+    codes = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1])
+    names = np.arange(9) if groups is None else groups
+    samples = LabelledSamples(np.zeros((9, 2)), codes, np.ones(9), groups)
+    found = {1: [], 2: []}
+    for at_least, fewest in found.items():
+        for seed in range(30):
+            sequence = np.random.SeedSequence(seed)
+            rows = _resampling.draw_rows(samples, np.arange(9), sequence, at_least)
+            fewest.append(
+                min(len(np.unique(names[rows[codes[rows] == c]])) for c in (0, 1))
+            )
+    assert min(found[1]) == 1
+    assert min(found[2]) == 2
+    # A class that has one row, or group, at all keeps it.
+    codes = np.array([0] * 8 + [1])
+    samples = LabelledSamples(np.zeros((9, 2)), codes, np.ones(9), groups)
+    rows = _resampling.draw_rows(samples, np.arange(9), np.random.SeedSequence(0), 2)
+    assert 8 in rows
+
+
+def test_members_that_hold_out_can_do_so(four):
+    X, y = four[0][:20], np.arange(20) > 17
+    for seed in range(3):
+        make(
+            bootstrap=True,
+            early_stopping=True,
+            validation_fraction=0.4,
+            epochs=1,
+            units=1,
+            n_estimators=3,
+            random_state=seed,
+        ).fit(X, y)
 
 
 def test_uncertainty_is_that_of_the_members(four, ensemble):
@@ -301,6 +435,38 @@ def test_callbacks_see_members_and_their_epochs(four):
     # To be seen changes nothing.
     again = make(epochs=2).fit(X, y)
     np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
+
+
+class StopAfterMember(Recorder):
+    """Predicts when a member begins, and stops when the second ends."""
+
+    def __init__(self):
+        super().__init__()
+        self.known = []
+
+    def on_fit_task_begin(self, estimator, context):
+        if context.task_name == "member":
+            known = estimator.__sklearn_is_fitted__()
+            self.known.append(known and len(estimator.predict_proba(self.X)))
+
+    def on_fit_task_end(self, estimator, context):
+        return context.task_name == "member" and context.task_id == 1
+
+
+@needs_callbacks
+def test_an_ensemble_that_was_stopped_trains_on(four):
+    X, y = four[:2]
+    callback = StopAfterMember()
+    callback.X = X[:4]
+    fitted = make(n_estimators=4, epochs=1, warm_start=True).set_callbacks(callback)
+    fitted.fit(X, y)
+    # Before the first member, nothing is there to predict with.
+    assert callback.known == [False, 4]
+    assert len(fitted.estimators_) == len(fitted.estimators_samples_) == 2
+    fitted.fit(X, y)
+    assert [member.n_iter_ for member in fitted.estimators_] == [2, 2]
+    with pytest.raises(ValueError, match="n_estimators changed"):
+        fitted.set_params(n_estimators=2).fit(X, y)
 
 
 class StopAtOnce(keras.callbacks.Callback):
