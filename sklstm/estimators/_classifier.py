@@ -139,12 +139,13 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         "last", and ``scan="lines"`` has no "attention". If None, "renet" uses
         "flatten", "bilstm2d", "cnn_lstm" and "cnn" use "max", "vil" uses "mean", and
         the other networks use "last".
-    scan : {"lines", "positions"}, default="lines"
+    scan : {"lines", "positions"} or None, default=None
         How "bilstm2d" reads an image, and "cnn_lstm" its feature map, in two
         directions. With "lines", a step is a whole row or a whole column. With
         "positions", every row and every column is a sequence of its own, whose steps
         are patches or positions of the map, and the outputs along both are joined at
-        each position. "cnn" then has as many weights as that "cnn_lstm".
+        each position. "cnn" then has as many weights as that "cnn_lstm". If None, it is
+        "lines".
     input_noise : float or None, default=None
         Standard deviation of the Gaussian noise that training adds to the standardized
         input [3]_, in standard deviations of the pixels. It keeps the network from
@@ -395,7 +396,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         embedding: str | None = None,
         attention: str | None = None,
         pooling: str | None = None,
-        scan: str = "lines",
+        scan: str | None = None,
         input_noise: float | None = None,
         dropout: float = 0.3,
         l2: float = 0.0,
@@ -981,11 +982,6 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         with network.in_use() as compiled:
             followed = has_attention(compiled.model, network.spec)
             grid = steps_of_pixels(compiled.model, network.spec)
-        if per == "pixel" and not hasattr(self, "sequencer_") and grid is None:
-            raise ValueError(
-                "per='pixel' needs a sequencer inside the classifier: set sequencer=, "
-                "or give the weights per step to steps_to_image of the one before it."
-            )
         if not followed:
             raise ValueError(
                 "The network does not weigh its steps: of the named ones, 'lstm' and "
@@ -993,6 +989,11 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
                 "'multihead' or 'multiscale', or pooling='attention', and so do "
                 "'renet', and 'bilstm2d' and 'cnn_lstm' with scan='positions', with "
                 "pooling='attention'."
+            )
+        if per == "pixel" and not hasattr(self, "sequencer_") and grid is None:
+            raise ValueError(
+                "per='pixel' needs a sequencer inside the classifier: set sequencer=, "
+                "or give the weights per step to steps_to_image of the one before it."
             )
         x = check_new_samples(self, X)
 

@@ -180,8 +180,9 @@ def _network_params(estimator: Any) -> dict[str, Any]:
             refused = unknown
         _refuse_without_effect(estimator, refused, own_params(known))
         params = {k: v for k, v in params.items() if k in known}
-    if params.get("pooling") is None:
-        params.pop("pooling", None)  # use the default of the network
+    for name in ("pooling", "patch_size", "scan"):
+        if params.get(name) is None:
+            params.pop(name, None)  # use the default of the network
     for routed, value in estimator._routed_to("network").items():
         name = routed.removeprefix("network__")
         if name in FROM_DATA:

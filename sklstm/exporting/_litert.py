@@ -76,6 +76,7 @@ def _composite_lstm(
     units = values[1].shape[0]
     # The lines of a grid are samples of the LSTM, even where a call has one image.
     n, n_steps = x.shape[:2]
+    n = tf.shape(x)[0] if n is None else n
 
     def lstm(x, h, c, kernel, recurrent, bias):
         def step(t, h, c, hs):
@@ -88,7 +89,7 @@ def _composite_lstm(
         hs = tf.TensorArray(tf.float32, n_steps)
         _, h, c, hs = tf.while_loop(lambda t, *_: t < n_steps, step, (0, h, c, hs))
         outputs = tf.transpose(hs.stack(), [1, 0, 2])
-        outputs.set_shape((n, n_steps, units))
+        outputs.set_shape((x.shape[0], n_steps, units))
         return h, outputs, h, c, tf.constant(0.0)
 
     composite = tf.function(

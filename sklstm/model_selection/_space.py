@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,13 @@ from optuna.trial import Trial
 
 from sklstm.estimators import LSTMImageClassifier
 from sklstm.preprocessing import PatchSequencer, RowSequencer
-from sklstm.training._hyperparameters import TABLE, Range, search_range
+from sklstm.training._hyperparameters import (
+    GRAPH,
+    TABLE,
+    PatchSizes,
+    Range,
+    search_range,
+)
 
 Space = dict[str, Any] | Callable[[Trial], dict[str, Any]]
 
@@ -200,11 +207,12 @@ def suggest_space(
         Size of the space. "basic" searches the sequence length of rows or the stride of
         patches, the dropout rate and the learning rate. "architecture" adds the
         structure of the network (its kind, layers, units, directions, attention,
-        pooling and embedding), the axis of a scan by rows and the order of patches.
+        pooling, patch size and embedding), the axis of a scan by rows and the order of
+        patches.
     image_shape : tuple of int, default=None
-        Height and width of the images in pixels. The range of the sequence length
-        follows from it. If None, use the `image_shape` of the sequencer, or else
-        (28, 28).
+        Height and width of the images in pixels. The range of the sequence length and
+        the patch sizes follow from it. If None, use the `image_shape` of the sequencer,
+        or else (28, 28).
 
     Returns
     -------
@@ -274,13 +282,45 @@ def _space_of(step: Any, architecture: bool, image_shape: tuple | None) -> dict:
         level = "architecture" if architecture else "basic"
         for row in TABLE:
             over = search_range(row, level, step.network)
+            if row.name == "network" and over is not None:
+                over = _that_take_what_is_set(step, over)
             if over is not None:
-                space[row.name] = _distribution(over)
+                shape = image_shape or (28, 28)
+                space[row.name] = _distribution(over, shape)
     return space
 
 
-def _distribution(over: Range | tuple) -> Any:
-    """Return Optuna's distribution of what the table of hyperparameters suggests."""
+def _that_take_what_is_set(
+    classifier: LSTMImageClassifier, networks: tuple[str, ...]
+) -> tuple[str, ...] | None:
+    """Return the networks that take all parameters with values other than defaults.
+
+    Return None if there are less than two.
+    """
+    defaults = inspect.signature(LSTMImageClassifier).parameters
+    needed = [
+        row.networks
+        for row in TABLE
+        if row.networks
+        and row.role == GRAPH
+        and row.name in defaults
+        and getattr(classifier, row.name) != defaults[row.name].default
+    ]
+    found = tuple(name for name in networks if all(name in some for some in needed))
+    return found if len(found) > 1 else None
+
+
+def _distribution(over: Range | tuple | PatchSizes, shape: tuple[int, ...]) -> Any:
+    """Return Optuna's distribution of what the table of hyperparameters suggests.
+
+    Patch sizes are those for images of a `shape` (height, width).
+    """
+    if isinstance(over, PatchSizes):
+        # Here and not above: this loads Keras.
+        from sklstm.networks.layers._patches import default_patch_size
+
+        sizes = [factor * default_patch_size(*shape[:2]) for factor in over.factors]
+        return CategoricalDistribution([s for s in sizes if s <= min(shape[:2])])
     if isinstance(over, tuple):
         return CategoricalDistribution(over)
     if isinstance(over.low, int):

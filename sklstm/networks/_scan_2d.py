@@ -15,7 +15,7 @@ from sklstm.networks.layers import AttentionPooling, GridToLines, LinesToGrid
 from sklstm.networks.layers._data_format import CHANNELS_LAST
 
 # Name of the layer that turns the positions of a grid into steps for attention.
-GRID_LAYER = "positions"
+GRID_LAYER = "grid_positions"
 
 # How the steps of each scan can be pooled, also in a network with convolutions.
 _POOLINGS = {

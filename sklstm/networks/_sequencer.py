@@ -129,6 +129,12 @@ def sequencer(
     sizes, depths, widths = _check_sizes(preset, depths, widths)
     if patch_size is None:
         patch_size = sizes.patch_size
+        if patch_size is not None and patch_size > min(input_shape[:2]):
+            raise ValueError(
+                f"preset={preset!r} reads patches of {patch_size} pixels, and the "
+                f"images are {input_shape[0]} x {input_shape[1]}: set patch_size, or "
+                "use preset='tiny'."
+            )
     side = patch_side(patch_size, *input_shape[:2])
     inputs, x = read_input(
         input_shape, augmentation=augmentation, input_noise=input_noise

@@ -86,6 +86,19 @@ class Range:
 
 
 @dataclass(frozen=True)
+class PatchSizes:
+    """Multiples of the patch size that networks choose for the images.
+
+    Parameters
+    ----------
+    factors : tuple of int
+        A factor is left out if its patches would be larger than the images.
+    """
+
+    factors: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class SearchRange:
     """What `suggest_space` suggests for a hyperparameter.
 
@@ -93,15 +106,15 @@ class SearchRange:
     ----------
     level : {"basic", "architecture"}
         Level of `suggest_space` from which on it is suggested.
-    over : Range or tuple
-        Numbers or values to search over.
+    over : Range, tuple or PatchSizes
+        Numbers, values or patch sizes to search over.
     networks : tuple of str or None
         Networks for which this is suggested. If None, it is suggested for a user's own
         network and for all networks that take the hyperparameter.
     """
 
     level: str
-    over: Range | tuple
+    over: Range | tuple | PatchSizes
     networks: tuple[str, ...] | None = None
 
 
@@ -242,14 +255,13 @@ TABLE = (
         (*_COUNT, None),
         GRAPH,
         networks=_SCANS_2D,
-        search=(SearchRange("architecture", (None, 2, 4), networks=_LSTMS_2D),),
+        search=(SearchRange("architecture", PatchSizes((1, 2)), networks=_SCANS_2D),),
     ),
     Hyperparameter(
         "scan",
-        (Choice(("lines", "positions")),),
+        (Choice(("lines", "positions")), None),
         GRAPH,
         networks=("bilstm2d", *_IMAGES),
-        search=(SearchRange("architecture", ("lines", "positions"), networks=_IMAGES),),
     ),
     Hyperparameter(
         "input_noise",
@@ -368,7 +380,7 @@ def search_range(row: Hyperparameter, level: str, network: Any) -> Any:
 
     Returns
     -------
-    Range, tuple or None
+    Range, tuple, PatchSizes or None
         None if nothing is suggested.
     """
     for search in row.search:

@@ -21,7 +21,7 @@ from sklstm.training._updates import (
 
 # Weights of two or more dimensions to which weight decay does not apply. The biases of
 # `keras.layers.MultiHeadAttention` have two, and so have the transitions of a CRF.
-_WITHOUT_DECAY = {"bias", "beta", "gamma", "transitions"}
+_WITHOUT_DECAY = {"bias", "beta", "gamma", "transitions", "positions"}
 
 
 class _Scheduled:
@@ -158,7 +158,8 @@ class _Scheduled:
 def takes_decay(variable: Any) -> bool:
     """Return whether weight decay applies to a variable.
 
-    It applies to kernels and embeddings, and not to biases and normalizations.
+    It applies to kernels and to the embeddings of grey levels, and not to biases,
+    normalizations and the embeddings of positions.
     """
     return len(variable.shape) >= 2 and variable.name not in _WITHOUT_DECAY
 

@@ -145,7 +145,7 @@ def policy_name(dtype_policy: str | None, network: Any) -> str:
         return "float32"
     # Orthogonal initialization needs a QR decomposition, which TensorFlow does not have
     # in bfloat16.
-    recurrent = isinstance(network, str) and network != "cnn"
+    recurrent = isinstance(network, str) and network not in ("cnn", "cnn3d")
     if name not in POLICIES or (name == "bfloat16" and recurrent):
         raise ValueError(
             f"Keras' dtype policy is {name!r}, in which network={network!r} cannot be "

@@ -24,6 +24,7 @@ from sklstm.networks import (
     AttentionPooling,
     SelfAttention,
     Standardize,
+    cnn,
     lstm,
     lstm_transformer,
 )
@@ -563,6 +564,33 @@ def test_attention_map_is_refused(data, fitted):
         rows.attention_map(X, per="pixel")
     with pytest.raises(ValueError, match="fitted on images of"):
         rows.attention_map(X[:, :4])
+
+
+@pytest.mark.parametrize("sequencer", [None, PatchSequencer(4, 4)])
+def test_attention_map_of_the_transformer(data, sequencer):
+    X, y = data
+    model = make("lstm_transformer", sequencer=sequencer, units=4).fit(X, y)
+    weights = model.attention_map(X[:2])
+    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
+    assert weights.shape == (2, 8 if sequencer is None else 4)
+    if sequencer is not None:
+        of_pixels = model.attention_map(X[:2], per="pixel")
+        expected = np.kron(weights.reshape(2, 2, 2), np.ones((4, 4)))
+        np.testing.assert_allclose(of_pixels, expected, rtol=1e-6)
+
+
+def test_own_network_keeps_its_defaults(data):
+    given = {}
+
+    def build(input_shape, n_classes, patch_size=4, scan="spiral", pooling="mine"):
+        given.update(patch_size=patch_size, scan=scan, pooling=pooling)
+        return cnn(input_shape, n_classes)
+
+    build.takes = "images"
+    make(build, epochs=1).fit(*data)
+    assert given == {"patch_size": 4, "scan": "spiral", "pooling": "mine"}
+    make(build, epochs=1, patch_size=2, scan="lines", pooling="max").fit(*data)
+    assert given == {"patch_size": 2, "scan": "lines", "pooling": "max"}
 
 
 # --- where it looks -----------------------------------------------------------------

@@ -83,6 +83,21 @@ def test_ready_spaces():
         suggest_space(SVC())
 
 
+def test_suggests_only_what_fits_together():
+    model = LSTMImageClassifier("bilstm2d")
+    space = suggest_space(model, "architecture", image_shape=(28, 28))
+    assert space["network"].choices == ("bilstm2d", "renet")
+    assert space["patch_size"].choices == (2, 4)
+    space = suggest_space(model, "architecture", image_shape=(224, 224))
+    assert space["patch_size"].choices == (14, 28)
+    # "renet" has no scan, so the search must not draw it.
+    model = LSTMImageClassifier("bilstm2d", scan="positions")
+    assert "network" not in suggest_space(model, "architecture")
+    for name in ("sequencer", "vil"):
+        space = suggest_space(LSTMImageClassifier(name), "architecture")
+        assert "patch_size" in space
+
+
 def test_searches_a_sequencer_inside_the_classifier(few_digits):
     inside = LSTMImageClassifier(
         sequencer=PatchSequencer((4, 3)), units=4, epochs=1, random_state=0

@@ -90,11 +90,12 @@ def test_later_branches_are_left_out_more_often():
     ({"widths": (8, 10)}, r"widths=\(8, 10\) must be a tuple of multiples of 4"),
     ({"widths": (8, 8, 8)}, r"depths=\(2, 2\) has 2 stages and widths=\(8, 8, 8\)"),
     ({"patch_size": 9}, "patch_size=9 is larger than the images"),
+    ({"input_shape": (6, 8, 1), "preset": "s"}, "preset='s' reads patches of 7 pixels"),
     ({"preset": "s", "patch_size": 0}, "patch_size=0 must be a whole number"),
 ])  # fmt: skip
 def test_sizes_that_do_not_fit(params, message):
     with pytest.raises(ValueError, match=message):
-        sequencer((8, 8, 1), 3, **params)
+        sequencer(**{"input_shape": (8, 8, 1), "n_classes": 3, **params})
 
 
 def test_the_preset_decides_on_the_units():

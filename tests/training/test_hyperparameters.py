@@ -24,6 +24,7 @@ from sklstm.training._hyperparameters import (
     VARIABLES,
     Choice,
     Number,
+    PatchSizes,
     Range,
     search_range,
 )
@@ -126,7 +127,11 @@ def test_what_is_searched_is_what_a_parameter_may_be(network):
         if over is None:
             continue
         suggested.append(row.name)
-        ends = (over.low, over.high) if isinstance(over, Range) else over
+        ends = over
+        if isinstance(over, Range):
+            ends = (over.low, over.high)
+        elif isinstance(over, PatchSizes):
+            ends = over.factors
         for value in ends:
             validate_parameter_constraints(
                 {row.name: constraints[row.name]}, {row.name: value}, "it"

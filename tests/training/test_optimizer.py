@@ -188,13 +188,18 @@ def test_what_decays_in_the_networks():
         get_network("lstm_transformer").build((4, 8), 3, embedding="pixel"),
         get_network("cnn_lstm").build((8, 8, 1), 3, ordinal=True),
         get_network("window_lstm").build((8, 8, 1), **window, units=4),
+        get_network("renet").build((8, 8, 1), 3, units=2),
+        get_network("vil").build((8, 8, 1), 3, units=8, n_blocks=1),
     ]
     variables = [v for model in models for v in model.trainable_variables]
     names = {True: set(), False: set()}
     for variable in variables:
         names[takes_decay(variable)].add(variable.name)
-    assert names[True] == {"kernel", "recurrent_kernel", "levels"}
+    of_vil = {"query_kernel", "key_kernel", "value_kernel", "gate_kernel"}
+    of_vil |= {"depthwise_kernel"}
+    assert names[True] == {"kernel", "recurrent_kernel", "levels"} | of_vil
     expected = {"bias", "gamma", "beta", "thresholds", "transitions", "start", "end"}
+    expected |= {"positions", "gate_bias", "skip"}
     assert expected <= names[False]
     assert not names[True] & names[False]
 

@@ -158,6 +158,7 @@ def test_settings_come_back_when_the_last_thread_leaves(unusual):
         ("bfloat16", "lstm", True),
         ("bfloat16", "conv_lstm", True),
         ("bfloat16", "cnn", False),
+        ("bfloat16", "cnn3d", False),
         ("float16", "lstm", False),
         ("int8_from_float32", "cnn", True),
     ],
