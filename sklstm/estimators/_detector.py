@@ -171,7 +171,10 @@ class LSTMDefectDetector(KerasEstimator):
     model_ : keras.Model
         The trained network. An ensemble has one in each of its `estimators_`.
     estimators_ : list of LSTMDefectDetector
-        The fitted members of the ensemble. Without an ensemble, this estimator.
+        The fitted members of the ensemble. Without an ensemble, this estimator. A clone
+        of a member predicts the same if it is fitted on the rows of
+        `estimators_samples_`, with their groups and the same ``X_val, Y_val``. With
+        `bootstrap` and no groups, the rows are the groups.
     estimators_samples_ : list of ndarray of int
         Rows of `X` that each member of an ensemble was fitted on.
     sequencer_ : estimator

@@ -15,6 +15,7 @@ from sklearn.base import clone
 from sklstm.estimators._resampling import draw_rows
 from sklstm.estimators._watch import Shown
 from sklstm.training._shared_graph import share_graph
+from sklstm.training._unproven import unproven_part
 
 # What `fit` learns from X and y before it trains. Each member is given it.
 _READ_FROM_DATA = (
@@ -36,6 +37,7 @@ _FITTED = (
     "_split_seed",
     "estimators_samples_",
     "temperature_",
+    "_objects_of_fit",
 )
 # What the members do not take over: their seeds differ, and each is a single network.
 _SINGLE = {"n_estimators": 1, "bootstrap": False, "calibration": None}
@@ -214,15 +216,26 @@ def _new_member(estimator: Any, seed: int) -> Any:
 
 def _update_params(member: Any, estimator: Any) -> None:
     """Give a member that trains on what has changed in the ensemble since its fit."""
-    # A copy of an object may not be provably equal to the copy that the member has, and
-    # the member could then not go on with its graph.
     before = estimator._objects_of_fit
     changed = {
         name: clone(value, safe=False)
         for name, value in _params_of_members(estimator).items()
-        if name not in before or value is not before[name]
+        if name not in before or value is not before[name] or _is_provable(name, value)
     }
     member.set_params(**changed)
+
+
+def _is_provable(name: str, value: Any) -> bool:
+    """Return whether a copy of the user's object gives a graph that is proven equal.
+
+    If not, a member that is given a new copy could not go on with its graph.
+    """
+    # Here and not above: this loads Keras.
+    from sklstm.training._graph_key import configuration_is_whole, freeze
+
+    if name == "optimizer":
+        return configuration_is_whole(value)
+    return unproven_part(freeze(value)) is None
 
 
 def _params_of_members(estimator: Any) -> dict[str, Any]:

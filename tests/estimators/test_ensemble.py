@@ -238,6 +238,12 @@ def test_members_that_train_on_take_over_new_parameters(four):
             [0.02] * 3 + [1e-4] * 2
         )
         assert (member.n_estimators, member.random_state) == (1, seed)
+    # An object that the user changes is noticed, as by a single network.
+    optimizer = keras.optimizers.Adam(0.01)
+    other = make(warm_start=True, epochs=1, optimizer=optimizer).fit(X, y)
+    optimizer.learning_rate = 0.001
+    rates = other.set_params(lr_schedule="constant").fit(X, y).history_["learning_rate"]
+    assert rates[1] == pytest.approx(0.001)
     for name, value in {"units": 16, "loss": own_loss}.items():
         changed = copy.copy(fitted).set_params(**{name: value})
         with pytest.raises(ValueError, match=f"{name} changed since the last fit"):
