@@ -59,19 +59,21 @@ def ensemble(four):
     "params",
     [
         {},
-        {"bootstrap": True, "class_weight": "balanced"},
+        {"bootstrap": True, "class_weight": "balanced", "early_stopping": True},
         {"calibration": "temperature", "early_stopping": True},
     ],
 )
 def test_a_clone_of_a_member_predicts_the_same(four, params):
     X, y, X_test, _ = four
-    fitted = make(**params).fit(X, y)
+    weights = 1.0 + np.arange(len(X)) % 3
+    fitted = make(**params).fit(X, y, weights)
     rows = fitted.estimators_samples_
     assert len(fitted.estimators_) == len(rows) == 2
     members = [member.predict_proba(X_test) for member in fitted.estimators_]
     assert not np.allclose(*members, atol=0.01)
     for member, own, found in zip(fitted.estimators_, rows, members, strict=True):
-        alone = clone(member).fit(X[own], y[own])
+        groups = own if fitted.bootstrap else None
+        alone = clone(member).fit(X[own], y[own], weights[own], groups=groups)
         np.testing.assert_array_equal(alone.predict_proba(X_test), found)
     if "calibration" not in params:
         mean = np.mean(members, axis=0)
