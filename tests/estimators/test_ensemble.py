@@ -54,11 +54,10 @@ def ensemble(four):
     return make(n_estimators=3).fit(*four[:2])
 
 
-@pytest.mark.backend
 @pytest.mark.parametrize(
     "params",
     [
-        {},
+        pytest.param({}, marks=pytest.mark.backend),
         {"bootstrap": True, "class_weight": "balanced", "early_stopping": True},
         {"calibration": "temperature", "early_stopping": True},
     ],

@@ -357,8 +357,18 @@ def test_a_detector_comes_back_to_the_bit(plates):
     assert_same(again.decision_function(X), detector.decision_function(X))
 
 
-@pytest.mark.backend
-@pytest.mark.parametrize("network", NETWORKS)
+# JAX compiles each of the others for ten seconds and more. tests/test_same_outputs.py
+# compares their outputs on all backends.
+ON_EVERY_BACKEND = {"lstm", "lstm_transformer", "cnn_lstm", "cnn", "conv_lstm", "vil"}
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        pytest.param(name, marks=[pytest.mark.backend] * (name in ON_EVERY_BACKEND))
+        for name in NETWORKS
+    ],
+)
 def test_every_network_comes_back_and_trains_on(network, data):
     images, y = data
     X = samples_for(NETWORKS[network].takes, images)
