@@ -39,12 +39,9 @@ import json
 import os
 import platform
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from importlib.metadata import version
-from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
+from _fits import add_arguments, run_fits, versions
 from _image_sets import (
     choose,
     cifar10,
@@ -148,11 +145,6 @@ def run(job, folder):
     return WORK[job["work"]](job, folder)
 
 
-def key(line):
-    names = ("work", "set", "network", "seed", "train", "epochs", "augmentation")
-    return json.dumps([line[name] for name in (*names, "params", "versions")])
-
-
 def show(value, width, form):
     return f"{'' if value is None else format(value, form):>{width}}"
 
@@ -204,8 +196,7 @@ def main():
     parser.add_argument("--epochs", default="auto")
     parser.add_argument("--augmentation", choices=["kind", "none"], default="kind")
     parser.add_argument("--params", type=json.loads, default={})
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--store", type=Path)
+    add_arguments(parser)
     args = parser.parse_args()
     sets = args.sets.split(",")
     unknown = set(sets) - set(KINDS)
@@ -217,20 +208,13 @@ def main():
     unknown = set(networks) - set(image_networks())
     if unknown:
         parser.error(f"--networks has {sorted(unknown)}, which read no images")
-    packages = ("scikit-learn", "keras", "tensorflow")
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
     shared = {
         "train": args.train,
         "epochs": args.epochs if args.epochs == "auto" else int(args.epochs),
         "augmentation": args.augmentation,
         "params": args.params,
-        "versions": f"Python {platform.python_version()}, {versions}",
+        "versions": versions(),
     }
-    lines = []
-    if args.store and args.store.exists():
-        lines = list(map(json.loads, args.store.read_text().splitlines()))
-    for line in lines:
-        line.setdefault("params", {})  # a store of an earlier version
     jobs = [
         {"work": work, "set": set_name, "network": network, "seed": seed, **shared}
         for work in WORK
@@ -238,36 +222,22 @@ def main():
         for set_name in sets
         for network in networks
     ]
-    wanted = {key(job) for job in jobs}
-    done = {key(line) for line in lines}
-    missing = [job for job in jobs if key(job) not in done]
-    print(f"{len(missing)} of {len(jobs)} results are missing", flush=True)
 
-    def keep(line):
-        lines.append(line)
-        if args.store:
-            with args.store.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+    def tell(line):
         names = ("set", "network", "seed", "accuracy", "seconds", "step", "image")
         print(*(f"{line[n]:.3g}" if isinstance(line[n], float) else line[n]
                 for n in names if n in line), flush=True)  # fmt: skip
 
-    for work, n_processes in (("fit", args.jobs), ("measure", 1)):
-        own = [job for job in missing if job["work"] == work]
-        for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
-            before = os.environ.get(name)
-            if n_processes > 1:
-                os.environ[name] = "1"
-            elif before is not None and args.jobs > 1:
-                del os.environ[name]  # what is measured alone has all cores
-        with ProcessPoolExecutor(n_processes, get_context("spawn")) as processes:
-            running = [processes.submit(run, job, args.data) for job in own]
-            for future in as_completed(running):
-                keep(future.result())
-    report([line for line in lines if key(line) in wanted], sets, networks)
+    lines = []
+    for work, n_jobs in (("fit", args.jobs), ("measure", 1)):
+        own = [job for job in jobs if job["work"] == work]
+        lines += run_fits(
+            run, own, args.data, n_jobs=n_jobs, store=args.store, tell=tell
+        )
+    report(lines, sets, networks)
     print(
-        f"\n{os.cpu_count()} cores, {platform.processor() or platform.machine()}, "
-        f"{shared['versions']}; {args.jobs} fits at once"
+        f"\n{platform.processor() or platform.machine()}, {versions()}; "
+        f"{args.jobs} fits at once"
     )
 
 

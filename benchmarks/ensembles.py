@@ -26,22 +26,19 @@ uncertainty  Accuracy on digits without the most uncertain 10 %, and how well th
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import time
 from concurrent.futures import (
     ProcessPoolExecutor,
     ThreadPoolExecutor,
-    as_completed,
 )
-from importlib.metadata import version
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from _fits import add_arguments, run_fits, versions
 from recipes import BASES, data_of, interval, params_of
 
 MEMBERS = (1, 3, 5, 10)
@@ -164,16 +161,7 @@ def fit(job, folder):
     return {**job, **found}
 
 
-def key(line):
-    names = ("set", "network", "split", "members", "calibrated", "params")
-    return json.dumps([line[name] for name in names], sort_keys=True)
-
-
 def print_accuracy(args, sets, networks):
-    lines = []
-    if args.store and args.store.exists():
-        lines = list(map(json.loads, args.store.read_text().splitlines()))
-    done = {key(line) for line in lines}
     jobs = [
         {
             "set": set_name,
@@ -188,23 +176,14 @@ def print_accuracy(args, sets, networks):
         for network in networks
         for n, calibrated in ((max(MEMBERS), False), (5, True))
     ]
-    wanted = {key(job) for job in jobs}
-    missing = [job for job in jobs if key(job) not in done]
-    print(f"{len(missing)} of {len(jobs)} fits to do", flush=True)
-    if args.jobs > 1:
-        for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
-            os.environ[name] = "1"
-    with ProcessPoolExecutor(args.jobs, get_context("spawn")) as processes:
-        running = [processes.submit(fit, job, args.data) for job in missing]
-        for future in as_completed(running):
-            line = future.result()
-            lines.append(line)
-            if args.store:
-                with args.store.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
-            names = ("set", "network", "split", "members")
-            print(*(line[name] for name in names), f"{line['seconds']:.0f} s")
-    lines = [line for line in lines if key(line) in wanted]
+
+    def tell(line):
+        names = ("set", "network", "split", "members")
+        print(*(line[name] for name in names), f"{line['seconds']:.0f} s", flush=True)
+
+    lines = run_fits(
+        fit, jobs, args.data, n_jobs=args.jobs, store=args.store, tell=tell
+    )
     print("\naccuracy and expected calibration error, with 95 % intervals")
     for set_name in sets:
         for network in networks:
@@ -358,8 +337,7 @@ def main():
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--n-estimators", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--store", type=Path)
+    add_arguments(parser)
     args = parser.parse_args()
     if args.what == "cost":
         print_cost(list(map(int, args.members.split(","))), args.repeats)
@@ -373,9 +351,7 @@ def main():
     else:
         networks = args.networks.split(",")
         print_uncertainty(args.data, args.seeds, args.n_estimators, networks)
-    packages = ("scikit-learn", "keras", "tensorflow")
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    print(f"\n{os.cpu_count()} cores, Python {platform.python_version()}, {versions}")
+    print(f"\n{versions()}")
 
 
 if __name__ == "__main__":

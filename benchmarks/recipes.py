@@ -34,16 +34,11 @@ each.
 """
 
 import argparse
-import json
 import os
-import platform
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from importlib.metadata import version
-from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
+from _fits import add_arguments, run_fits, versions
 from _image_sets import (
     choose,
     cifar10,
@@ -149,39 +144,31 @@ def data_of(set_name, folder, split, development):
     return X[rows], y[rows], X_test[:5000], y_test[:5000]
 
 
-def fit(set_name, network, step, split, folder, development, params):
+def fit(job, folder):
     from sklearn.metrics import accuracy_score, roc_auc_score
 
     from sklstm import LSTMImageClassifier
     from sklstm.metrics import quadratic_weighted_kappa
 
-    X, y, X_test, y_test = data_of(set_name, folder, split, development)
+    split = job["split"]
+    X, y, X_test, y_test = data_of(job["set"], folder, split, job["development"])
     start = time.perf_counter()
-    model = LSTMImageClassifier(network, random_state=split, **params).fit(X, y)
+    model = LSTMImageClassifier(job["network"], random_state=split, **job["params"])
+    model.fit(X, y)
     seconds = time.perf_counter() - start
     probabilities = model.predict_proba(X_test)
     predicted = model.classes_[probabilities.argmax(axis=1)]
     scores = {"accuracy": accuracy_score(y_test, predicted)}
-    if set_name == "retina":
+    if job["set"] == "retina":
         scores["auc"] = roc_auc_score(y_test, probabilities, multi_class="ovr")
         scores["kappa"] = quadratic_weighted_kappa(y_test, predicted)
     return {
-        "set": set_name,
-        "network": network,
-        "step": step,
-        "split": split,
-        "development": development,
-        "params": params,
+        **job,
         **scores,
         "train": float(model.score(X, y)),
         "weights": int(model.model_.count_params()),
         "seconds": seconds,
     }
-
-
-def key(line):
-    names = ("set", "network", "step", "split", "development", "params")
-    return json.dumps([line[name] for name in names], sort_keys=True)
 
 
 def report(lines, sets, networks, steps):
@@ -229,8 +216,7 @@ def main():
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--part", choices=["development", "test"], default="test")
     parser.add_argument("--epochs", type=int, help="in place of those of the set")
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--store", type=Path)
+    add_arguments(parser)
     args = parser.parse_args()
     sets, networks, steps = (
         given.split(",") for given in (args.sets, args.networks, args.steps)
@@ -238,10 +224,6 @@ def main():
     if not args.data and sets != ["digits"]:
         parser.error("give --data FOLDER, the folder that holds the sets")
     development = args.part == "development"
-    lines = []
-    if args.store and args.store.exists():
-        lines = list(map(json.loads, args.store.read_text().splitlines()))
-    done = {key(line) for line in lines}
     jobs = []
     for split in range(args.splits):
         for set_name in sets:
@@ -263,38 +245,17 @@ def main():
                         "params": params,
                     }
                     jobs.append(job)
-    wanted = {key(job) for job in jobs}
-    missing = [job for job in jobs if key(job) not in done]
-    if args.jobs > 1:
-        for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
-            os.environ[name] = "1"
-    print(f"{len(missing)} of {len(jobs)} fits to do", flush=True)
-    with ProcessPoolExecutor(args.jobs, get_context("spawn")) as processes:
-        running = [
-            processes.submit(
-                fit,
-                *(job[name] for name in ("set", "network", "step", "split")),
-                args.data,
-                development,
-                job["params"],
-            )
-            for job in missing
-        ]
-        for future in as_completed(running):
-            line = future.result()
-            lines.append(line)
-            if args.store:
-                with args.store.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
-            print(
-                *(line[name] for name in ("set", "network", "step", "split")),
-                f"{line['accuracy']:.3f} ({line['seconds']:.0f} s)",
-                flush=True,
-            )
-    report([x for x in lines if key(x) in wanted], sets, networks, steps)
-    packages = ("scikit-learn", "keras", "tensorflow")
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    print(f"\n{os.cpu_count()} cores, Python {platform.python_version()}, {versions}")
+
+    def tell(line):
+        names = ("set", "network", "step", "split")
+        print(*(line[name] for name in names), end=" ")
+        print(f"{line['accuracy']:.3f} ({line['seconds']:.0f} s)", flush=True)
+
+    lines = run_fits(
+        fit, jobs, args.data, n_jobs=args.jobs, store=args.store, tell=tell
+    )
+    report(lines, sets, networks, steps)
+    print(f"\n{versions()}")
 
 
 if __name__ == "__main__":

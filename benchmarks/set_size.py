@@ -13,16 +13,12 @@ stopped.
 """
 
 import argparse
-import json
 import math
-import os
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import product
-from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
+from _fits import add_arguments, run_fits, versions
 
 DEFAULT = {"learning_rate": 3e-3, "weight_decay": None, "batch_size": 32}
 GRID = [
@@ -33,12 +29,13 @@ UPDATES = [{**DEFAULT, "updates": n} for n in (300, 600, 2400)]
 STOPPED = [{**DEFAULT, "updates": 1200, "early_stopping": True}]
 
 
-def fit(network, size, split, variant):
+def fit(job):
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
     from sklstm import LSTMImageClassifier
 
+    size, split, variant = job["size"], job["split"], job["variant"]
     digits = load_digits()
     X, X_test, y, y_test = train_test_split(
         digits.images,
@@ -50,7 +47,7 @@ def fit(network, size, split, variant):
     params = {name: value for name, value in variant.items() if name != "updates"}
     epochs = math.ceil(variant["updates"] / math.ceil(size / params["batch_size"]))
     model = LSTMImageClassifier(
-        network,
+        job["network"],
         augmentation="characters",
         epochs=epochs,
         random_state=split,
@@ -59,19 +56,11 @@ def fit(network, size, split, variant):
     start = time.perf_counter()
     model.fit(X, y)
     return {
-        "network": network,
-        "size": size,
-        "split": split,
-        "variant": variant,
+        **job,
         "accuracy": float(model.score(X_test, y_test)),
         "epochs": model.n_iter_,
         "seconds": time.perf_counter() - start,
     }
-
-
-def key(line):
-    names = ("network", "size", "split", "variant")
-    return json.dumps([line[name] for name in names], sort_keys=True)
 
 
 def text(variant):
@@ -101,35 +90,17 @@ def main():
     parser.add_argument("--sizes", default="60,134,500")
     parser.add_argument("--network", default="cnn_lstm")
     parser.add_argument("--splits", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--store", type=Path)
+    add_arguments(parser)
     args = parser.parse_args()
     sizes = [int(size) for size in args.sizes.split(",")]
-    lines = []
-    if args.store and args.store.exists():
-        lines = list(map(json.loads, args.store.read_text().splitlines()))
-    done = {key(line) for line in lines}
     jobs = [
         {"network": args.network, "size": size, "split": split, "variant": variant}
         for split in range(args.splits)
         for size in sizes
         for variant in (*GRID, *UPDATES, *STOPPED)
     ]
-    missing = [job for job in jobs if key(job) not in done]
-    if args.jobs > 1:
-        for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
-            os.environ[name] = "1"
-    print(f"{len(missing)} of {len(jobs)} fits to do", flush=True)
-    with ProcessPoolExecutor(args.jobs, get_context("spawn")) as processes:
-        running = [processes.submit(fit, **job) for job in missing]
-        for future in as_completed(running):
-            line = future.result()
-            lines.append(line)
-            if args.store:
-                with args.store.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
-    wanted = set(map(key, jobs))
-    report([line for line in lines if key(line) in wanted], sizes)
+    report(run_fits(fit, jobs, n_jobs=args.jobs, store=args.store), sizes)
+    print(f"\n{versions()}")
 
 
 if __name__ == "__main__":

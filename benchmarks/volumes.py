@@ -15,16 +15,13 @@ run goes on where the last one stopped. `--jobs` fits train at once, in one thre
 """
 
 import argparse
-import json
 import os
-import platform
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from _fits import add_arguments, run_fits, versions
+from _image_sets import interval
 
 NETWORKS = ("bilstm3d", "cnn3d", "conv_lstm")
 CONTROL = "cnn3d"
@@ -69,22 +66,6 @@ def fit(job, folder):
     }
 
 
-def key(line):
-    names = ("network", "seed", "epochs", "small", "augment")
-    return tuple(line[name] for name in names)
-
-
-def interval(values):
-    """Return the mean and half of its 95 % interval."""
-    from scipy import stats
-
-    values = np.asarray(values)
-    if len(values) < 2:
-        return values.mean(), np.nan
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-    return values.mean(), half
-
-
 def report(lines, networks):
     of: dict = {}
     for line in lines:
@@ -119,15 +100,11 @@ def main():
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--augment", action="store_true")
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--store", type=Path)
+    add_arguments(parser)
     args = parser.parse_args()
     if not args.data:
         parser.error("give --data FOLDER, the folder that holds adrenalmnist3d.npz")
     networks = args.networks.split(",")
-    lines = []
-    if args.store and args.store.exists():
-        lines = list(map(json.loads, args.store.read_text().splitlines()))
     jobs = [
         {
             "network": network,
@@ -139,29 +116,19 @@ def main():
         for seed in range(args.seeds)
         for network in networks
     ]
-    wanted, done = set(map(key, jobs)), set(map(key, lines))
-    missing = [job for job in jobs if key(job) not in done]
-    if args.jobs > 1:
-        for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
-            os.environ[name] = "1"
-    print(f"{len(missing)} of {len(jobs)} fits to do", flush=True)
-    with ProcessPoolExecutor(args.jobs, get_context("spawn")) as processes:
-        running = [processes.submit(fit, job, args.data) for job in missing]
-        for future in as_completed(running):
-            line = future.result()
-            lines.append(line)
-            if args.store:
-                with args.store.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
-            print(
-                f"{line['network']:10} seed {line['seed']}: AUC {line['auc']:.3f}, "
-                f"accuracy {line['accuracy']:.3f} ({line['seconds']:.0f} s)",
-                flush=True,
-            )
-    report([line for line in lines if key(line) in wanted], networks)
-    packages = ("scikit-learn", "keras", "tensorflow")
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    print(f"\n{os.cpu_count()} cores, Python {platform.python_version()}, {versions}")
+
+    def tell(line):
+        print(
+            f"{line['network']:10} seed {line['seed']}: AUC {line['auc']:.3f}, "
+            f"accuracy {line['accuracy']:.3f} ({line['seconds']:.0f} s)",
+            flush=True,
+        )
+
+    lines = run_fits(
+        fit, jobs, args.data, n_jobs=args.jobs, store=args.store, tell=tell
+    )
+    report(lines, networks)
+    print(f"\n{versions()}")
 
 
 if __name__ == "__main__":
