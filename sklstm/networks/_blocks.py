@@ -1,5 +1,6 @@
 """Blocks that several networks share: L2 penalty, LSTM stack, pooling, head."""
 
+from collections.abc import Callable
 from typing import Any
 
 from sklstm._keras import keras
@@ -183,3 +184,14 @@ def classifier_model(
 def count_head_weights(n_features: int, n_classes: int, ordinal: bool) -> int:
     """Count the weights that `classifier_model` adds."""
     return n_features + n_classes - 1 if ordinal else (n_features + 1) * n_classes
+
+
+def matching_width(n_weights: Callable[[int], int], target: int) -> int:
+    """Return the width for which a control has nearly `target` weights.
+
+    `n_weights` counts the weights of the control for a width. It grows with the width.
+    """
+    width = 1
+    while n_weights(width + 1) <= target:
+        width += 1
+    return min((width, width + 1), key=lambda w: abs(n_weights(w) - target))

@@ -1,6 +1,5 @@
 """The network "cnn": convolutions with as many weights as "cnn_lstm"."""
 
-from collections.abc import Callable
 from typing import Any
 
 from sklstm._keras import keras
@@ -10,6 +9,7 @@ from sklstm.networks._blocks import (
     add_l2_penalty,
     classifier_model,
     count_head_weights,
+    matching_width,
 )
 from sklstm.networks._cnn_lstm import count_lstm_weights
 from sklstm.networks._convolutions import conv_block, conv_stem
@@ -135,28 +135,14 @@ def cnn(
         squeezed_filters=squeezed_filters,
         scan=scan,
     )
-    width = _matching_filters(target, depth, n_end, 2 * n_layers)
+
+    def n_weights(width: int) -> int:
+        n_kernels = 9 * width * (depth + (2 * n_layers - 1) * width)
+        return n_kernels + 2 * n_layers * 2 * width + n_end(width)
+
+    width = matching_width(n_weights, target)
     for i in range(2 * n_layers):
         x = conv_block(x, width, 3, f"body_{i}", regularizer)
     x = pool_positions(x, "mean" if pooling == "last" else pooling, regularizer)
     x = add_dropout(x, dropout, "dropout")
     return classifier_model(inputs, x, n_classes, regularizer, "cnn", ordinal)
-
-
-def _matching_filters(
-    target: int, depth: int, n_end: Callable[[int], int], n_layers: int
-) -> int:
-    """Return how many filters give `n_layers` convolutions `target` weights.
-
-    `n_end` counts the weights of the pooling and the head after so many filters.
-    """
-
-    def n_weights(filters: int) -> int:
-        first = 9 * depth * filters
-        others = (n_layers - 1) * 9 * filters**2
-        return first + others + 2 * n_layers * filters + n_end(filters)
-
-    filters = 1
-    while n_weights(filters + 1) <= target:
-        filters += 1
-    return min((filters, filters + 1), key=lambda f: abs(n_weights(f) - target))

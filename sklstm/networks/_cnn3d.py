@@ -10,6 +10,7 @@ from sklstm.networks._blocks import (
     add_l2_penalty,
     classifier_model,
     count_head_weights,
+    matching_width,
 )
 from sklstm.networks._reading import read_input, takes
 from sklstm.networks._volumes import conv_block_3d, conv_stem_3d, pool_positions
@@ -95,10 +96,7 @@ def cnn3d(
 
     target = count_lstm_weights(n_features, units, n_layers, directions)
     target += n_head(3 * directions * units)
-    width = 1
-    while n_weights(width + 1) <= target:
-        width += 1
-    width = min((width, width + 1), key=lambda w: abs(n_weights(w) - target))
+    width = matching_width(n_weights, target)
     for i in range(2 * n_layers):
         x = conv_block_3d(x, width, f"body_{i}", regularizer)
     x = pool_positions(x)
