@@ -15,7 +15,8 @@ from sklstm.training._data import AT_ONCE, take_rows
 # Standard deviation of the logarithm of the temperature in its prior. Without a prior,
 # a few samples that are all classified correctly would give a temperature of zero.
 _PRIOR_SPREAD = 0.5
-_SMALLEST_PROBABILITY = 1e-30
+# The exported graph uses this bound too.
+SMALLEST_PROBABILITY = 1e-30
 
 
 def rows_to_train_on(
@@ -132,7 +133,7 @@ def fit_temperature(
     .. [1] C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On calibration of modern
        neural networks", ICML 2017.
     """
-    logs = np.log(np.maximum(probabilities, _SMALLEST_PROBABILITY, dtype=np.float64))
+    logs = np.log(np.maximum(probabilities, SMALLEST_PROBABILITY, dtype=np.float64))
     weights = weights / mean_weight(weights)
 
     def loss(log_temperature: float) -> float:
@@ -161,7 +162,7 @@ def with_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarra
     ndarray of shape (n, n_classes), float32
         Probabilities, in the same order from least to most probable.
     """
-    logs = np.log(np.maximum(probabilities, _SMALLEST_PROBABILITY, dtype=np.float64))
+    logs = np.log(np.maximum(probabilities, SMALLEST_PROBABILITY, dtype=np.float64))
     logs /= temperature
     powers = np.exp(logs - logs.max(axis=1, keepdims=True))
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
+from sklstm.estimators._calibration import SMALLEST_PROBABILITY
 from sklstm.estimators._resampling import draw_rows
 from sklstm.estimators._watch import Shown
 from sklstm.training._shared_graph import share_graph
@@ -28,7 +29,7 @@ _READ_FROM_DATA = (
     "_fitted_flat",
     "_fitted_depth",
 )
-# What a fit of the other kind, a single network or an ensemble, leaves behind.
+# Attributes of the last fit. A single network and an ensemble leave different ones.
 _FITTED = (
     "_fitted_network",
     "_members",
@@ -110,7 +111,7 @@ def fit_members(
         What these callbacks are shown: the data as `fit` got them.
     continues : bool
         If True, train the present members further, with the present parameters of the
-        ensemble.
+        ensemble, and then those that the last fit did not reach.
     holds_out : bool
         Whether each member holds out a part of its samples.
     one_epoch : bool
@@ -120,13 +121,14 @@ def fit_members(
     **how
         Further arguments of `_train`.
     """
-    if continues:
-        # If a member fails, the ensemble keeps those that it has.
-        members = copy_members(estimator._members)
-        for member in members:
-            _update_params(member, estimator)
-    else:
-        members = [_new_member(estimator, seed) for seed in estimator._member_seeds]
+    # If a member fails, the ensemble keeps those that it has.
+    members = copy_members(estimator._members) if continues else []
+    n_trained = len(members)
+    for member in members:
+        _update_params(member, estimator)
+    # A callback may have stopped the last fit before it trained all.
+    missing = estimator._member_seeds[n_trained:]
+    members += [_new_member(estimator, seed) for seed in missing]
     estimator._objects_of_fit = {
         name: value
         for name, value in _params_of_members(estimator).items()
@@ -145,7 +147,7 @@ def fit_members(
     estimator._planned_epochs = sum(planned)
     if one_epoch:
         how["one_epoch"] = True
-    present = list(members) if continues else []
+    present = members[:n_trained]
     chosen = list(estimator.estimators_samples_) if continues else []
     for i, member in enumerate(members):
         member.__dict__.update(
@@ -171,7 +173,7 @@ def fit_members(
             watched,
             context=task,
             seen=seen,
-            continues=continues,
+            continues=i < n_trained,
             epochs=planned[i],
             shown=Shown(estimator, estimator._snapshot, first_epoch=sum(planned[:i])),
             **how,
@@ -195,7 +197,10 @@ def copy_members(members: list[Any]) -> list[Any]:
 
 
 def _draw_seeds(estimator: Any) -> None:
-    """Draw the seeds of split and members. More members have the same first seeds."""
+    """Draw a seed for the split and one for each member.
+
+    The first seeds do not depend on the number of members.
+    """
     drawn = [
         int(seed.generate_state(1)[0])
         for seed in estimator._seed_sequence().spawn(1 + estimator.n_estimators)
@@ -313,5 +318,5 @@ def mean_model_of(estimator: Any) -> Any:
             compiled.set_weights(network.get_state())
             models.append(compiled.model)
         temperature = getattr(estimator, "temperature_", None)
-        estimator._mean_model = mean_model(models, temperature)
+        estimator._mean_model = mean_model(models, temperature, SMALLEST_PROBABILITY)
     return estimator._mean_model

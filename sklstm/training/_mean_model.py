@@ -2,12 +2,11 @@
 
 from sklstm._keras import keras
 
-# The logarithm of zero would be infinite, which numbers of 16 or 8 bits cannot hold.
-SMALLEST_PROBABILITY = 1e-30
-
 
 def mean_model(
-    models: list[keras.Model], temperature: float | None = None
+    models: list[keras.Model],
+    temperature: float | None = None,
+    smallest: float = 0.0,
 ) -> keras.Model:
     """Return a model of the mean output of several models of one kind.
 
@@ -19,6 +18,9 @@ def mean_model(
     temperature : float or None
         If not None, the mean is a probability, and its logarithm is divided by the
         temperature.
+    smallest : float
+        Lower bound of the mean before its logarithm. The logarithm of zero would be
+        infinite, which numbers of 16 or 8 bits cannot hold.
 
     Returns
     -------
@@ -35,6 +37,6 @@ def mean_model(
     if len(outputs) > 1:
         mean = keras.layers.Average(name="mean")(outputs)
     if temperature is not None:
-        logits = keras.ops.log(keras.ops.maximum(mean, SMALLEST_PROBABILITY))
+        logits = keras.ops.log(keras.ops.maximum(mean, smallest))
         mean = keras.ops.softmax(logits / temperature)
     return keras.Model(inputs, mean, name="ensemble")

@@ -382,7 +382,7 @@ def test_a_member_that_holds_out_has_two_of_each_class(groups):
 def test_members_that_hold_out_can_do_so(four):
     X, y = four[0][:20], np.arange(20) > 17
     for seed in range(3):
-        make(
+        fitted = make(
             bootstrap=True,
             early_stopping=True,
             validation_fraction=0.4,
@@ -391,6 +391,11 @@ def test_members_that_hold_out_can_do_so(four):
             n_estimators=3,
             random_state=seed,
         ).fit(X, y)
+        for member, rows in zip(
+            fitted.estimators_, fitted.estimators_samples_, strict=True
+        ):
+            assert len(np.unique(rows[y[rows]])) == 2
+            assert "val_loss" in member.history_
 
 
 def test_uncertainty_is_that_of_the_members(four, ensemble):
@@ -470,8 +475,10 @@ def test_an_ensemble_that_was_stopped_trains_on(four):
     # Before the first member, nothing is there to predict with.
     assert callback.known == [False, 4]
     assert len(fitted.estimators_) == len(fitted.estimators_samples_) == 2
+    fitted.set_callbacks()
     fitted.fit(X, y)
-    assert [member.n_iter_ for member in fitted.estimators_] == [2, 2]
+    assert [member.n_iter_ for member in fitted.estimators_] == [2, 2, 1, 1]
+    assert len({member.random_state for member in fitted.estimators_}) == 4
     with pytest.raises(ValueError, match="n_estimators changed"):
         fitted.set_params(n_estimators=2).fit(X, y)
 
