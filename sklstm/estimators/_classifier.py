@@ -22,7 +22,6 @@ from sklstm.estimators._ensemble import (
     mean_of_members,
 )
 from sklstm.estimators._labels import (
-    check_both_given,
     check_classes,
     check_groups,
     check_labels,
@@ -37,6 +36,7 @@ from sklstm.estimators._samples import (
 )
 from sklstm.estimators._targets import loss_of, make_targets, one_hot
 from sklstm.estimators._uncertainty import Uncertainty, decompose
+from sklstm.estimators._validation import checked_validation, weighted_validation
 from sklstm.estimators._watch import Shown
 from sklstm.estimators._weights import (
     check_sample_weight,
@@ -638,7 +638,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         samples = LabelledSamples(x, codes, weights, groups)
         watched = None
         if validation is not None:
-            watched = self._given_validation(validation)
+            watched = checked_validation(self, *validation)
         how: dict[str, Any] = {
             "context": context,
             "seen": seen,
@@ -706,7 +706,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             self.history_ = {}
         watched: tuple | None = None
         if given is not None:
-            watched = self._weighted_validation(given, per_class)
+            watched = weighted_validation(given[0], given[1], per_class)
         elif self.early_stopping and not one_epoch:
             rows, kept = stratified_split(
                 codes, self.validation_fraction, seeds[2], groups
@@ -786,40 +786,6 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
                 f"{self.classes_.tolist()}."
             )
         return encode(y, self.classes_)
-
-    def _given_validation(self, validation: tuple) -> tuple:
-        """Return the samples and class numbers of the validation data."""
-        X_val, y_val = validation
-        check_both_given(X_val=X_val, y_val=y_val)
-        try:
-            x_val = check_samples(self, X_val, reset=False)
-        except (TypeError, ValueError) as error:
-            # The message is about X. Here it has to be about X_val.
-            reason = str(error)
-            if "was fitted on" in reason:
-                reason = (reason.rpartition(";")[0] or reason).removeprefix("X ")
-                reason = f"it {reason}"
-                reason += (
-                    "; bring X_val to the form of X (in a Pipeline, "
-                    "transform_input=['X_val'] leads it through the same steps)."
-                )
-            raise type(error)(f"X_val cannot be used: {reason}") from None
-        labels = check_labels(y_val, len(x_val), "y_val", "X_val")
-        return x_val, encode(labels, self.classes_, "y_val")
-
-    def _weighted_validation(self, given: tuple, per_class: np.ndarray) -> tuple:
-        """Return the samples, class numbers and weights of the validation data."""
-        x_val, codes = given
-        weights = per_class[codes]
-        used = weights > 0
-        if not used.any():
-            raise ValueError(
-                "class_weight gives every class in y_val the weight zero: nothing is "
-                "left to watch."
-            )
-        if not used.all():
-            x_val = take_rows(x_val, np.flatnonzero(used))
-        return x_val, codes[used], weights[used]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of every class.
