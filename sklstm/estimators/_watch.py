@@ -23,9 +23,9 @@ def watch_epochs(watcher: Callable[[Any, int, dict], bool]) -> Iterator[None]:
     watcher : callable
         Function ``watcher(estimator, epoch, logs) -> bool``. Epochs count from 0. The
         estimator can already predict. If the function returns True, training stops
-        without an error. An ensemble predicts by the members trained so far and the
-        one that trains, which is the one that stops. Epoch 0 of the second member is
-        the number of epochs that `fit` plans for the first.
+        without an error. An ensemble predicts with the members trained so far, among
+        them the one in training, and True stops that one. Epochs count on from one
+        member to the next, by the number of epochs planned for each.
 
     Yields
     ------

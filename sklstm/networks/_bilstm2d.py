@@ -51,12 +51,12 @@ def bilstm2d(
         divide the image. If None, it is the smallest for which an image has no more
         patches than about 16 x 16: 1 for 8 x 8, 2 for 28 x 28 and 4 for 64 x 64 pixels.
     scan : {"lines", "positions"}
-        What a step is. With "lines", it is a whole row or a whole column of patches, so
-        that two sequences describe an image. With "positions", it is a patch: every row
-        and every column is a sequence of its own. The outputs of both LSTMs are then
-        concatenated at each position, and the next layer reads them again in both ways,
-        as in the layer BiLSTM2D of [1]_. This takes as many times longer as there are
-        lines.
+        Unit that the LSTMs read as a step. With "lines", a step is a whole row or a
+        whole column of patches, so that two sequences describe an image. With
+        "positions", a step is a patch: every row and every column is a sequence of its
+        own. The outputs of both LSTMs are then concatenated at each position, and the
+        next layer reads them again in both ways, as in the layer BiLSTM2D of [1]_. This
+        is slower, because each LSTM computes as many steps as there are patches.
     pooling : {"max", "mean", "last", "attention", "flatten"}
         How to make one vector of all steps. "last" takes the output of each direction
         at the step that it reads last; with "positions", this is the mean over the

@@ -237,7 +237,7 @@ class CompiledNetwork:
         self._assign(self.model.optimizer.variables, state["optimizer"])
 
     def set_weights(self, state: dict[str, list]) -> None:
-        """Restore a state without that of the optimizer, which predicting needs not."""
+        """Restore the weights of a state, and leave the optimizer as it is."""
         if state["names"] != self._names():
             raise ValueError(
                 f"The weights are those of {', '.join(state['names'])}, and the "

@@ -55,7 +55,7 @@ class SharedGraph:
                 yield network.compiled
                 return
             if self._inside is None or self._inside() is not network:
-                # If this is interrupted, the graph holds the numbers of nobody.
+                # If the next line is interrupted, the numbers belong to no network.
                 self._inside = None
                 self._compiled.set_weights(state)
                 self._inside = weakref.ref(network)
