@@ -69,8 +69,9 @@ def begin_fit(estimator: Any, continues: bool) -> None:
             _draw_seeds(estimator)
         return
     # A callback may have stopped the last fit before it had all networks, so the
-    # parameters are compared and not the networks.
-    for name, before in estimator._kind_of_fit.items():
+    # parameters are compared and not the networks. A member, and an estimator from a
+    # file of a version without ensembles, are single networks.
+    for name, before in getattr(estimator, "_kind_of_fit", _SINGLE).items():
         if kind[name] != before:
             raise ValueError(
                 f"{name} changed since the last fit from {before!r} to {kind[name]!r}: "

@@ -203,6 +203,8 @@ def test_warm_start_trains_all_members_further(four):
     np.testing.assert_array_equal(fitted.predict_proba(X_test), before)
     fitted.set_params(callbacks=None).fit(X, y)
     assert [member.n_iter_ for member in fitted.estimators_] == [6, 6]
+    # A member is an estimator of its own, which trains on too.
+    assert copy.deepcopy(fitted.estimators_[0]).fit(X, y).n_iter_ == 9
     assert fitted.history_["loss"][:3] == losses
     # What the out-of-bag samples calibrate must not have been trained on before.
     for now, then in zip(fitted.estimators_samples_, rows, strict=True):

@@ -291,6 +291,7 @@ def test_the_function_gives_the_results_of_its_name(name):
     network = NETWORKS[name]
     small = {
         "sequencer": {"network__widths": (8,), "network__depths": (1,)},
+        "vil": {"units": 2, "network__n_blocks": 1},
         "conv_lstm": {"network__filters": 2},
         "bilstm3d": {"units": 2, "bidirectional": False},
     }.get(name, {"units": 2})
