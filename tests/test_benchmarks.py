@@ -27,6 +27,7 @@ def serve(*jobs):
     return [json.loads(line) for line in done.stdout.splitlines()[1:]]
 
 
+@pytest.mark.slow
 def test_imports_come_before_the_first_figure():
     loaded = {"work": "modules", "what": None}
     folds = {"work": "folds", "what": "first", "cpu": False}

@@ -21,6 +21,7 @@ def run(name, *arguments):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_mnist(data_dir):
     if not (data_dir / "mnist.npz").is_file():

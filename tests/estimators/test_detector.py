@@ -117,16 +117,22 @@ def test_spots_are_found(data, fitted):
     [
         {"crf": False},
         {"stem": False, "network__filters": 16},
-        {"sequencer": PatchSequencer(8, 4), "attention": "self"},
         {"augmentation": {"flip": "both", "contrast": 0.1}, "focal_gamma": 1.0},
-        {"dtype_policy": "mixed_bfloat16"},
-        {"sampling": "balanced", "early_stopping": True, "positive_weight": 2.0},
+        pytest.param(
+            {"sequencer": PatchSequencer(8, 4), "attention": "self"},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"dtype_policy": "mixed_bfloat16"}, marks=pytest.mark.slow),
+        pytest.param(
+            {"sampling": "balanced", "early_stopping": True, "positive_weight": 2.0},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=[
         "no chains",
         "no stem",
-        "overlapping windows",
         "augmented",
+        "overlapping windows",
         "half",
         "balanced",
     ],

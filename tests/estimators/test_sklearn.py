@@ -106,8 +106,16 @@ CHECKED = {
 
 
 @parametrize_with_checks(
+    [LSTMImageClassifier(**CHECKED)],
+    expected_failed_checks=lambda estimator: EXPECTED_FAILURES,
+)
+def test_sklearn_check(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(
     [
-        LSTMImageClassifier(**CHECKED),
         LSTMImageClassifier(sequencer=RowSequencer(), **CHECKED),
         LSTMImageClassifier(ordinal=True, **CHECKED),
     ],
@@ -116,7 +124,7 @@ CHECKED = {
         **(ORDERED_ONLY if estimator.ordinal else {}),
     },
 )
-def test_sklearn_check(estimator, check):
+def test_sklearn_check_of_a_scan_inside_and_of_grades(estimator, check):
     check(estimator)
 
 
@@ -439,6 +447,7 @@ def test_callback_is_let_go_when_fit_fails(four):
     assert vars(model) == before
 
 
+@pytest.mark.slow
 def test_loky_workers_agree_with_this_process(four):
     X, y = four[:2]
     with joblib.parallel_config(backend="loky"):

@@ -257,6 +257,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_a_network_of_the_users_script(tmp_path):
     (tmp_path / "script.py").write_text(textwrap.dedent(SCRIPT))
     done = subprocess.run(
@@ -414,6 +415,7 @@ def test_a_loop_in_the_place_of_an_lstm(pipeline, tmp_path, at_home, monkeypatch
         export(pipeline, tmp_path / "a.onnx")
 
 
+@pytest.mark.slow
 def test_calibration_that_leaves_floats(few_digits, tmp_path, at_home):
     images, names = few_digits
     classifier = LSTMImageClassifier(

@@ -54,6 +54,7 @@ def test_networks_in_two_threads(few_digits, lstm_search):
         assert search.cv_results_["mean_test_score"][i] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_dask_runs_trials_in_worker_processes(svc_search):
     distributed = pytest.importorskip("distributed", reason="dask is not installed")
     with (

@@ -66,7 +66,13 @@ def trials_of(storage):
     return trials
 
 
-@pytest.fixture(params=["sqlite", "journal", "postgresql"])
+@pytest.fixture(
+    params=[
+        "sqlite",
+        "journal",
+        pytest.param("postgresql", marks=pytest.mark.slow),
+    ]
+)
 def storage(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/s.db"

@@ -196,7 +196,7 @@ DEEP = {
 }
 
 
-@pytest.mark.parametrize("stem", [{}, DEEP])
+@pytest.mark.parametrize("stem", [{}, pytest.param(DEEP, marks=pytest.mark.slow)])
 def test_own_metrics_and_networks_with_images_agree(digits, stem):
     X, y = digits[0][:50], digits[1][:50] % 3
     params = {

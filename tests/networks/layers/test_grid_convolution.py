@@ -29,7 +29,7 @@ def test_sums_the_cells_around_each_step():
 
 def test_starts_so_that_the_variance_stays():
     layer = GridConvolution((4, 4))
-    model = keras.Sequential([keras.Input((16, 64)), layer])
+    model = keras.Sequential([keras.Input((16, 1024)), layer])
     for start in (lambda: None, lambda: initialize(model, np.random.SeedSequence(0))):
         start()
         kernel = keras.ops.convert_to_numpy(layer.depthwise_kernel)

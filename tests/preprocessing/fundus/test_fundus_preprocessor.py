@@ -214,21 +214,21 @@ def test_illumination_is_evened_and_vessels_stay():
     assert contrast(enhanced) > contrast(rough)
 
 
-def test_vessels_are_found_at_any_diameter():
-    for radius in (60, 118, 300):
-        factor = radius / 118
-        image, _, truth = photograph()
-        size = round(300 * factor), round(260 * factor)
-        kind = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-        image = cv2.resize(image, size, interpolation=kind)
-        truth = cv2.resize(truth.view(np.uint8), size) > 0
-        likely = FundusPreprocessor("vesselness", crop=False).transform([image])[0]
-        assert likely.min() >= 0
-        assert likely.max() <= 1
-        assert roc_auc_score(truth.ravel(), likely.ravel()) > 0.93
-        decided = FundusPreprocessor("vessels", crop=False).transform([image])[0]
-        assert decided[truth].mean() > 0.6
-        assert decided[~truth].mean() < 0.06
+@pytest.mark.parametrize("radius", [60, 118, pytest.param(300, marks=pytest.mark.slow)])
+def test_vessels_are_found_at_any_diameter(radius):
+    factor = radius / 118
+    image, _, truth = photograph()
+    size = round(300 * factor), round(260 * factor)
+    kind = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    image = cv2.resize(image, size, interpolation=kind)
+    truth = cv2.resize(truth.view(np.uint8), size) > 0
+    likely = FundusPreprocessor("vesselness", crop=False).transform([image])[0]
+    assert likely.min() >= 0
+    assert likely.max() <= 1
+    assert roc_auc_score(truth.ravel(), likely.ravel()) > 0.93
+    decided = FundusPreprocessor("vessels", crop=False).transform([image])[0]
+    assert decided[truth].mean() > 0.6
+    assert decided[~truth].mean() < 0.06
 
 
 @pytest.mark.filterwarnings("ignore:No field of view was found")
@@ -270,6 +270,7 @@ def test_a_bar_answers_no_even_ground():
     assert nothing.max() < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_vessels_of_drive(drive):
     images, vessels, masks = drive
