@@ -29,6 +29,7 @@ from sklstm.estimators._threshold import (
     best_threshold,
     mean_threshold,
 )
+from sklstm.estimators._uncertainty import Uncertainty, decompose
 from sklstm.estimators._watch import Shown
 from sklstm.estimators._windows import (
     check_window_labels,
@@ -646,6 +647,40 @@ class LSTMDefectDetector(KerasEstimator):
         margins = outputs.margins(self.threshold_)
         maps = self._own_sizes(images, self._decided(margins))
         return _joined([one > 0 for one in maps])
+
+    def predict_uncertainty(self, X: Any) -> Uncertainty:
+        """Return the uncertainty of each pixel and its two parts, in nats.
+
+        The total is the entropy of `predict_proba`. Its data part is the mean entropy
+        of the members of an ensemble, and its model part is how far they disagree [1]_.
+        With one network, the model part is zero.
+
+        Parameters
+        ----------
+        X : array-like
+            As in `fit`.
+
+        Returns
+        -------
+        Uncertainty
+            A named tuple of ``total``, ``data`` and ``model``, each an ndarray of shape
+            (n, height, width), float64, or a list of ndarray if the images differ in
+            size. The last two add up to the total, which is at most the logarithm
+            of 2.
+
+        References
+        ----------
+        .. [1] S. Depeweg et al., "Decomposition of uncertainty in Bayesian deep
+           learning for efficient and risk-sensitive learning", ICML 2018.
+        """
+        images, outputs = self._outputs(X)
+        members = getattr(outputs, "members", [outputs])
+        maps = np.stack([self._to_pixels(one.probabilities()) for one in members])
+        found = []
+        for k, image in enumerate(images):
+            own = np.stack([resize(one[k], image.shape[:2]) for one in maps])
+            found.append(decompose(np.stack([1 - own, own], axis=-1)))
+        return Uncertainty(*(_joined(list(part)) for part in zip(*found, strict=True)))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return a score for each image. The higher it is, the likelier a defect.

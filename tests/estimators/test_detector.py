@@ -761,6 +761,11 @@ def test_other_things_that_cannot_be_used(data, fitted):
         LSTMImageClassifier("window_lstm").fit(data[0], np.arange(60) % 2)
 
 
+def entropy(p):
+    p = np.clip(p.astype(float), 1e-300, 1 - 1e-16)
+    return -p * np.log(p) - (1 - p) * np.log(1 - p)
+
+
 @pytest.mark.backend
 def test_an_ensemble_averages_probabilities_and_margins(data, quick):
     (X, Y), (X_test, Y_test) = (part[:24] for part in data[:2]), data[2:]
@@ -780,6 +785,23 @@ def test_an_ensemble_averages_probabilities_and_margins(data, quick):
         np.testing.assert_allclose(
             getattr(ensemble, method)(X_test), np.mean(each, axis=0), atol=1e-6
         )
+    # Images of two sizes: a list of maps, and each is that of its own size.
+    smaller = [X_test[0, :24], *X_test[1:4]]
+    mixed = ensemble.predict_uncertainty(smaller)
+    probabilities = ensemble.predict_proba(smaller)
+    each = [member.predict_proba(smaller) for member in members]
+    for k, p in enumerate(probabilities):
+        total, parts, model = (part[k] for part in mixed)
+        assert total.shape == smaller[k].shape
+        np.testing.assert_allclose(total, entropy(p), atol=1e-5)
+        mean = np.mean([entropy(one[k]) for one in each], axis=0)
+        np.testing.assert_allclose(parts, mean, atol=1e-5)
+        np.testing.assert_allclose(parts + model, total, atol=1e-12)
+        assert model.max() > 1e-6
+    assert ensemble.predict_uncertainty(X_test).total.shape == X_test.shape
+    alone = members[0].predict_uncertainty(X_test)
+    assert alone.total.max() > 0.01
+    assert alone.model.max() == 0
     low, high = sorted(member.threshold_ for member in members)
     assert low <= ensemble.threshold_ <= high
     p = np.sort(ensemble.predict_windows(X_test).astype(float), axis=1)[:, -2:]
