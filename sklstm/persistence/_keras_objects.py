@@ -125,6 +125,25 @@ def is_object(value: Any) -> bool:
     return isinstance(value, bases)
 
 
+def is_model(value: Any) -> bool:
+    """Tell whether a value is a Keras model."""
+    return isinstance(value, keras.Model)
+
+
+def has_weights(value: Any) -> bool:
+    """Tell whether a Keras object is a layer or model that has weights by now."""
+    return isinstance(value, keras.Layer) and bool(value.weights)
+
+
+def set_weights(model: keras.Model, weights: list[np.ndarray]) -> None:
+    """Give a model its weights."""
+    model.set_weights(weights)
+    for layer in model._flatten_layers():
+        # It computes with numbers that it makes from its weights.
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+
+
 def foreign(description: Any) -> set[str]:
     """Return the names in a description that are not on the list.
 

@@ -152,6 +152,19 @@ class Reader:
             self._refuse(name, "Keras object")
         return keras_objects().restore(description, self._trusted)
 
+    def _model(self, content: list) -> Any:
+        place = len(self._seen)
+        self._seen.append(None)
+        description, weights = content
+        model = self._keras(description)
+        weights = self.read(weights)
+        try:
+            keras_objects().set_weights(model, weights)
+        except (AttributeError, TypeError, ValueError):
+            raise Refused("holds a model whose weights do not fit it.") from None
+        self._seen[place] = model
+        return model
+
     def _network(self, content: dict) -> Any:
         name, file = content["function"], content["file"]
         if name in self._trusted:
@@ -222,6 +235,7 @@ _READERS: dict[str, Callable[[Reader, Any], Any]] = {
     "float": Reader._float,
     "function": Reader._function,
     "keras": Reader._keras,
+    "model": Reader._model,
     "lease": Reader._fitted_network,
     "network": Reader._network,
     "objects": Reader._objects,

@@ -84,7 +84,8 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str] | BinaryIO) -> N
     check_target(path)
     writer = Writer()
     structure = writer.write(estimator)
-    meta = {"format": _FORMAT, "versions": _versions(bool(writer.networks))}
+    with_network = bool(writer.networks) or writer.holds_models
+    meta = {"format": _FORMAT, "versions": _versions(with_network)}
     parts = {
         "meta.json": _to_json(meta),
         "structure.json": _to_json(structure),

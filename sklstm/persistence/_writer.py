@@ -35,6 +35,7 @@ class Writer:
     def __init__(self) -> None:
         self.arrays: list[np.ndarray] = []
         self.networks: dict[str, bytes] = {}
+        self.holds_models = False
         self._seen: list[Any] = []
         # The user's own network functions, with the files of their networks.
         self._files: list[tuple[Callable, str]] = []
@@ -80,6 +81,8 @@ class Writer:
             return self._class(value)
         # Without Keras in this process, the value cannot be one of its objects.
         if "keras" in sys.modules and keras_objects().is_object(value):
+            if keras_objects().has_weights(value):
+                return self._once(value, self._model, where)
             return self._keras(value, where)
         if callable(value):
             return self._function(value, where)
@@ -141,6 +144,17 @@ class Writer:
                 f"{where} cannot be saved: Keras cannot describe it ({error})."
             ) from error
         return {"keras": self.write(description, where)}
+
+    def _model(self, value: Any, where: str) -> dict[str, Any]:
+        if not keras_objects().is_model(value):
+            raise TypeError(
+                f"{where} is a {type(value).__name__} with weights, which a file holds "
+                "of a keras.Model alone: put it into a keras.Sequential."
+            )
+        description = self._keras(value, where)["keras"]
+        self.holds_models = True
+        weights = [_as_plain(np.asarray(one)) for one in value.get_weights()]
+        return {"model": [description, self.write(weights, where)]}
 
     def _function(self, value: Any, where: str) -> dict[str, Any]:
         for function, file in self._files:

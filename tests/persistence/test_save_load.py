@@ -717,3 +717,14 @@ def test_saves_and_loads_where_warnings_are_errors(fitted, data):
     np.testing.assert_array_equal(
         again.predict_proba(data[0]), fitted.predict_proba(data[0])
     )
+
+
+def test_weights_of_layers_that_are_parameters():
+    adapted = keras.layers.Normalization()
+    adapted.adapt(np.arange(40.0).reshape(10, 4))
+    layers = keras.Sequential([keras.Input((4,)), adapted])
+    found = round_trip(FunctionTransformer(inv_kw_args={"layers": layers})).inv_kw_args
+    X = np.ones((2, 4))
+    np.testing.assert_array_equal(found["layers"].predict(X), layers.predict(X))
+    with pytest.raises(TypeError, match="with weights, which a file holds of a keras"):
+        round_trip(FunctionTransformer(inv_kw_args={"layer": adapted}))
