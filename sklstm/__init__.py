@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sklstm.datasets import load_image_folder, load_image_table
     from sklstm.estimators import LSTMDefectDetector, LSTMImageClassifier
     from sklstm.exporting import export
+    from sklstm.features import FeatureSequencer
     from sklstm.model_selection import OptunaSearchCV
     from sklstm.persistence import load, save
     from sklstm.predictor import load_exported
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 # Where each public name lives. A new one is added here, in `__all__` and above;
 # tests/test_import.py compares the three.
 _HOME = {
+    "FeatureSequencer": "sklstm.features",
     "FundusPreprocessor": "sklstm.preprocessing",
     "ImageReader": "sklstm.preprocessing",
     "LSTMDefectDetector": "sklstm.estimators",
@@ -49,6 +51,7 @@ _HOME = {
 
 # Spelled out, because type checkers do not follow a computed `__all__`.
 __all__ = [
+    "FeatureSequencer",
     "FundusPreprocessor",
     "ImageReader",
     "LSTMDefectDetector",

@@ -552,3 +552,21 @@ def test_numbers_of_another_network_are_refused(fitted, data):
 
     with pytest.raises(ValueError, match=r"The weights are those of .* and the netw"):
         loaded(forge(saved(fitted), swap)).predict(data[0])
+
+
+def test_weights_of_a_model_that_do_not_fit_it(data):
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Dense(2)])
+    step = sklstm.FeatureSequencer(model, preprocessing=None)
+    step.fit(data[0])
+
+    def change(weights):
+        def forged(parts):
+            state = parts["structure.json"]["estimator"]["state"]
+            state["backbone"]["model"][1] = weights
+
+        return forge(saved(step), forged)
+
+    loaded(change([{"array": 0}, {"array": 1}]))
+    for weights in ([], [{"array": 1}, {"array": 0}], [{"array": 0}], "text", 3):
+        with pytest.raises(ValueError, match="whose weights do not fit it"):
+            loaded(change(weights))

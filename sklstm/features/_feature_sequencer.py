@@ -1,0 +1,557 @@
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+from sklstm._compat import CallbackSupportMixin, with_callbacks
+from sklstm.features._cache import MEMORY, FolderCache
+from sklstm.images import unchanged_on_error, validate_images
+from sklstm.images._resize import resize
+from sklstm.images._validate import is_count
+from sklstm.preprocessing._base import ArrayOutputMixin
+from sklstm.preprocessing._checks import check_choice, check_sizes
+from sklstm.preprocessing._on_disk import check_folder
+from sklstm.preprocessing._scans import PATHS
+
+_KEY_BYTES = 16
+_RANGES = {"uint8": (0.0, 255.0), "bool": (0.0, 1.0)}
+
+
+class FeatureSequencer(
+    CallbackSupportMixin, ArrayOutputMixin, TransformerMixin, BaseEstimator
+):
+    """Transformer that reads the feature map of a Keras model as a sequence.
+
+    Each position of the feature map is a step, and the channels are its features. The
+    model is given, with its weights. It is not trained, and nothing is downloaded. The
+    features of an image are computed once: a cache keeps them, so that a
+    cross-validation or a search does not run the model again in each fold.
+
+    Parameters
+    ----------
+    backbone : keras.Model
+        Model of images, such as one of `keras.applications`. It may have its top, which
+        is left out. Clones of the transformer share it.
+    layer : str, default=None
+        Name of the layer that gives the feature map, of shape (height, width,
+        channels). If None, the last layer that gives one.
+    size : int or tuple of int, default=None
+        Size to which the images are resized for the model, (height, width) or one
+        number for both. An axis that shrinks is averaged over areas, and an axis that
+        grows is interpolated linearly. If None, the size of the model's input if it is
+        fixed, or else that of the images.
+    order : {"raster", "snake", "hilbert"}, default="raster"
+        Order of the positions, as in `PatchSequencer`.
+    pooling : {None, "mean", "max"}, default=None
+        If not None, return the mean or the maximum over all positions, for classifiers
+        that read no sequences.
+    batch_size : int, default=32
+        Number of images that the model reads at once. The last batch is filled up, so
+        that the features of an image do not depend on the other images.
+    cache : {None, False}, str or path, default=None
+        Where features are kept. If None, in the memory of this process, of which all
+        transformers share 1 GiB (`set_feature_cache_size`). If a folder, there as well:
+        other processes and later runs read them. If False, nowhere.
+    preprocessing : "auto", callable or None, default="auto"
+        How images of 0 to 255 are prepared for the model. "auto" knows the models of
+        `keras.applications` by their names, and models that begin with a layer that
+        rescales. A function takes a float32 array of shape (n, height, width, channels)
+        with values from 0 to 255, and returns one of the same shape. If None, the model
+        gets this array.
+    value_range : tuple of float, default=None
+        Values that are black and white in X. If None, they are 0 and 255 in uint8, and
+        False and True in bool. Other dtypes need it.
+    dtype : {"float32", "float16"}, default="float32"
+        dtype of the features. With "float16", they need half of the memory and of the
+        disk.
+
+    Attributes
+    ----------
+    grid_ : tuple of int
+        Rows and columns of the feature map.
+    n_steps_ : int
+        Number of positions.
+    n_channels_ : int
+        Number of features of a position.
+    image_shape_ : tuple of int
+        Shape (height, width) or (height, width, channels) of the images seen in `fit`.
+    n_features_in_ : int
+        Number of values of one image.
+    feature_names_in_ : ndarray of str
+        Names of the columns, if X was a table with column names.
+
+    See Also
+    --------
+    PatchSequencer : Read the patches themselves.
+    sklstm.features.set_feature_cache_size : Change the memory of the cache.
+
+    Notes
+    -----
+    Grey images are repeated for a model that takes three channels.
+
+    A feature is found again by the pixels of its image, the weights and the structure
+    of the model, the versions and the backend of Keras, and the parameters. A file of
+    another kind, size or content is computed again. With ``pooling``, the cache keeps
+    the pooled features.
+
+    Once 1 GiB is full, further images are computed in each call, and a warning says so.
+
+    Examples
+    --------
+    >>> import keras
+    >>> import numpy as np
+    >>> from sklstm import FeatureSequencer
+    >>> backbone = keras.Sequential(
+    ...     [keras.Input((None, None, 3)), keras.layers.Conv2D(16, 3, strides=4)]
+    ... )
+    >>> images = np.zeros((10, 32, 32, 3), dtype=np.uint8)
+    >>> sequencer = FeatureSequencer(backbone, preprocessing=None)
+    >>> sequencer.fit_transform(images).shape
+    (10, 64, 16)
+    """
+
+    def __init__(
+        self,
+        backbone: Any,
+        layer: str | None = None,
+        size: int | tuple[int, int] | None = None,
+        order: str = "raster",
+        pooling: str | None = None,
+        batch_size: int = 32,
+        cache: Any = None,
+        preprocessing: Any = "auto",
+        value_range: tuple[float, float] | None = None,
+        dtype: str = "float32",
+    ) -> None:
+        self.backbone = backbone
+        self.layer = layer
+        self.size = size
+        self.order = order
+        self.pooling = pooling
+        self.batch_size = batch_size
+        self.cache = cache
+        self.preprocessing = preprocessing
+        self.value_range = value_range
+        self.dtype = dtype
+
+    def __sklearn_clone__(self) -> Self:
+        # A copy of the backbone for each fold would cost seconds and memory.
+        params = {
+            name: value
+            if name in ("backbone", "preprocessing")
+            else clone(value, safe=False)
+            for name, value in self.get_params(deep=False).items()
+        }
+        return type(self)(**params)
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Check the parameters, and learn the shape of the images and of the map.
+
+        Parameters
+        ----------
+        X : array-like
+            Images of shape (n, height, width) or (n, height, width, channels), or flat,
+            (n, n_features).
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The fitted transformer.
+
+        Raises
+        ------
+        TypeError
+            If `backbone` is no Keras model.
+        ValueError
+            If a parameter is invalid, or does not suit the images or the backbone.
+        """
+        context = self._init_callback_context()
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        with unchanged_on_error(self):
+            images = validate_images(self, X, reset=True)
+            self._how = self._settings(images)
+            rows, columns, self.n_channels_ = self._how.map_shape
+            self.grid_ = rows, columns
+            self.n_steps_ = rows * columns
+        context.call_on_fit_task_end(
+            estimator=self, X=X, y=y, reconstruction_attributes={}
+        )
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the features of images.
+
+        Parameters
+        ----------
+        X : array-like
+            Images of the shape seen in `fit`, or the same images flat.
+
+        Returns
+        -------
+        features : ndarray, shape (n, n_steps, n_channels) or (n, n_channels)
+            New array of `dtype`. With `pooling`, it has two axes.
+
+        Raises
+        ------
+        ValueError
+            If X does not hold images of the shape seen in `fit`, if a value is outside
+            `value_range`, or if a feature is too large for float16.
+        """
+        check_is_fitted(self)
+        images = validate_images(self, X, reset=False)
+        found = _features(images, self._how)
+        if self._how.pooling is not None:
+            return found
+        rows, columns = self.grid_
+        places = np.arange(rows * columns).reshape(rows, columns)
+        path = PATHS[self._how.order](places)
+        sequences = found.reshape(len(found), rows * columns, -1)
+        return sequences if self._how.order == "raster" else sequences[:, path]
+
+    def steps_to_image(self, values: Any) -> np.ndarray:
+        """Spread the value of each step over the image.
+
+        This shows where in the image a quantity of the sequence lies, such as attention
+        weights. A position of the feature map has no sharp border in the image, so
+        values between the positions are interpolated.
+
+        Parameters
+        ----------
+        values : array-like, shape (n, n_steps)
+            One value for each step.
+
+        Returns
+        -------
+        images : ndarray, shape (n, height, width), float32
+            The values in the size of the images seen in `fit`.
+
+        Raises
+        ------
+        ValueError
+            If `values` has another shape, or if the features are pooled.
+        """
+        check_is_fitted(self)
+        values = np.asarray(values, np.float32)
+        if self._how.pooling is not None:
+            raise ValueError(
+                f"pooling={self._how.pooling!r} leaves no steps; set pooling=None."
+            )
+        if values.ndim != 2 or values.shape[1] != self.n_steps_:
+            raise ValueError(
+                f"values must have one entry for each of the {self.n_steps_} steps, "
+                f"(n, {self.n_steps_}); got an array of shape {values.shape}."
+            )
+        places = np.arange(self.n_steps_).reshape(self.grid_)
+        maps = np.empty_like(values)
+        maps[:, PATHS[self._how.order](places)] = values
+        size = self.image_shape_[:2]
+        return np.stack([resize(one.reshape(self.grid_), size) for one in maps])
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return names of the entries of a flattened sequence.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Ignored.
+
+        Returns
+        -------
+        names : ndarray of object
+            Names such as "step3_channel5", or "channel5" with `pooling`.
+        """
+        check_is_fitted(self)
+        steps = [f"step{step}_" for step in range(self.n_steps_)]
+        if self._how.pooling is not None:
+            steps = [""]
+        return np.array(
+            [f"{s}channel{c}" for s in steps for c in range(self.n_channels_)], object
+        )
+
+    def _settings(self, images: np.ndarray) -> _Settings:
+        # Here and not above: this loads Keras.
+        from sklstm.features import _backbone
+
+        check_choice("order", self.order, ["raster", "snake", "hilbert"])
+        check_choice("pooling", self.pooling, [None, "mean", "max"])
+        check_choice("dtype", self.dtype, ["float32", "float16"])
+        if self.cache is not False:
+            check_folder("cache", self.cache)
+        if not is_count(self.batch_size):
+            raise ValueError(
+                f"batch_size must be a whole number of at least 1; got "
+                f"{self.batch_size!r}."
+            )
+        if self.preprocessing not in ("auto", None) and not callable(
+            self.preprocessing
+        ):
+            raise ValueError(
+                "preprocessing must be 'auto', a function or None; got "
+                f"{self.preprocessing!r}."
+            )
+        _backbone.check_backbone(self.backbone)
+        *fixed, channels = self.backbone.inputs[0].shape[1:]
+        n_channels = images.shape[3] if images.ndim == 4 else 1
+        if channels not in (None, n_channels) and (channels, n_channels) != (3, 1):
+            raise ValueError(
+                f"X holds images of {n_channels} channels, but the backbone "
+                f"{self.backbone.name!r} takes {channels}."
+            )
+        size = images.shape[1:3]
+        if self.size is not None:
+            size = check_sizes("size", self.size, ("height", "width"))
+        elif None not in fixed:
+            size = tuple(fixed)
+        if any(f not in (None, s) for f, s in zip(fixed, size, strict=True)):
+            raise ValueError(
+                f"size={self.size!r} does not suit the backbone "
+                f"{self.backbone.name!r}, which takes images of {tuple(fixed)}."
+            )
+        backbone = _backbone.backbone_of(self.backbone, self.layer)
+        shape = (*size, channels or n_channels)
+        found = backbone.map_shape(shape)
+        if found is None:
+            raise ValueError(
+                f"Images of {size[0]} x {size[1]} are too small for the backbone "
+                f"{self.backbone.name!r}, whose feature map would be empty: give a "
+                "larger size, or an earlier layer."
+            )
+        return _Settings(
+            backbone=self.backbone,
+            layer=self.layer,
+            input_shape=shape,
+            map_shape=found,
+            order=self.order,
+            pooling=self.pooling,
+            batch_size=int(self.batch_size),
+            cache=self.cache,
+            preprocessing=self.preprocessing,
+            value_range=_checked_range(self.value_range, images.dtype),
+            dtype=self.dtype,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A dict, because files of `sklstm.save` hold no objects of other classes.
+        state = dict(super().__getstate__())
+        if "_how" in state:
+            state["_how"] = dict(vars(state["_how"]))
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_how" in state:
+            state = {**state, "_how": _Settings(**state["_how"])}
+        super().__setstate__(state)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What the features depend on, as it was in `fit`."""
+
+    backbone: Any
+    layer: str | None
+    input_shape: tuple[int, ...]
+    map_shape: tuple[int, ...]
+    order: str
+    pooling: str | None
+    batch_size: int
+    cache: Any
+    preprocessing: Any
+    value_range: tuple[float, float]
+    dtype: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the features of an image."""
+        return self.map_shape if self.pooling is None else self.map_shape[2:]
+
+
+def _checked_range(given: Any, dtype: np.dtype) -> tuple[float, float]:
+    if given is None:
+        if dtype.name not in _RANGES:
+            raise ValueError(
+                f"X is {dtype}, whose black and white are not known: give "
+                "value_range=, such as (0, 1)."
+            )
+        return _RANGES[dtype.name]
+    try:
+        low, high = map(float, given)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(
+            "value_range must be two numbers, (black, white), the first below the "
+            f"second; got {given!r}."
+        )
+    return low, high
+
+
+def _features(images: np.ndarray, how: _Settings) -> np.ndarray:
+    """Return the features of images from the caches, and compute what is missing."""
+    # Here and not above: this loads Keras.
+    from sklstm.features._backbone import backbone_of, choose_preprocessing
+
+    low, high = how.value_range
+    if (
+        images.dtype.name not in _RANGES
+        or how.value_range != _RANGES[images.dtype.name]
+    ):
+        least, most = images.min(), images.max()
+        if least < low or most > high:
+            raise ValueError(
+                f"X has values from {least} to {most}, outside value_range="
+                f"{how.value_range}; give the values that are black and white."
+            )
+    backbone = backbone_of(how.backbone, how.layer)
+    preprocess = choose_preprocessing(how.backbone, how.preprocessing)
+    own = callable(how.preprocessing)
+    source = _source(how, backbone.digest(), own)
+    keys: list[bytes] = []
+    if own:
+        # What a function of the user does cannot be part of a key, so the key is made
+        # from its result.
+        for start in range(0, len(images), how.batch_size):
+            part = images[start : start + how.batch_size]
+            keys += map(_key, _prepare(part, how, preprocess))
+    else:
+        keys += map(_key, images)
+    found = np.empty((len(images), *how.shape), how.dtype)
+    folder = None
+    if how.cache not in (None, False):
+        folder = FolderCache(how.cache, source, how.shape, how.dtype)
+
+    def read(missing: dict[bytes, list[int]]) -> dict[bytes, list[int]]:
+        """Fill in what the caches hold, and return the rest."""
+        rest = {}
+        for key, rows in missing.items():
+            array = None
+            if how.cache is not False:
+                array = MEMORY.get(source, key)
+                if array is None and folder is not None:
+                    array = folder.get(key)
+                    if array is not None:
+                        MEMORY.put(source, key, array, quietly=True)
+            if array is None:
+                rest[key] = rows
+            else:
+                found[rows] = array
+        return rest
+
+    missing: dict[bytes, list[int]] = {}
+    for row, key in enumerate(keys):
+        missing.setdefault(key, []).append(row)
+    missing = read(missing)
+    if not missing:
+        return found
+    full = False
+    with backbone.lock:
+        # Another thread may have computed them meanwhile.
+        todo = list(read(missing).items())
+        for start in range(0, len(todo), how.batch_size):
+            next_ones = todo[start : start + how.batch_size]
+            first_rows = [rows[0] for _, rows in next_ones]
+            batch = _prepare(images[first_rows], how, preprocess)
+            arrays = _compute(batch, how, backbone)
+            for (key, rows), array in zip(next_ones, arrays, strict=True):
+                found[rows] = array
+                if how.cache is not False:
+                    MEMORY.put(source, key, array, quietly=folder is not None)
+                if folder is not None and not full:
+                    full = not _try_to_write(folder, key, array)
+    return found
+
+
+def _try_to_write(folder: FolderCache, key: bytes, array: np.ndarray) -> bool:
+    """Write to the folder, or warn. A search must not end because a disk is full."""
+    try:
+        folder.put(key, array)
+    except OSError as error:
+        warnings.warn(
+            f"Features cannot be written to the folder of cache= "
+            f"({folder.folder.parent}: {error.strerror}); they are computed, and not "
+            "kept for other processes.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+def _prepare(images: np.ndarray, how: _Settings, preprocess: Any) -> np.ndarray:
+    """Return images as the backbone takes them, float32."""
+    low, high = how.value_range
+    height, width, channels = how.input_shape
+    batch = np.empty((len(images), height, width, channels), np.float32)
+    for target, image in zip(batch, images, strict=True):
+        scaled = (image.astype(np.float64) - low) * (255 / (high - low))
+        small = resize(scaled.astype(np.float32), (height, width))
+        target[...] = small if small.ndim == 3 else small[:, :, None]
+    if preprocess is None:
+        return batch
+    found = np.asarray(preprocess(batch), np.float32)
+    if found.shape != batch.shape:
+        raise ValueError(
+            f"preprocessing must return an array of the shape that it gets, "
+            f"{batch.shape}; it returned {found.shape}."
+        )
+    return found
+
+
+def _compute(batch: np.ndarray, how: _Settings, backbone: Any) -> np.ndarray:
+    """Return the features of at most `batch_size` prepared images."""
+    n = len(batch)
+    # All batches have one size: the last bits of a sum may depend on it.
+    full = np.zeros((how.batch_size, *batch.shape[1:]), np.float32)
+    full[:n] = batch
+    maps = backbone.compute(full)[:n]
+    if how.pooling is not None:
+        maps = (maps.mean if how.pooling == "mean" else maps.max)(axis=(1, 2))
+    if not np.isfinite(maps).all():
+        raise ValueError(
+            f"The backbone {how.backbone.name!r} gives features that are NaN or "
+            "infinite: look at its weights and at preprocessing."
+        )
+    largest = np.finfo(how.dtype).max
+    if np.abs(maps).max() > largest:
+        raise ValueError(
+            f"A feature is {np.abs(maps).max():.3g}, more than dtype={how.dtype!r} can "
+            "hold: set dtype='float32'."
+        )
+    return maps.astype(how.dtype)
+
+
+def _source(how: _Settings, digest: str, own: bool) -> str:
+    """Return a name for all that the features depend on except the image."""
+    parts = (
+        digest,
+        how.input_shape,
+        how.map_shape,
+        how.pooling,
+        how.batch_size,
+        how.dtype,
+        "own" if own else (how.preprocessing, how.value_range),
+    )
+    return hashlib.blake2b(repr(parts).encode(), digest_size=_KEY_BYTES).hexdigest()
+
+
+def _key(image: np.ndarray) -> bytes:
+    digest = hashlib.blake2b(
+        f"{image.dtype.str} {image.shape}".encode(), digest_size=_KEY_BYTES
+    )
+    digest.update(np.ascontiguousarray(image).reshape(-1).view(np.uint8).data)
+    return digest.digest()
