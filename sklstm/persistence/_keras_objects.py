@@ -166,6 +166,21 @@ def foreign(description: Any) -> set[str]:
     return set(_foreign(description))
 
 
+def is_adapted(description: Any) -> bool:
+    """Tell whether a network has a layer that learned its numbers by ``adapt``.
+
+    Such a layer computes with constants. To restore its variables is not enough.
+    """
+    if isinstance(description, list | tuple):
+        return any(map(is_adapted, description))
+    if not isinstance(description, dict):
+        return False
+    config = description.get("config")
+    if description.get("class_name") == "Normalization" and isinstance(config, dict):
+        return config.get("mean") is None
+    return any(map(is_adapted, description.values()))
+
+
 def _foreign(description: Any) -> Iterator[str]:
     if isinstance(description, list | tuple):
         for item in description:

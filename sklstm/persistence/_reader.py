@@ -171,6 +171,13 @@ class Reader:
             return self._trusted[name]
         if self._foreign[file]:
             self._refuse(name, "function")
+        if keras_objects().is_adapted(self._networks[file]):
+            own = name.rpartition(".")[2]
+            raise Refused(
+                f"needs the function {name!r}, because its network has a Normalization "
+                "layer, whose mean and variance are not in the description: import the "
+                f"function and pass trusted={{{name!r}: {own}}}."
+            )
         # A forged file cannot multiply the text by referring to it many times.
         if file not in self._texts:
             self._texts[file] = json.dumps(self._networks[file])

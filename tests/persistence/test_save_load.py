@@ -728,3 +728,24 @@ def test_weights_of_layers_that_are_parameters():
     np.testing.assert_array_equal(found["layers"].predict(X), layers.predict(X))
     with pytest.raises(TypeError, match="with weights, which a file holds of a keras"):
         round_trip(FunctionTransformer(inv_kw_args={"layer": adapted}))
+
+
+def adapted_network(input_shape, n_classes):
+    normalization = keras.layers.Normalization()
+    normalization.adapt(np.linspace(-3, 50, 64, dtype="float32").reshape(8, 8))
+    inputs = keras.Input(input_shape)
+    x = keras.layers.LSTM(2)(normalization(inputs))
+    outputs = keras.layers.Dense(n_classes, activation="softmax")(x)
+    return keras.Model(inputs, outputs)
+
+
+def test_an_adapted_layer_needs_its_function(data):
+    model = LSTMImageClassifier(adapted_network, epochs=1, random_state=0).fit(*data)
+    file = saved(model)
+    name = f"{adapted_network.__module__}.adapted_network"
+    found = loaded(file, trusted={name: adapted_network})
+    np.testing.assert_array_equal(
+        found.predict_proba(data[0]), model.predict_proba(data[0])
+    )
+    with pytest.raises(ValueError, match="has a Normalization layer, whose mean and"):
+        loaded(file)
