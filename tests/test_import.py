@@ -171,6 +171,7 @@ def test_first_fit_is_quiet_and_leaves_the_environment():
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.slow
 def test_first_fit_leaves_the_users_log_level():
     # At level 0 TensorFlow talks, and what somebody asked for is what they get.
     code = FIRST_FIT + "\nprint(os.environ['TF_CPP_MIN_LOG_LEVEL'])"

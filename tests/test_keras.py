@@ -65,6 +65,7 @@ def test_a_backend_that_is_not_installed_gives_one_sentence(name):
     assert run(IMPORT, name, KERAS_BACKEND=name) == [expected, expected]
 
 
+@pytest.mark.slow
 def test_keras_json_chooses_the_backend(tmp_path):
     (tmp_path / "keras.json").write_text(f'{{"backend": "{BACKEND}"}}')
     found = run(IMPORT, KERAS_BACKEND="", KERAS_HOME=str(tmp_path))

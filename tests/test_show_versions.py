@@ -114,6 +114,7 @@ def test_no_line_ends_the_output(monkeypatch, capsys):
     assert "LSTM layers: " in out
 
 
+@pytest.mark.slow
 def test_only_keras_and_its_backend_are_loaded():
     done = subprocess.run(
         [sys.executable, "-c", CODE], capture_output=True, text=True, env=os.environ

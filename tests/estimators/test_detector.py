@@ -116,8 +116,8 @@ def test_spots_are_found(data, fitted):
     "params",
     [
         {"crf": False},
-        {"stem": False, "network__filters": 16},
         {"augmentation": {"flip": "both", "contrast": 0.1}, "focal_gamma": 1.0},
+        pytest.param({"stem": False, "network__filters": 16}, marks=pytest.mark.slow),
         pytest.param(
             {"sequencer": PatchSequencer(8, 4), "attention": "self"},
             marks=pytest.mark.slow,
@@ -130,8 +130,8 @@ def test_spots_are_found(data, fitted):
     ],
     ids=[
         "no chains",
-        "no stem",
         "augmented",
+        "no stem",
         "overlapping windows",
         "half",
         "balanced",

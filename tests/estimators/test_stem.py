@@ -46,6 +46,7 @@ def test_rates_of_the_stem_share_a_graph(data):
     assert rates(base, DropPath) == rates(base, StemDropout) == []
 
 
+@pytest.mark.slow
 def test_a_search_varies_the_stem(data):
     grid = {
         "stem_kernels": ["plain", "harmonic"],

@@ -61,7 +61,16 @@ CASES = {
 # LiteRT takes longer: one of each kind of layer.
 LITERT = ["lstm", "lstm-one-way", "lstm-pixel", "lstm-multihead", "lstm-multiscale"]
 LITERT += ["lstm-scan", "bilstm2d", "bilstm2d-positions", "renet", "cnn_lstm"]
-LITERT += ["cnn_lstm-deep", "conv_lstm", "sequencer", "vil", "bilstm3d"]
+LITERT += ["cnn_lstm-deep", "conv_lstm", "sequencer", "vil", "bilstm3d", "cnn3d"]
+
+
+# What differs little from a case that stays is slow.
+SLOW = {("lstm-dense", "onnx"), ("lstm-additive", "onnx"), ("lstm-deep", "onnx")}
+SLOW |= {("renet-one-way", "onnx"), ("cnn_lstm-positions", "onnx"), ("cnn", "onnx")}
+SLOW |= {("cnn3d", "onnx"), ("lstm-one-way", "litert"), ("lstm-pixel", "litert")}
+SLOW |= {("bilstm2d-positions", "litert"), ("lstm-multihead", "litert")}
+SLOW |= {("cnn_lstm-deep", "litert"), ("bilstm3d", "litert"), ("renet", "litert")}
+SLOW |= {("cnn3d", "litert")}
 
 
 def test_all_networks_are_there():
@@ -70,7 +79,11 @@ def test_all_networks_are_there():
 
 @pytest.mark.parametrize(
     ("case", "format"),
-    [(case, "onnx") for case in CASES] + [(case, "litert") for case in LITERT],
+    [
+        pytest.param(case, format, marks=[pytest.mark.slow] * ((case, format) in SLOW))
+        for cases, format in ((CASES, "onnx"), (LITERT, "litert"))
+        for case in cases
+    ],
 )
 def test_network(case, format, tmp_path):
     name, shape, params = CASES[case]

@@ -68,8 +68,8 @@ def trials_of(storage):
 
 @pytest.fixture(
     params=[
-        "sqlite",
         "journal",
+        pytest.param("sqlite", marks=pytest.mark.slow),
         pytest.param("postgresql", marks=pytest.mark.slow),
     ]
 )

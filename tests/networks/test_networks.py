@@ -456,7 +456,17 @@ def test_conv_lstm_reads_the_slices_in_both_directions():
 # --- half precision -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name,
+            marks=[pytest.mark.slow]
+            * (name not in ("lstm", "cnn_lstm", "bilstm2d", "vil", "conv_lstm")),
+        )
+        for name in NETWORKS
+    ],
+)
 def test_half_precision_inside_and_float32_at_the_ends(name):
     before = keras.config.dtype_policy()
     shape = {"sequences": (8, 8), "images": (8, 8), "volumes": (2, 8, 8)}
