@@ -8,6 +8,8 @@ import numpy as np
 class Uncertainty(NamedTuple):
     """The uncertainty of each prediction in nats, and its two parts.
 
+    The arrays have the shape (n,), or (n, height, width) for the pixels of a detector.
+
     Parameters
     ----------
     total : ndarray of shape (n,)

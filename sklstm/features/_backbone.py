@@ -2,42 +2,36 @@
 
 import hashlib
 import json
+import re
 import threading
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 from sklstm._keras import keras
 
 import numpy as np
 
-# What the models of `keras.applications` expect, by the beginning of their names. The
-# longest beginning counts. All others rescale their images themselves.
+# What the models of `keras.applications` expect, by their names. The other models there
+# rescale their images themselves.
 _MODES = {
-    "densenet": "torch",
-    "inception_resnet_v2": "tf",
-    "inception_v3": "tf",
-    "mobilenet_": "tf",
-    "mobilenetv2_": "tf",
-    "nasnet": "tf",
-    "resnet101": "caffe",
-    "resnet101v2": "tf",
-    "resnet152": "caffe",
-    "resnet152v2": "tf",
-    "resnet50": "caffe",
-    "resnet50v2": "tf",
-    "vgg16": "caffe",
-    "vgg19": "caffe",
-    "xception": "tf",
+    r"densenet\d+": "torch",
+    r"inception_(resnet_v2|v3)": "tf",
+    r"mobilenet(v2)?_[\d.]+_\w+": "tf",
+    r"nasnet(_\w+)?": "tf",
+    r"resnet\d+": "caffe",
+    r"resnet\d+v2": "tf",
+    r"vgg\d+": "caffe",
+    r"xception": "tf",
 }
 # Layers that rescale images are among the first ones.
 _FIRST = 4
+# The range that a first layer may give to values of 0 to 255. It is 1 or 2 in all
+# published models.
+_EXTENTS = 0.9, 2.1
 
-Preprocess = Callable[[np.ndarray], np.ndarray]
 
-
-def choose_preprocessing(backbone: Any, given: Any) -> Preprocess | None:
-    """Return the function that prepares images of 0 to 255 for the backbone.
+def choose_preprocessing(backbone: Any, given: Any) -> Any:
+    """Return how images of 0 to 255 are prepared for the backbone.
 
     Parameters
     ----------
@@ -48,9 +42,9 @@ def choose_preprocessing(backbone: Any, given: Any) -> Preprocess | None:
 
     Returns
     -------
-    callable or None
-        Function of a float32 array of shape (n, height, width, channels). None if the
-        backbone takes the images as they are.
+    str, callable or None
+        A mode of Keras' ``preprocess_input``, the function that was given, or None if
+        the backbone takes the images as they are.
 
     Raises
     ------
@@ -59,28 +53,55 @@ def choose_preprocessing(backbone: Any, given: Any) -> Preprocess | None:
     """
     if given is None or callable(given):
         return given
-    rescaling = (keras.layers.Rescaling, keras.layers.Normalization)
-    if any(isinstance(layer, rescaling) for layer in backbone.layers[:_FIRST]):
-        return None
     name = backbone.name.lower()
-    known = [begin for begin in _MODES if name.startswith(begin)]
-    if not known:
-        raise ValueError(
-            f"preprocessing='auto' does not know what images the model "
-            f"{backbone.name!r} takes: give a function of a float32 batch with values "
-            "from 0 to 255, or None if the model takes such a batch."
-        )
-    mode = _MODES[max(known, key=len)]
+    if any(map(_takes_bytes, backbone.layers[:_FIRST])):
+        return None
+    first = (type(layer) for layer in backbone.layers[:_FIRST])
+    if name.startswith("convnext_") and keras.layers.Normalization in first:
+        return None
+    for pattern, mode in _MODES.items():
+        if re.fullmatch(pattern, name):
+            return mode
+    raise ValueError(
+        f"preprocessing='auto' does not know what images the model {backbone.name!r} "
+        "takes: give a function of a float32 image with values from 0 to 255, or None "
+        "if the model takes such images."
+    )
 
-    def preprocess(images: np.ndarray) -> np.ndarray:
-        # Keras writes into its argument.
-        return np.asarray(
-            keras.applications.imagenet_utils.preprocess_input(
-                images.copy(), data_format="channels_last", mode=mode
-            )
-        )
 
-    return preprocess
+def _takes_bytes(layer: Any) -> bool:
+    """Return whether a layer brings values of 0 to 255 to a range of 1 or 2."""
+    if not isinstance(layer, keras.layers.Rescaling):
+        return False
+    scale = np.asarray(layer.scale)
+    low, high = _EXTENTS
+    return scale.ndim == 0 and bool(low <= 255 * scale <= high)
+
+
+def preprocess(images: np.ndarray, how: Any) -> np.ndarray:
+    """Return images of 0 to 255 as the backbone takes them.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, height, width, channels), float32
+        The images. They may be changed.
+    how : str, callable or None
+        What `choose_preprocessing` returned.
+    """
+    if how is None:
+        return images
+    if callable(how):
+        # Each image alone: a function may look at the largest value of its batch.
+        found = [np.asarray(how(one[None].copy()), np.float32) for one in images]
+        for one in found:
+            if one.shape != (1, *images.shape[1:]):
+                raise ValueError(
+                    "preprocessing must return an array of the shape that it gets, "
+                    f"{(1, *images.shape[1:])}; it returned {one.shape}."
+                )
+        return np.concatenate(found)
+    inner = keras.applications.imagenet_utils.preprocess_input
+    return np.asarray(inner(images, data_format="channels_last", mode=how), np.float32)
 
 
 def check_backbone(backbone: Any) -> None:
@@ -113,18 +134,46 @@ def _output_of(backbone: Any, layer: str | None) -> Any:
                 f"layer={layer!r} is no layer of the backbone {backbone.name!r}; its "
                 f"last ones are {', '.join(names[-5:])}."
             )
-        found = backbone.get_layer(layer).output
-        if len(getattr(found, "shape", ())) != 4:
+        found = backbone.get_layer(layer)
+        if isinstance(found, keras.Model):
+            raise ValueError(
+                f"layer={layer!r} is a model inside the backbone {backbone.name!r}: "
+                f"give backbone.get_layer({layer!r}) as the backbone."
+            )
+        if not _is_map(found.output):
             raise ValueError(
                 f"layer={layer!r} gives no feature map, (None, height, width, "
-                f"channels), but {getattr(found, 'shape', type(found).__name__)}."
+                f"channels), but {getattr(found.output, 'shape', found.output)}."
             )
-        return found
-    outputs = [getattr(one, "output", None) for one in backbone.layers[::-1]]
-    for output in (*backbone.outputs, *outputs):
-        if len(getattr(output, "shape", ())) == 4:
-            return output
+        return found.output
+    if len(backbone.outputs) > 1:
+        raise ValueError(
+            f"backbone {backbone.name!r} has {len(backbone.outputs)} outputs: name the "
+            "layer= whose output is the feature map."
+        )
+    if _is_map(backbone.outputs[0]):
+        return backbone.outputs[0]
+    for one in backbone.layers[::-1]:
+        if isinstance(one, keras.Model) and _is_map(one.outputs[0]):
+            raise ValueError(
+                f"The feature map of the backbone {backbone.name!r} is inside its "
+                f"layer {one.name!r}: give backbone.get_layer({one.name!r}) as the "
+                "backbone."
+            )
+        found = getattr(one, "output", None)
+        if found is not None and _is_map(found):
+            if tuple(found.shape[1:3]) == (1, 1):
+                raise ValueError(
+                    f"The last map of the backbone {backbone.name!r}, of the layer "
+                    f"{one.name!r}, has one position only: make the model with "
+                    "include_top=False, or name an earlier layer=."
+                )
+            return found
     raise ValueError(f"backbone {backbone.name!r} has no layer that gives an image.")
+
+
+def _is_map(tensor: Any) -> bool:
+    return len(getattr(tensor, "shape", ())) == 4
 
 
 class Backbone:
@@ -134,71 +183,174 @@ class Backbone:
     ----------
     model : keras.Model
         The model. It is only read.
-    layer : str or None
-        Name of the layer. If None, the last one with a feature map.
+    output : keras.KerasTensor
+        The feature map.
+    lock : lock
+        A thread holds it while it computes. All backbones of a model have the same.
     """
 
-    def __init__(self, model: Any, layer: str | None) -> None:
+    def __init__(self, model: Any, output: Any, lock: Any) -> None:
+        self.output = output
+        self.lock = lock
         # A name of its own: Keras counts the models that it has to name.
-        self.network = keras.Model(
-            model.inputs[0], _output_of(model, layer), name="sklstm_features"
+        self.network = keras.Model(model.inputs[0], output, name="sklstm_features")
+        self.structure = _structure_of(self.network)
+        self.constants = _constants_of(self.network)
+        if keras.backend.backend() == "jax":
+            self._call = _call_by_jax(self.network)
+        else:
+            # XLA takes long to compile on a CPU.
+            self.network.compile(jit_compile=False)
+            self._call = self.network.predict_on_batch
+
+    def is_current(self, output: Any) -> bool:
+        """Return whether the model is as it was when its graph was traced."""
+        return (
+            output is self.output
+            and _constants_of(self.network) == self.constants
+            and _structure_of(self.network) == self.structure
         )
-        # XLA takes long to compile on a CPU. JAX has nothing else.
-        self.network.compile(jit_compile=keras.backend.backend() == "jax")
-        self._structure = _structure_of(self.network)
-        self._lock = threading.RLock()
 
-    @property
-    def lock(self) -> Any:
-        """Lock that a thread holds while it computes features."""
-        return self._lock
-
-    def map_shape(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    def map_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape (height, width, channels) of the feature map.
 
-        None if images of this shape leave no feature map.
+        Raises
+        ------
+        ValueError
+            If images of this shape have no feature map.
         """
-        try:
-            found = self.network.compute_output_shape((1, *shape))
-        except ValueError:  # The shape of a layer inside would be zero or negative.
-            return None
+        found = self.network.compute_output_shape((1, *shape))
         lengths = tuple(int(length) for length in found[1:])
-        return lengths if min(lengths) > 0 else None
+        if min(lengths) < 1:
+            raise ValueError(f"The feature map would be of the shape {lengths}.")
+        return lengths
 
     def digest(self) -> str:
-        """Return a name for the structure and the weights, in hexadecimal digits.
-
-        The names of layers do not enter, because Keras counts them in each process.
-        """
-        digest = hashlib.blake2b(self._structure, digest_size=16)
+        """Return a name for the structure and the weights, in hexadecimal digits."""
+        digest = hashlib.blake2b(self.structure, digest_size=16)
         for weight in self.network.weights:
-            values = np.asarray(keras.ops.convert_to_numpy(weight))
-            digest.update(f"{values.dtype} {values.shape}".encode())
-            digest.update(np.ascontiguousarray(values).view(np.uint8).reshape(-1).data)
+            digest.update(_bytes_of(weight))
         return digest.hexdigest()
 
     def compute(self, images: np.ndarray) -> np.ndarray:
         """Return the feature maps, float32, of shape (n, height, width, channels)."""
-        return np.asarray(self.network.predict_on_batch(images), np.float32)
+        return np.asarray(self._call(images), np.float32)
+
+
+def _call_by_jax(network: Any) -> Any:
+    """Return a function of images. Keras' own gives the weights away while it runs."""
+    # Here and not above: this loads JAX, which is optional.
+    import jax
+
+    @jax.jit
+    def call(trainable: list, others: list, images: Any) -> Any:
+        return network.stateless_call(trainable, others, images, training=False)[0]
+
+    def compute(images: np.ndarray) -> Any:
+        trainable = [one.value for one in network.trainable_variables]
+        others = [one.value for one in network.non_trainable_variables]
+        return call(trainable, others, images)
+
+    return compute
+
+
+def _bytes_of(weight: Any) -> bytes:
+    values = np.asarray(keras.ops.convert_to_numpy(weight))
+    return f"{values.dtype} {values.shape}".encode() + values.tobytes()
+
+
+def _constants_of(network: Any) -> bytes:
+    """Return the weights that a trace holds as constants."""
+    adapted = (
+        layer
+        for layer in network._flatten_layers()
+        if isinstance(layer, keras.layers.Normalization)
+    )
+    return b"".join(_bytes_of(w) for layer in adapted for w in layer.weights)
 
 
 def _structure_of(network: Any) -> bytes:
-    text = json.dumps(network.get_config(), sort_keys=True, default=repr)
-    for i, layer in enumerate(network.layers):
-        text = text.replace(json.dumps(layer.name), f'"layer {i}"')
-    versions = f"{keras.__version__} {keras.backend.backend()} "
-    return (versions + text).encode()
+    """Return what is computed, apart from the weights."""
+    config = json.dumps(_nameless(network.get_config(), {}), sort_keys=True)
+    code = hashlib.blake2b(digest_size=16)
+    for layer in network._flatten_layers():
+        for kind in type(layer).__mro__:
+            if not kind.__module__.startswith(
+                ("keras.", "builtins", "tensorflow.", "torch.")
+            ):
+                code.update(f"{kind.__module__}.{kind.__qualname__}".encode())
+                for value in vars(kind).values():
+                    _add_code(code, getattr(value, "__code__", None))
+    versions = f"{keras.__version__} {keras.backend.backend()}"
+    return f"{versions} {code.hexdigest()} {config}".encode()
 
 
-# Models are traced once in a process, however many clones use them.
-_BACKBONES: "weakref.WeakKeyDictionary[Any, dict]" = weakref.WeakKeyDictionary()
+def _add_code(digest: Any, code: Any) -> None:
+    if code is None:
+        return
+    digest.update(code.co_code)
+    digest.update(repr(code.co_names).encode())
+    for value in code.co_consts:
+        if hasattr(value, "co_code"):
+            _add_code(digest, value)
+        else:
+            digest.update(repr(value).encode())
+
+
+def _nameless(value: Any, places: dict[str, int]) -> Any:
+    """Return a configuration in which layers have no names, but places.
+
+    Keras counts the layers that it has to name, so that a model that is made again has
+    other names.
+    """
+    if isinstance(value, list | tuple):
+        return [_nameless(item, places) for item in value]
+    if not isinstance(value, dict):
+        return value if isinstance(value, str | int | float | None) else repr(value)
+    if str(value.get("class_name", "")).endswith(("Policy", "PolicyMap")):
+        return value  # The name of a policy is its type.
+    if isinstance(value.get("layers"), list):
+        names = [layer.get("config", {}).get("name") for layer in value["layers"]]
+        places = {name: place for place, name in enumerate(names)}
+    found = {}
+    for key, item in value.items():
+        if key in ("keras_history", "input_layers", "output_layers"):
+            found[key] = _placed(item, places)
+        elif key not in ("name", "trainable", "build_config"):
+            found[str(key)] = _nameless(item, places)
+    return found
+
+
+def _placed(value: Any, places: dict[str, int]) -> Any:
+    if isinstance(value, list | tuple):
+        return [_placed(item, places) for item in value]
+    return places.get(value, value) if isinstance(value, str) else value
+
+
+class _Made:
+    """The backbones of a model, by layer, and the lock that they share."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.backbones: dict[str | None, Backbone] = {}
+
+
+# A model is traced once in a process, however many clones use it.
+_MADE: "weakref.WeakKeyDictionary[Any, _Made]" = weakref.WeakKeyDictionary()
 _MAKING = threading.Lock()
 
 
 def backbone_of(model: Any, layer: str | None) -> Backbone:
-    """Return the `Backbone` of a model and a layer. It is made at the first call."""
+    """Return the `Backbone` of a model and a layer.
+
+    It is made at the first call, and again if the model has changed in more than the
+    weights.
+    """
     with _MAKING:
-        made = _BACKBONES.setdefault(model, {})
-        if layer not in made:
-            made[layer] = Backbone(model, layer)
-        return made[layer]
+        made = _MADE.setdefault(model, _Made())
+    with made.lock:
+        output = _output_of(model, layer)
+        found = made.backbones.get(layer)
+        if found is None or not found.is_current(output):
+            found = made.backbones[layer] = Backbone(model, output, made.lock)
+        return found

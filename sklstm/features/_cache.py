@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import stat
-import tempfile
 import threading
 import time
 import warnings
@@ -26,6 +26,8 @@ _CHECKSUM_BYTES = 16
 # A process that is killed leaves the file that it was writing. No write takes an hour.
 _ABANDONED_AFTER_SECONDS = 3600
 _TEMPORARY = ".writing-"
+# The folders in which this process has looked for such files.
+_CLEANED: set[str] = set()
 
 
 class MemoryCache:
@@ -41,7 +43,9 @@ class MemoryCache:
         self.max_bytes = max_bytes
         self.n_bytes = 0
         self._arrays: dict[str, dict[bytes, np.ndarray]] = {}
+        self._sizes: dict[str, int] = {}
         self._warned = False
+        self._dropped: set[str] = set()
         self._lock = threading.Lock()
 
     def get(self, source: str, key: bytes) -> np.ndarray | None:
@@ -54,14 +58,23 @@ class MemoryCache:
         key : bytes
             What it was computed from.
         """
-        return self._arrays.get(source, {}).get(key)
+        with self._lock:
+            if source in self._dropped:
+                self._dropped.discard(source)
+                self._warn()
+            if source not in self._arrays:
+                return None
+            # The source that was read last is dropped last.
+            own = self._arrays[source] = self._arrays.pop(source)
+            return own.get(key)
 
     def put(
         self, source: str, key: bytes, array: np.ndarray, quietly: bool = False
     ) -> None:
         """Keep a copy of the array if there is room. If not, warn once.
 
-        Arrays of other sources are dropped for it, those of the oldest source first.
+        Arrays of other sources are dropped for it, first those of the source that was
+        not read for the longest time. If such a source is read again, warn as well.
         Arrays of the same source stay: a cross-validation reads all images in each
         fold, and would find nothing if the newest image replaced the oldest one.
 
@@ -75,27 +88,31 @@ class MemoryCache:
             If True, do not warn.
         """
         with self._lock:
-            # The source in use is the newest one.
             own = self._arrays.pop(source, {})
             self._arrays[source] = own
             if key in own:
                 return
+            if self._sizes.get(source, 0) + array.nbytes > self.max_bytes:
+                if not quietly:
+                    self._warn()
+                return
             while self.n_bytes + array.nbytes > self.max_bytes:
                 oldest = next(iter(self._arrays))
-                if oldest == source:
-                    if not quietly:
-                        self._warn()
-                    return
                 self._drop(oldest)
+                if not quietly:
+                    self._dropped.add(oldest)
             kept = array.copy()
             kept.flags.writeable = False
             own[key] = kept
+            self._sizes[source] = self._sizes.get(source, 0) + kept.nbytes
             self.n_bytes += kept.nbytes
 
     def clear(self) -> None:
         """Drop all arrays."""
         with self._lock:
             self._arrays.clear()
+            self._sizes.clear()
+            self._dropped.clear()
             self.n_bytes = 0
             self._warned = False
 
@@ -108,16 +125,17 @@ class MemoryCache:
                 self._drop(next(iter(self._arrays)))
 
     def _drop(self, source: str) -> None:
-        self.n_bytes -= sum(a.nbytes for a in self._arrays.pop(source).values())
+        del self._arrays[source]
+        self.n_bytes -= self._sizes.pop(source, 0)
 
     def _warn(self) -> None:
         if self._warned:
             return
         self._warned = True
         warnings.warn(
-            f"The cache of features is full at {self.max_bytes / 1e6:.0f} MB, so that "
-            "some images are computed again in each fold: set cache= to a folder, "
-            "set_feature_cache_size, pooling or dtype='float16'.",
+            f"The cache of features is full at {self.max_bytes / 1e6:.0f} MB, and some "
+            "features are computed again in each fold: set cache= to a folder, pooling "
+            "or dtype='float16', or call sklstm.features.set_feature_cache_size.",
             UserWarning,
             stacklevel=2,
         )
@@ -182,25 +200,35 @@ class FolderCache:
         self._n_bytes = int(np.prod(shape)) * self.dtype.itemsize
         self._head = _MAGIC + f"{source} {self.dtype.str} {shape}\n".encode()
         self.folder.mkdir(exist_ok=True)
-        self._remove_abandoned()
+        if str(self.folder) not in _CLEANED:
+            _CLEANED.add(str(self.folder))
+            self._remove_abandoned()
 
     def get(self, key: bytes) -> np.ndarray | None:
         """Return the array, or None if there is no file that holds it."""
-        content = _read_file(
-            self._path(key), len(self._head) + self._n_bytes + _CHECKSUM_BYTES
-        )
+        n_bytes = len(self._head) + self._n_bytes + _CHECKSUM_BYTES
+        try:
+            content = _read_file(self._path(key), n_bytes)
+        except OSError:
+            return None
         if content is None or not content.startswith(self._head):
             return None
         body, checksum = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
         if _checksum(key, body) != checksum:
             return None
         values = np.frombuffer(body, self.dtype, offset=len(self._head))
+        if not np.isfinite(values).all():
+            return None
         return values.reshape(self.shape).astype(self.dtype.newbyteorder("="))
 
     def put(self, key: bytes, array: np.ndarray) -> None:
         """Write the array to a file."""
         body = self._head + np.ascontiguousarray(array, self.dtype).tobytes()
-        handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=self.folder)
+        name = self.folder / f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
+        # Others may read it, if the user's mask lets them. The files of tempfile are
+        # for one user alone.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        handle = os.open(name, flags, 0o666)
         try:
             with open(handle, "wb") as file:
                 file.write(body + _checksum(key, body))
@@ -230,10 +258,7 @@ def _read_file(path: Path, n_bytes: int) -> bytes | None:
     """Return the content of a regular file of `n_bytes`, or None."""
     # To open a pipe would wait for a writer. Windows has neither of the two flags.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        handle = os.open(path, flags)
-    except OSError:
-        return None
+    handle = os.open(path, flags)
     found = os.fstat(handle)
     if not stat.S_ISREG(found.st_mode) or found.st_size != n_bytes:
         os.close(handle)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import warnings
 from dataclasses import dataclass
 from typing import Any, Self
@@ -58,7 +59,8 @@ class FeatureSequencer(
     cache : {None, False}, str or path, default=None
         Where features are kept. If None, in the memory of this process, of which all
         transformers share 1 GiB (`set_feature_cache_size`). If a folder, there as well:
-        other processes and later runs read them. If False, nowhere.
+        other processes and later runs read them. If False, nowhere. It may change after
+        `fit`.
     preprocessing : "auto", callable or None, default="auto"
         How images of 0 to 255 are prepared for the model. "auto" knows the models of
         `keras.applications` by their names, and models that begin with a layer that
@@ -67,7 +69,8 @@ class FeatureSequencer(
         gets this array.
     value_range : tuple of float, default=None
         Values that are black and white in X. If None, they are 0 and 255 in uint8, and
-        False and True in bool. Other dtypes need it.
+        False and True in bool, and X of `transform` must have the dtype of `fit`. Other
+        dtypes need it.
     dtype : {"float32", "float16"}, default="float32"
         dtype of the features. With "float16", they need half of the memory and of the
         disk.
@@ -97,11 +100,12 @@ class FeatureSequencer(
     Grey images are repeated for a model that takes three channels.
 
     A feature is found again by the pixels of its image, the weights and the structure
-    of the model, the versions and the backend of Keras, and the parameters. A file of
-    another kind, size or content is computed again. With ``pooling``, the cache keeps
-    the pooled features.
+    of the model, the version and the backend of Keras, and the parameters. The code of
+    your own layers belongs to the structure, but not the global variables that it
+    reads. With ``pooling``, the cache keeps the pooled features.
 
-    Once 1 GiB is full, further images are computed in each call, and a warning says so.
+    If the features of a model fill the memory, those of further images are computed in
+    each call, and a warning says so. Those of other models are dropped first.
 
     Examples
     --------
@@ -209,7 +213,7 @@ class FeatureSequencer(
         """
         check_is_fitted(self)
         images = validate_images(self, X, reset=False)
-        found = _features(images, self._how)
+        found = _features(images, self._how, self.cache)
         if self._how.pooling is not None:
             return found
         rows, columns = self.grid_
@@ -319,13 +323,14 @@ class FeatureSequencer(
             )
         backbone = _backbone.backbone_of(self.backbone, self.layer)
         shape = (*size, channels or n_channels)
-        found = backbone.map_shape(shape)
-        if found is None:
+        try:
+            found = backbone.map_shape(shape)
+        except ValueError as error:
             raise ValueError(
-                f"Images of {size[0]} x {size[1]} are too small for the backbone "
-                f"{self.backbone.name!r}, whose feature map would be empty: give a "
-                "larger size, or an earlier layer."
-            )
+                f"Images of {size[0]} x {size[1]} do not suit the backbone "
+                f"{self.backbone.name!r}: give another size=, or an earlier layer= "
+                f"({str(error).splitlines()[0]})."
+            ) from None
         return _Settings(
             backbone=self.backbone,
             layer=self.layer,
@@ -334,9 +339,11 @@ class FeatureSequencer(
             order=self.order,
             pooling=self.pooling,
             batch_size=int(self.batch_size),
-            cache=self.cache,
-            preprocessing=self.preprocessing,
+            preprocessing=_backbone.choose_preprocessing(
+                self.backbone, self.preprocessing
+            ),
             value_range=_checked_range(self.value_range, images.dtype),
+            fitted_dtype=images.dtype.name if self.value_range is None else None,
             dtype=self.dtype,
         )
 
@@ -370,9 +377,9 @@ class _Settings:
     order: str
     pooling: str | None
     batch_size: int
-    cache: Any
     preprocessing: Any
     value_range: tuple[float, float]
+    fitted_dtype: str | None
     dtype: str
 
     @property
@@ -401,99 +408,140 @@ def _checked_range(given: Any, dtype: np.dtype) -> tuple[float, float]:
     return low, high
 
 
-def _features(images: np.ndarray, how: _Settings) -> np.ndarray:
+def _features(images: np.ndarray, how: _Settings, cache: Any) -> np.ndarray:
     """Return the features of images from the caches, and compute what is missing."""
     # Here and not above: this loads Keras.
-    from sklstm.features._backbone import backbone_of, choose_preprocessing
+    from sklstm.features._backbone import backbone_of
 
-    low, high = how.value_range
-    if (
-        images.dtype.name not in _RANGES
-        or how.value_range != _RANGES[images.dtype.name]
-    ):
-        least, most = images.min(), images.max()
-        if least < low or most > high:
-            raise ValueError(
-                f"X has values from {least} to {most}, outside value_range="
-                f"{how.value_range}; give the values that are black and white."
-            )
+    _check_values(images, how)
     backbone = backbone_of(how.backbone, how.layer)
-    preprocess = choose_preprocessing(how.backbone, how.preprocessing)
-    own = callable(how.preprocessing)
-    source = _source(how, backbone.digest(), own)
-    keys: list[bytes] = []
-    if own:
-        # What a function of the user does cannot be part of a key, so the key is made
-        # from its result.
-        for start in range(0, len(images), how.batch_size):
-            part = images[start : start + how.batch_size]
-            keys += map(_key, _prepare(part, how, preprocess))
-    else:
-        keys += map(_key, images)
+    source = _source(how, backbone.digest())
+    store = _Store(source, how, cache)
     found = np.empty((len(images), *how.shape), how.dtype)
-    folder = None
-    if how.cache not in (None, False):
-        folder = FolderCache(how.cache, source, how.shape, how.dtype)
-
-    def read(missing: dict[bytes, list[int]]) -> dict[bytes, list[int]]:
-        """Fill in what the caches hold, and return the rest."""
-        rest = {}
-        for key, rows in missing.items():
-            array = None
-            if how.cache is not False:
-                array = MEMORY.get(source, key)
-                if array is None and folder is not None:
-                    array = folder.get(key)
-                    if array is not None:
-                        MEMORY.put(source, key, array, quietly=True)
-            if array is None:
-                rest[key] = rows
-            else:
-                found[rows] = array
-        return rest
-
     missing: dict[bytes, list[int]] = {}
-    for row, key in enumerate(keys):
-        missing.setdefault(key, []).append(row)
-    missing = read(missing)
-    if not missing:
-        return found
-    full = False
+    for row, image in enumerate(images):
+        key = _key(_to_hash(image, how))
+        array = None if key in missing else store.get(key)
+        if array is None:
+            missing.setdefault(key, []).append(row)
+        else:
+            found[row] = array
+    todo = list(missing.items())
+    if store.folder is not None:
+        # Processes that start together begin at different places.
+        first = os.getpid() % max(len(todo), 1)
+        todo = todo[first:] + todo[:first]
     with backbone.lock:
-        # Another thread may have computed them meanwhile.
-        todo = list(read(missing).items())
-        for start in range(0, len(todo), how.batch_size):
-            next_ones = todo[start : start + how.batch_size]
-            first_rows = [rows[0] for _, rows in next_ones]
-            batch = _prepare(images[first_rows], how, preprocess)
-            arrays = _compute(batch, how, backbone)
-            for (key, rows), array in zip(next_ones, arrays, strict=True):
-                found[rows] = array
-                if how.cache is not False:
-                    MEMORY.put(source, key, array, quietly=folder is not None)
-                if folder is not None and not full:
-                    full = not _try_to_write(folder, key, array)
+        while todo:
+            # Another thread or process may have computed some meanwhile.
+            batch: list[tuple[bytes, list[int]]] = []
+            while todo and len(batch) < how.batch_size:
+                key, rows = todo.pop()
+                array = store.get(key)
+                if array is None:
+                    batch.append((key, rows))
+                else:
+                    found[rows] = array
+            if batch:
+                prepared = _prepare(images[[rows[0] for _, rows in batch]], how)
+                arrays = _compute(prepared, how, backbone)
+                for (key, rows), one, array in zip(
+                    batch, prepared, arrays, strict=True
+                ):
+                    found[rows] = array
+                    # A function that is random gives another image this time.
+                    own = callable(how.preprocessing)
+                    store.put(_key(one) if own else key, array)
     return found
 
 
-def _try_to_write(folder: FolderCache, key: bytes, array: np.ndarray) -> bool:
-    """Write to the folder, or warn. A search must not end because a disk is full."""
-    try:
-        folder.put(key, array)
-    except OSError as error:
-        warnings.warn(
-            f"Features cannot be written to the folder of cache= "
-            f"({folder.folder.parent}: {error.strerror}); they are computed, and not "
-            "kept for other processes.",
-            UserWarning,
-            stacklevel=2,
+class _Store:
+    """The caches that a transformer uses.
+
+    Parameters
+    ----------
+    source : str
+        What computes the features.
+    how : _Settings
+        Shape and dtype of the features.
+    cache : {None, False}, str or path
+        Parameter of `FeatureSequencer`.
+    """
+
+    def __init__(self, source: str, how: _Settings, cache: Any) -> None:
+        self.source = source
+        self.is_used = cache is not False
+        self.folder = None
+        self._warned = False
+        if cache not in (None, False):
+            try:
+                self.folder = FolderCache(cache, source, how.shape, how.dtype)
+            except OSError as error:
+                self._warn(error, cache)
+
+    def get(self, key: bytes) -> np.ndarray | None:
+        """Return the features, or None if they are in no cache."""
+        if not self.is_used:
+            return None
+        array = MEMORY.get(self.source, key)
+        if array is None and self.folder is not None:
+            array = self.folder.get(key)
+            if array is not None:
+                MEMORY.put(self.source, key, array, quietly=True)
+        return array
+
+    def put(self, key: bytes, array: np.ndarray) -> None:
+        """Keep the features, or warn. A search must not end because a disk is full."""
+        if not self.is_used:
+            return
+        MEMORY.put(self.source, key, array, quietly=self.folder is not None)
+        if self.folder is not None:
+            try:
+                self.folder.put(key, array)
+            except OSError as error:
+                self._warn(error, self.folder.folder.parent)
+
+    def _warn(self, error: OSError, folder: Any) -> None:
+        if not self._warned:
+            warnings.warn(
+                f"Some features cannot be written to cache={str(folder)!r} "
+                f"({error.strerror}): they are computed, and not kept for other "
+                "processes.",
+                UserWarning,
+                stacklevel=2,
+            )
+        self._warned = True
+
+
+def _check_values(images: np.ndarray, how: _Settings) -> None:
+    if how.fitted_dtype is not None:
+        if images.dtype.name != how.fitted_dtype:
+            raise ValueError(
+                f"X is {images.dtype}, but FeatureSequencer was fitted on "
+                f"{how.fitted_dtype}: convert X, or give value_range=."
+            )
+        return
+    low, high = how.value_range
+    least, most = images.min(), images.max()
+    if least < low or most > high:
+        raise ValueError(
+            f"X has values from {least} to {most}, outside value_range="
+            f"{how.value_range}; give the values that are black and white."
         )
-        return False
-    return True
 
 
-def _prepare(images: np.ndarray, how: _Settings, preprocess: Any) -> np.ndarray:
+def _to_hash(image: np.ndarray, how: _Settings) -> np.ndarray:
+    """Return what the key of an image is made from."""
+    # What a function of the user does cannot be part of a key, so the key is made from
+    # its result.
+    return _prepare(image[None], how)[0] if callable(how.preprocessing) else image
+
+
+def _prepare(images: np.ndarray, how: _Settings) -> np.ndarray:
     """Return images as the backbone takes them, float32."""
+    # Here and not above: this loads Keras.
+    from sklstm.features._backbone import preprocess
+
     low, high = how.value_range
     height, width, channels = how.input_shape
     batch = np.empty((len(images), height, width, channels), np.float32)
@@ -501,15 +549,7 @@ def _prepare(images: np.ndarray, how: _Settings, preprocess: Any) -> np.ndarray:
         scaled = (image.astype(np.float64) - low) * (255 / (high - low))
         small = resize(scaled.astype(np.float32), (height, width))
         target[...] = small if small.ndim == 3 else small[:, :, None]
-    if preprocess is None:
-        return batch
-    found = np.asarray(preprocess(batch), np.float32)
-    if found.shape != batch.shape:
-        raise ValueError(
-            f"preprocessing must return an array of the shape that it gets, "
-            f"{batch.shape}; it returned {found.shape}."
-        )
-    return found
+    return preprocess(batch, how.preprocessing)
 
 
 def _compute(batch: np.ndarray, how: _Settings, backbone: Any) -> np.ndarray:
@@ -535,7 +575,7 @@ def _compute(batch: np.ndarray, how: _Settings, backbone: Any) -> np.ndarray:
     return maps.astype(how.dtype)
 
 
-def _source(how: _Settings, digest: str, own: bool) -> str:
+def _source(how: _Settings, digest: str) -> str:
     """Return a name for all that the features depend on except the image."""
     parts = (
         digest,
@@ -544,7 +584,8 @@ def _source(how: _Settings, digest: str, own: bool) -> str:
         how.pooling,
         how.batch_size,
         how.dtype,
-        "own" if own else (how.preprocessing, how.value_range),
+        # With a function, the key is made after both.
+        "own" if callable(how.preprocessing) else (how.preprocessing, how.value_range),
     )
     return hashlib.blake2b(repr(parts).encode(), digest_size=_KEY_BYTES).hexdigest()
 

@@ -167,9 +167,10 @@ def foreign(description: Any) -> set[str]:
 
 
 def is_adapted(description: Any) -> bool:
-    """Tell whether a network has a layer that learned its numbers by ``adapt``.
+    """Tell whether a network has a Normalization layer without ``mean=``.
 
-    Such a layer computes with constants. To restore its variables is not enough.
+    Such a layer computes with constants that it makes from its weights in ``adapt``. To
+    restore the weights is not enough.
     """
     if isinstance(description, list | tuple):
         return any(map(is_adapted, description))

@@ -61,6 +61,7 @@ _FUNCTIONS = frozenset(
 # Parameters that name a folder on one machine, with the words for messages of `save`
 # and of `load`.
 FOLDERS = {
+    "cache": ("a folder of this machine", "a folder to write features to"),
     "memory": ("a cache on this machine", "a folder to keep a cache in"),
     "on_disk": ("a folder of this machine", "a folder to write images to"),
 }

@@ -175,8 +175,8 @@ class Reader:
             own = name.rpartition(".")[2]
             raise Refused(
                 f"needs the function {name!r}, because its network has a Normalization "
-                "layer, whose mean and variance are not in the description: import the "
-                f"function and pass trusted={{{name!r}: {own}}}."
+                "layer without mean= and variance=: import the function and pass "
+                f"trusted={{{name!r}: {own}}}."
             )
         # A forged file cannot multiply the text by referring to it many times.
         if file not in self._texts:
@@ -195,7 +195,7 @@ class Reader:
             for key, value in content["state"].items()
         }
         for folder, (_, asks_for) in FOLDERS.items():
-            if state.get(folder) is not None:
+            if state.get(folder) not in (None, False):
                 raise Refused(f"names {asks_for}.")
         # The class may have parameters that it did not have when the file was saved.
         for parameter in inspect.signature(kind).parameters.values():

@@ -148,8 +148,8 @@ class Writer:
     def _model(self, value: Any, where: str) -> dict[str, Any]:
         if not keras_objects().is_model(value):
             raise TypeError(
-                f"{where} is a {type(value).__name__} with weights, which a file holds "
-                "of a keras.Model alone: put it into a keras.Sequential."
+                f"{where} is a {type(value).__name__} with weights. A file keeps the "
+                "weights of a keras.Model only: put the layer into a keras.Sequential."
             )
         description = self._keras(value, where)["keras"]
         self.holds_models = True
@@ -194,7 +194,7 @@ class Writer:
         for name in _NOT_KEPT:
             state.pop(name, None)
         for folder, (what, _) in FOLDERS.items():
-            if state.get(folder) is not None:
+            if state.get(folder) not in (None, False):
                 raise TypeError(
                     f"{here}.{folder}={state[folder]!r} is {what}, which a file does "
                     f"not hold: set {folder}=None before saving."

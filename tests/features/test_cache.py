@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from sklstm.features import clear_feature_cache, set_feature_cache_size
+from sklstm.features import _cache, clear_feature_cache, set_feature_cache_size
 from sklstm.features._cache import MEMORY, FolderCache, MemoryCache
 
 KEY = bytes(range(16))
@@ -40,6 +40,26 @@ def test_memory_is_bounded_and_keeps_the_first():
     np.testing.assert_array_equal(cache.get("b", b"more"), array(7))
     assert cache.get("a", b"\0") is None
     assert cache.n_bytes == array().nbytes
+
+
+def test_two_sources_that_drop_each_other_are_told():
+    cache = MemoryCache(3 * array().nbytes)
+    cache.put("old", b"k", array())
+    cache.put("a", b"k", array(1))
+    cache.put("b", b"k", array(2))
+    assert cache.get("a", b"k") is not None
+    cache.put("c", b"k", array(3))
+    cache.put("c", b"l", array(3))
+    # The one that was read last is still there. Nobody asks for the old one.
+    assert cache.get("a", b"k") is not None
+    with pytest.warns(UserWarning, match="some features are computed again in each f"):
+        assert cache.get("b", b"k") is None
+    # What is larger than all does not drop the others.
+    big = np.zeros((100, 100), "float32")
+    cache.put("d", b"k", big)
+    assert cache.get("d", b"k") is None
+    assert cache.get("a", b"k") is not None
+    assert cache.n_bytes == 3 * array().nbytes
 
 
 def test_arrays_in_memory_are_copies_that_nobody_changes():
@@ -128,6 +148,24 @@ def test_a_file_that_is_not_whole_is_never_trusted(tmp_path, spoil):
     assert cache.get(KEY) is None
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_numbers_that_no_feature_has_are_never_trusted(tmp_path, number):
+    cache = folder_cache(tmp_path)
+    cache.put(KEY, np.full((4, 5), number, "float32"))
+    assert cache.get(KEY) is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no mode of files")
+def test_others_may_read_the_files(tmp_path):
+    before = os.umask(0o022)
+    try:
+        cache = folder_cache(tmp_path)
+        cache.put(KEY, array())
+    finally:
+        os.umask(before)
+    assert cache._path(KEY).stat().st_mode & 0o777 == 0o644
+
+
 def test_a_file_of_another_image_or_shape_is_never_trusted(tmp_path):
     cache = folder_cache(tmp_path)
     cache.put(KEY, array())
@@ -164,6 +202,7 @@ def test_what_a_killed_process_left_does_no_harm_and_goes(tmp_path):
     os.utime(left, (an_hour_ago, an_hour_ago))
     written_now = cache.folder / ".writing-new"
     written_now.write_bytes(b"half")
+    _cache._CLEANED.clear()  # as in another process
     found = folder_cache(tmp_path).get(KEY)
     np.testing.assert_array_equal(found, array())
     assert not left.exists()

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import time
 import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +18,17 @@ import pytest
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import sklstm
 from sklstm import FeatureSequencer, LSTMImageClassifier
-from sklstm.features import _cache, _feature_sequencer, clear_feature_cache
+from sklstm.features import (
+    _cache,
+    _feature_sequencer,
+    clear_feature_cache,
+    set_feature_cache_size,
+)
 
 pytestmark = pytest.mark.filterwarnings(
     # The check of array libraries is skipped, because SCIPY_ARRAY_API is not set.
@@ -173,13 +179,52 @@ def test_each_image_is_computed_once_in_a_cross_validation(backbone, computed):
     assert sum(computed) == 80
 
 
+@pytest.mark.backend
 def test_threads_compute_each_image_once(backbone, computed):
     X = photographs(40)
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: make(backbone).fit_transform(X), range(4)))
-    assert sum(computed) == 40
-    for one in found[1:]:
-        np.testing.assert_array_equal(one, found[0])
+    layers = ["map", backbone.layers[1].name] * 3
+
+    def features(layer):
+        return make(backbone, layer=layer, batch_size=4).fit_transform(X)
+
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(features, layers))
+    assert sum(computed) == 80
+    for one, layer in zip(found, layers, strict=True):
+        np.testing.assert_array_equal(one, features(layer))
+    assert np.isfinite(backbone.predict(X.astype("float32"), verbose=0)).all()
+
+
+@pytest.mark.slow
+def test_a_search_in_two_processes(backbone, tmp_path):
+    X, y = photographs(40), np.arange(40) % 2
+    model = make_pipeline(
+        make(backbone, pooling="mean", cache=tmp_path), LogisticRegression()
+    )
+    grid = {"logisticregression__C": [0.1, 1, 10]}
+    search = GridSearchCV(model, grid, cv=4, n_jobs=2).fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert sum(path.is_file() for path in tmp_path.rglob("*")) == 40
+
+
+def test_two_transformers_that_do_not_fit_into_memory_say_so(backbone):
+    X = photographs(20)
+    union = FeatureUnion(
+        [
+            ("map", make(backbone, pooling="mean")),
+            ("first", make(backbone, layer=backbone.layers[1].name, pooling="mean")),
+        ]
+    )
+    before = _cache.MEMORY.max_bytes
+    set_feature_cache_size(20 * 4 * 7)
+    try:
+        expected = union.fit_transform(X)
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always", UserWarning)
+            np.testing.assert_array_equal(union.fit_transform(X), expected)
+        assert any("cache of features is full" in str(one.message) for one in found)
+    finally:
+        set_feature_cache_size(before)
 
 
 def test_an_lstm_reads_the_features(backbone):
@@ -191,6 +236,41 @@ def test_an_lstm_reads_the_features(backbone):
         LSTMImageClassifier(units=4, epochs=60, learning_rate=0.02, random_state=0),
     )
     assert cross_val_score(model, X, y, cv=2).mean() > 0.9
+
+
+def test_a_function_sees_one_image_at_a_time(backbone, computed):
+    X = photographs(12)
+    X[0] //= 8
+
+    def stretch(image):
+        return image * (255 / image.max())
+
+    sequencer = make(backbone, preprocessing=stretch).fit(X)
+    before = sequencer.transform(X[1:])
+    with_dark = sequencer.transform(X)
+    assert sum(computed) == 12
+    np.testing.assert_array_equal(with_dark[1:], before)
+    clear_feature_cache()
+    np.testing.assert_array_equal(sequencer.transform(X[:1]), with_dark[:1])
+
+
+def test_what_a_random_function_made_is_not_taken_for_another_image(backbone):
+    rng = np.random.default_rng(0)
+    sequencer = make(backbone, preprocessing=lambda x: x * rng.uniform(0.5, 1))
+    X = photographs(1)
+    sequencer.fit(X).transform(X)
+    plain = make(backbone).fit(X)
+    for key, array in _cache.MEMORY._arrays.popitem()[1].items():
+        # Find the image of which the cache says that these are its features.
+        rng = np.random.default_rng(0)
+        images = [X * rng.uniform(0.5, 1) for _ in range(9)]
+        keys = [_feature_sequencer._key(x[0].astype("float32")) for x in images]
+        image = images[keys.index(key)]
+        float_plain = make(backbone, value_range=(0, 255)).fit(image)
+        np.testing.assert_allclose(
+            array.reshape(1, 24, 5), float_plain.transform(image), rtol=1e-4
+        )
+    assert plain.n_steps_ == 24
 
 
 def test_whatever_changes_the_features_changes_the_key(backbone, computed):
@@ -279,6 +359,10 @@ def test_files_give_the_same_features(backbone, computed, tmp_path):
     np.testing.assert_array_equal(loaded.transform(X), before)
     assert sum(computed) == 4
     assert loaded._how.backbone is loaded.backbone  # and in the file once
+    with pytest.raises(TypeError, match=r"cache=.* is a folder of this machine"):
+        sklstm.save(make(backbone, cache=tmp_path), tmp_path / "no.sklstm")
+    sklstm.save(make(backbone, cache=False), tmp_path / "no_cache.sklstm")
+    assert sklstm.load(tmp_path / "no_cache.sklstm").cache is False
     with pytest.raises(TypeError, match="lambda"):
         sklstm.save(make(backbone, preprocessing=lambda x: x), tmp_path / "no.sklstm")
     other = clone(loaded).fit(X)
@@ -289,7 +373,17 @@ def test_transform_does_what_was_fitted(backbone):
     X = photographs(4)
     sequencer = make(backbone, cache=False).fit(X)
     before = sequencer.transform(X)
-    sequencer.set_params(size=64, layer="pool", pooling="mean", batch_size=1)
+    sequencer.set_params(
+        backbone=small_network(seed=1),
+        size=64,
+        layer="pool",
+        pooling="mean",
+        batch_size=1,
+        order="snake",
+        preprocessing=lambda x: x / 2,
+        value_range=(0, 1),
+        dtype="float16",
+    )
     np.testing.assert_array_equal(sequencer.transform(X), before)
 
 
@@ -331,9 +425,40 @@ def test_a_folder_that_is_full_is_said_and_harms_nothing(
     (message,) = (str(one.message) for one in found if one.category is UserWarning)
     assert "No space left on device" in message
     monkeypatch.undo()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     np.testing.assert_array_equal(
         features, make(backbone, batch_size=2, cache=False).fit_transform(X)
     )
+
+
+def test_a_folder_that_is_gone_is_said_and_harms_nothing(backbone, tmp_path):
+    X = photographs(4)
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    sequencer = make(backbone, cache=folder).fit(X)
+    folder.rmdir()
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", UserWarning)
+        features = sequencer.transform(X)
+    (message,) = (str(one.message) for one in found if one.category is UserWarning)
+    assert "No such file or directory" in message
+    expected = make(backbone, cache=False).fit_transform(X)
+    np.testing.assert_array_equal(features, expected)
+
+
+def test_one_file_that_cannot_be_written_does_not_stop_the_others(backbone, tmp_path):
+    X = photographs(6)
+    make(backbone, cache=tmp_path).fit_transform(X)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    for path in files:
+        path.unlink()
+    files[2].mkdir()
+    clear_feature_cache()
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", UserWarning)
+        make(backbone, cache=tmp_path).fit_transform(X)
+    assert [one.category for one in found].count(UserWarning) == 1
+    assert sum(path.is_file() for path in files) == 5
 
 
 SCRIPT = """
@@ -365,8 +490,10 @@ def test_two_processes_and_a_killed_one(backbone, tmp_path):
     for other in others:
         other.stdin.write(b"\n")
         other.stdin.flush()
-    while not any(path.is_file() for path in folder.rglob("*")):
-        pass
+    end = time.monotonic() + 60
+    while sum(len(path.name) == 32 for path in folder.glob("*/*")) < 4:
+        assert time.monotonic() < end
+    assert others[0].poll() is None
     others[0].kill()
     for other in others:
         other.communicate()
@@ -435,7 +562,7 @@ def test_float16_rounds_and_says_what_is_too_large(backbone):
         ({"layer": "none"}, "layer='none' is no layer of the backbone .* pool, top"),
         ({"layer": "pool"}, r"layer='pool' gives no feature map, .* \(None, 5\)"),
         ({"size": 0}, "size must be a whole number of at least 1"),
-        ({"size": 4}, "Images of 4 x 4 are too small for the backbone"),
+        ({"size": 4}, "Images of 4 x 4 do not suit the backbone .* give another size="),
         ({"order": "spiral"}, "order must be one of 'raster', 'snake', 'hilbert'"),
         ({"pooling": "sum"}, "pooling must be one of None, 'mean', 'max'"),
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1; got 0"),
@@ -450,7 +577,8 @@ def test_float16_rounds_and_says_what_is_too_large(backbone):
 def test_parameters_that_are_refused(backbone, params, message):
     sequencer = make(backbone, **params)
     with pytest.raises(ValueError, match=message):
-        sequencer.fit_transform(photographs(4))
+        sequencer.fit(photographs(4))
+    assert not hasattr(sequencer, "image_shape_")
 
 
 def test_images_and_models_that_are_refused(backbone):
@@ -459,6 +587,15 @@ def test_images_and_models_that_are_refused(backbone):
         make("resnet50").fit(X)
     with pytest.raises(ValueError, match=r"X is float64, whose black and white"):
         make(backbone).fit(X / 255)
+    # The range of bytes is not that of other dtypes.
+    bytes_ = make(backbone).fit(X)
+    for other in (X / 255, X > 99, X.astype("uint16")):
+        with pytest.raises(
+            ValueError, match="but FeatureSequencer was fitted on uint8"
+        ):
+            bytes_.transform(other)
+    with pytest.raises(ValueError, match=r"X is uint8, but .* was fitted on bool"):
+        make(backbone).fit(X > 99).transform(X)
     with pytest.raises(ValueError, match=r"outside value_range=\(0.0, 1.0\)"):
         make(backbone, value_range=(0, 1)).fit(X / 255).transform(X / 1.0)
     with pytest.raises(ValueError, match=r"4 channels, but the backbone .* takes 3"):

@@ -570,3 +570,23 @@ def test_weights_of_a_model_that_do_not_fit_it(data):
     for weights in ([], [{"array": 1}, {"array": 0}], [{"array": 0}], "text", 3):
         with pytest.raises(ValueError, match="whose weights do not fit it"):
             loaded(change(weights))
+
+
+def test_a_file_names_no_folder_for_features(data, tmp_path):
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Dense(2)])
+    step = sklstm.FeatureSequencer(model, preprocessing=None).fit(data[0])
+
+    def folder(parts):
+        state = parts["structure.json"]["estimator"]["state"]
+        state["cache"] = str(tmp_path)
+
+    with pytest.raises(ValueError, match="names a folder to write features to"):
+        loaded(forge(saved(step), folder))
+
+    def inside(parts):
+        state = parts["structure.json"]["estimator"]["state"]
+        state["_how"]["dict"].append(["cache", str(tmp_path)])
+
+    with pytest.raises(ValueError, match="The file is not loaded"):
+        loaded(forge(saved(step), inside))
+    assert list(tmp_path.iterdir()) == []
