@@ -196,12 +196,7 @@ class Backbone:
         self.network = keras.Model(model.inputs[0], output, name="sklstm_features")
         self.structure = _structure_of(self.network)
         self.constants = _constants_of(self.network)
-        if keras.backend.backend() == "jax":
-            self._call = _call_by_jax(self.network)
-        else:
-            # XLA takes long to compile on a CPU.
-            self.network.compile(jit_compile=False)
-            self._call = self.network.predict_on_batch
+        self._call = _CALLS[keras.backend.backend()](self.network)
 
     def is_current(self, output: Any) -> bool:
         """Return whether the model is as it was when its graph was traced."""
@@ -237,6 +232,29 @@ class Backbone:
         return np.asarray(self._call(images), np.float32)
 
 
+def _call_by_tensorflow(network: Any) -> Any:
+    """Return a function of images. Keras' own may draw from the global generator."""
+    # Here and not above: this loads TensorFlow.
+    import tensorflow as tf
+
+    return tf.function(
+        lambda images: network(images, training=False), reduce_retracing=True
+    )
+
+
+def _call_by_torch(network: Any) -> Any:
+    """Return a function of images."""
+    # Here and not above: this loads PyTorch, which is optional.
+    import torch
+
+    def compute(images: np.ndarray) -> Any:
+        with torch.no_grad():
+            found = network(keras.ops.convert_to_tensor(images), training=False)
+        return keras.ops.convert_to_numpy(found)
+
+    return compute
+
+
 def _call_by_jax(network: Any) -> Any:
     """Return a function of images. Keras' own gives the weights away while it runs."""
     # Here and not above: this loads JAX, which is optional.
@@ -252,6 +270,13 @@ def _call_by_jax(network: Any) -> Any:
         return call(trainable, others, images)
 
     return compute
+
+
+_CALLS = {
+    "jax": _call_by_jax,
+    "tensorflow": _call_by_tensorflow,
+    "torch": _call_by_torch,
+}
 
 
 def _bytes_of(weight: Any) -> bytes:

@@ -167,7 +167,9 @@ def test_the_company_of_an_image_makes_no_difference(backbone):
 
 def test_each_image_is_computed_once_in_a_cross_validation(backbone, computed):
     X, y = photographs(40), np.arange(40) % 2
-    model = make_pipeline(make(backbone, pooling="mean"), LogisticRegression())
+    model = make_pipeline(
+        make(backbone, pooling="mean"), LogisticRegression(max_iter=2000)
+    )
     cross_val_score(model, X, y, cv=5)
     assert sum(computed) == 40
     # Nor are they in a search, in another order, or with the images twice.
@@ -199,7 +201,8 @@ def test_threads_compute_each_image_once(backbone, computed):
 def test_a_search_in_two_processes(backbone, tmp_path):
     X, y = photographs(40), np.arange(40) % 2
     model = make_pipeline(
-        make(backbone, pooling="mean", cache=tmp_path), LogisticRegression()
+        make(backbone, pooling="mean", cache=tmp_path),
+        LogisticRegression(max_iter=2000),
     )
     grid = {"logisticregression__C": [0.1, 1, 10]}
     search = GridSearchCV(model, grid, cv=4, n_jobs=2).fit(X, y)
