@@ -117,11 +117,14 @@ def test_the_scan_inside_is_the_scan_before_it_to_the_bit(digits):
             "attention": "multihead",
             "embedding": "pixel",
         },
-        {
-            "sequencer": PatchSequencer(4, 2),
-            "augmentation": {"noise": 0.1},
-            "attention": "multiscale",
-        },
+        pytest.param(
+            {
+                "sequencer": PatchSequencer(4, 2),
+                "augmentation": {"noise": 0.1},
+                "attention": "multiscale",
+            },
+            marks=pytest.mark.slow,
+        ),
         {
             "network": "cnn_lstm",
             "network__filters": 4,
