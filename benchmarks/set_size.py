@@ -26,7 +26,9 @@ GRID = [
     for batch, decay, rate in product((16, 32), (None, 0.3), (1e-3, 3e-3, 1e-2))
 ]
 UPDATES = [{**DEFAULT, "updates": n} for n in (300, 600, 2400)]
-STOPPED = [{**DEFAULT, "updates": 1200, "early_stopping": True}]
+# A tenth of 60 images would hold fewer images than there are classes.
+HELD_OUT = {"early_stopping": True, "validation_fraction": 0.2}
+STOPPED = [{**DEFAULT, "updates": 1200, **HELD_OUT}]
 
 
 def fit(job):
