@@ -64,9 +64,9 @@ class FeatureSequencer(
     preprocessing : "auto", callable or None, default="auto"
         How images of 0 to 255 are prepared for the model. "auto" knows the models of
         `keras.applications` by their names, and models that begin with a layer that
-        rescales. A function takes a float32 array of shape (n, height, width, channels)
-        with values from 0 to 255, and returns one of the same shape. If None, the model
-        gets this array.
+        rescales. A function takes one image, a float32 array of shape (1, height,
+        width, channels) with values from 0 to 255, and returns one of the same shape.
+        If None, the model gets the images as they are then.
     value_range : tuple of float, default=None
         Values that are black and white in X. If None, they are 0 and 255 in uint8, and
         False and True in bool, and X of `transform` must have the dtype of `fit`. Other
