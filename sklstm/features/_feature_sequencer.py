@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import hashlib
 import math
-import os
-import warnings
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +8,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from sklstm._compat import CallbackSupportMixin, with_callbacks
-from sklstm.features._cache import MEMORY, FolderCache
+from sklstm.features._features import Settings, features
 from sklstm.images import unchanged_on_error, validate_images
 from sklstm.images._resize import resize
 from sklstm.images._validate import is_count
@@ -21,7 +17,6 @@ from sklstm.preprocessing._checks import check_choice, check_sizes
 from sklstm.preprocessing._on_disk import check_folder
 from sklstm.preprocessing._scans import PATHS
 
-_KEY_BYTES = 16
 _RANGES = {"uint8": (0.0, 255.0), "bool": (0.0, 1.0)}
 
 
@@ -213,7 +208,7 @@ class FeatureSequencer(
         """
         check_is_fitted(self)
         images = validate_images(self, X, reset=False)
-        found = _features(images, self._how, self.cache)
+        found = features(images, self._how, self.cache)
         if self._how.pooling is not None:
             return found
         rows, columns = self.grid_
@@ -282,7 +277,7 @@ class FeatureSequencer(
             [f"{s}channel{c}" for s in steps for c in range(self.n_channels_)], object
         )
 
-    def _settings(self, images: np.ndarray) -> _Settings:
+    def _settings(self, images: np.ndarray) -> Settings:
         # Here and not above: this loads Keras.
         from sklstm.features import _backbone
 
@@ -331,7 +326,7 @@ class FeatureSequencer(
                 f"{self.backbone.name!r}: give another size=, or an earlier layer= "
                 f"({str(error).splitlines()[0]})."
             ) from None
-        return _Settings(
+        return Settings(
             backbone=self.backbone,
             layer=self.layer,
             input_shape=shape,
@@ -356,7 +351,7 @@ class FeatureSequencer(
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "_how" in state:
-            state = {**state, "_how": _Settings(**state["_how"])}
+            state = {**state, "_how": Settings(**state["_how"])}
         super().__setstate__(state)
 
     def __sklearn_tags__(self) -> Any:
@@ -364,28 +359,6 @@ class FeatureSequencer(
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """What the features depend on, as it was in `fit`."""
-
-    backbone: Any
-    layer: str | None
-    input_shape: tuple[int, ...]
-    map_shape: tuple[int, ...]
-    order: str
-    pooling: str | None
-    batch_size: int
-    preprocessing: Any
-    value_range: tuple[float, float]
-    fitted_dtype: str | None
-    dtype: str
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the features of an image."""
-        return self.map_shape if self.pooling is None else self.map_shape[2:]
 
 
 def _checked_range(given: Any, dtype: np.dtype) -> tuple[float, float]:
@@ -406,193 +379,3 @@ def _checked_range(given: Any, dtype: np.dtype) -> tuple[float, float]:
             f"second; got {given!r}."
         )
     return low, high
-
-
-def _features(images: np.ndarray, how: _Settings, cache: Any) -> np.ndarray:
-    """Return the features of images from the caches, and compute what is missing."""
-    # Here and not above: this loads Keras.
-    from sklstm.features._backbone import backbone_of
-
-    _check_values(images, how)
-    backbone = backbone_of(how.backbone, how.layer)
-    source = _source(how, backbone.digest())
-    store = _Store(source, how, cache)
-    found = np.empty((len(images), *how.shape), how.dtype)
-    missing: dict[bytes, list[int]] = {}
-    for row, image in enumerate(images):
-        key = _key(_to_hash(image, how))
-        array = None if key in missing else store.get(key)
-        if array is None:
-            missing.setdefault(key, []).append(row)
-        else:
-            found[row] = array
-    todo = list(missing.items())
-    if store.folder is not None:
-        # Processes that start together begin at different places.
-        first = os.getpid() % max(len(todo), 1)
-        todo = todo[first:] + todo[:first]
-    with backbone.lock:
-        while todo:
-            # Another thread or process may have computed some meanwhile.
-            batch: list[tuple[bytes, list[int]]] = []
-            while todo and len(batch) < how.batch_size:
-                key, rows = todo.pop()
-                array = store.get(key)
-                if array is None:
-                    batch.append((key, rows))
-                else:
-                    found[rows] = array
-            if batch:
-                prepared = _prepare(images[[rows[0] for _, rows in batch]], how)
-                arrays = _compute(prepared, how, backbone)
-                for (key, rows), one, array in zip(
-                    batch, prepared, arrays, strict=True
-                ):
-                    found[rows] = array
-                    # A function that is random gives another image this time.
-                    own = callable(how.preprocessing)
-                    store.put(_key(one) if own else key, array)
-    return found
-
-
-class _Store:
-    """The caches that a transformer uses.
-
-    Parameters
-    ----------
-    source : str
-        What computes the features.
-    how : _Settings
-        Shape and dtype of the features.
-    cache : {None, False}, str or path
-        Parameter of `FeatureSequencer`.
-    """
-
-    def __init__(self, source: str, how: _Settings, cache: Any) -> None:
-        self.source = source
-        self.is_used = cache is not False
-        self.folder = None
-        self._warned = False
-        if cache not in (None, False):
-            try:
-                self.folder = FolderCache(cache, source, how.shape, how.dtype)
-            except OSError as error:
-                self._warn(error, cache)
-
-    def get(self, key: bytes) -> np.ndarray | None:
-        """Return the features, or None if they are in no cache."""
-        if not self.is_used:
-            return None
-        array = MEMORY.get(self.source, key)
-        if array is None and self.folder is not None:
-            array = self.folder.get(key)
-            if array is not None:
-                MEMORY.put(self.source, key, array, quietly=True)
-        return array
-
-    def put(self, key: bytes, array: np.ndarray) -> None:
-        """Keep the features, or warn. A search must not end because a disk is full."""
-        if not self.is_used:
-            return
-        MEMORY.put(self.source, key, array, quietly=self.folder is not None)
-        if self.folder is not None:
-            try:
-                self.folder.put(key, array)
-            except OSError as error:
-                self._warn(error, self.folder.folder.parent)
-
-    def _warn(self, error: OSError, folder: Any) -> None:
-        if not self._warned:
-            warnings.warn(
-                f"Some features cannot be written to cache={str(folder)!r} "
-                f"({error.strerror}): they are computed, and not kept for other "
-                "processes.",
-                UserWarning,
-                stacklevel=2,
-            )
-        self._warned = True
-
-
-def _check_values(images: np.ndarray, how: _Settings) -> None:
-    if how.fitted_dtype is not None:
-        if images.dtype.name != how.fitted_dtype:
-            raise ValueError(
-                f"X is {images.dtype}, but FeatureSequencer was fitted on "
-                f"{how.fitted_dtype}: convert X, or give value_range=."
-            )
-        return
-    low, high = how.value_range
-    least, most = images.min(), images.max()
-    if least < low or most > high:
-        raise ValueError(
-            f"X has values from {least} to {most}, outside value_range="
-            f"{how.value_range}; give the values that are black and white."
-        )
-
-
-def _to_hash(image: np.ndarray, how: _Settings) -> np.ndarray:
-    """Return what the key of an image is made from."""
-    # What a function of the user does cannot be part of a key, so the key is made from
-    # its result.
-    return _prepare(image[None], how)[0] if callable(how.preprocessing) else image
-
-
-def _prepare(images: np.ndarray, how: _Settings) -> np.ndarray:
-    """Return images as the backbone takes them, float32."""
-    # Here and not above: this loads Keras.
-    from sklstm.features._backbone import preprocess
-
-    low, high = how.value_range
-    height, width, channels = how.input_shape
-    batch = np.empty((len(images), height, width, channels), np.float32)
-    for target, image in zip(batch, images, strict=True):
-        scaled = (image.astype(np.float64) - low) * (255 / (high - low))
-        small = resize(scaled.astype(np.float32), (height, width))
-        target[...] = small if small.ndim == 3 else small[:, :, None]
-    return preprocess(batch, how.preprocessing)
-
-
-def _compute(batch: np.ndarray, how: _Settings, backbone: Any) -> np.ndarray:
-    """Return the features of at most `batch_size` prepared images."""
-    n = len(batch)
-    # All batches have one size: the last bits of a sum may depend on it.
-    full = np.zeros((how.batch_size, *batch.shape[1:]), np.float32)
-    full[:n] = batch
-    maps = backbone.compute(full)[:n]
-    if how.pooling is not None:
-        maps = (maps.mean if how.pooling == "mean" else maps.max)(axis=(1, 2))
-    if not np.isfinite(maps).all():
-        raise ValueError(
-            f"The backbone {how.backbone.name!r} gives features that are NaN or "
-            "infinite: look at its weights and at preprocessing."
-        )
-    largest = np.finfo(how.dtype).max
-    if np.abs(maps).max() > largest:
-        raise ValueError(
-            f"A feature is {np.abs(maps).max():.3g}, more than dtype={how.dtype!r} can "
-            "hold: set dtype='float32'."
-        )
-    return maps.astype(how.dtype)
-
-
-def _source(how: _Settings, digest: str) -> str:
-    """Return a name for all that the features depend on except the image."""
-    parts = (
-        digest,
-        how.input_shape,
-        how.map_shape,
-        how.pooling,
-        how.batch_size,
-        how.dtype,
-        # With a function, the key is made after both.
-        "own" if callable(how.preprocessing) else (how.preprocessing, how.value_range),
-    )
-    return hashlib.blake2b(repr(parts).encode(), digest_size=_KEY_BYTES).hexdigest()
-
-
-def _key(image: np.ndarray) -> bytes:
-    digest = hashlib.blake2b(
-        f"{image.dtype.str} {image.shape}".encode(), digest_size=_KEY_BYTES
-    )
-    digest.update(np.ascontiguousarray(image).reshape(-1).view(np.uint8).data)
-    return digest.digest()

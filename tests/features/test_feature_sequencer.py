@@ -26,6 +26,7 @@ from sklstm import FeatureSequencer, LSTMImageClassifier
 from sklstm.features import (
     _cache,
     _feature_sequencer,
+    _features,
     clear_feature_cache,
     set_feature_cache_size,
 )
@@ -76,13 +77,13 @@ def empty_cache():
 def computed(monkeypatch):
     """The number of images of each batch that the backbone computes."""
     counts = []
-    own = _feature_sequencer._compute
+    own = _features._compute
 
     def spy(batch, how, backbone):
         counts.append(len(batch))
         return own(batch, how, backbone)
 
-    monkeypatch.setattr(_feature_sequencer, "_compute", spy)
+    monkeypatch.setattr(_features, "_compute", spy)
     return counts
 
 
@@ -267,7 +268,7 @@ def test_what_a_random_function_made_is_not_taken_for_another_image(backbone):
         # Find the image of which the cache says that these are its features.
         rng = np.random.default_rng(0)
         images = [X * rng.uniform(0.5, 1) for _ in range(9)]
-        keys = [_feature_sequencer._key(x[0].astype("float32")) for x in images]
+        keys = [_features._key(x[0].astype("float32")) for x in images]
         image = images[keys.index(key)]
         float_plain = make(backbone, value_range=(0, 255)).fit(image)
         np.testing.assert_allclose(
