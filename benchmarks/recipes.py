@@ -16,8 +16,9 @@ step. The first steps follow on each other: "base" is what the documentation adv
 before there were recipes, "kind" augments by the kind of the images, and "decay" also
 has weight decay. Each further step adds one part to "decay". "recipe" adds all parts
 that are chosen for the set. The steps "narrow", "wide", "shallow", "deep", "fine",
-"coarse" and "residual 2" change width, depth, resolution and blocks of the stem; name
-them to run them. All is chosen with `--part development`:
+"coarse" and "residual 2" change width, depth, resolution and blocks of the stem, and
+"squeezed 32", "squeezed 64" and "positions" change how the LSTMs read it (of "cnn_lstm"
+alone); name them to run them. All is chosen with `--part development`:
 
 cifar10  Training and test images are of two halves of the training part.
 retina   Five folds of the training part.
@@ -91,6 +92,12 @@ STEMS = {
     "coarse": {"stem_size": 4},
     "residual 2": {"stem_blocks": "residual", "stem_depth": 2},
 }
+# How the LSTMs read what the stem gives. They are not among the default steps either.
+READERS = {
+    "squeezed 32": {"network__squeezed_filters": 32},
+    "squeezed 64": {"network__squeezed_filters": 64},
+    "positions": {"network__scan": "positions"},
+}
 STEPS = ("base", "kind", "decay", *PARTS, "recipe")
 # Chosen with --part development.
 RECIPES: dict[str, dict] = {
@@ -109,7 +116,11 @@ def params_of(set_name, step):
         params.update(DECAY)
     return {
         **params,
-        **(RECIPES[set_name] if step == "recipe" else {**PARTS, **STEMS}.get(step, {})),
+        **(
+            RECIPES[set_name]
+            if step == "recipe"
+            else {**PARTS, **STEMS, **READERS}.get(step, {})
+        ),
     }
 
 
