@@ -116,7 +116,10 @@ def test_spots_are_found(data, fitted):
     "params",
     [
         {"crf": False},
-        {"augmentation": {"flip": "both", "contrast": 0.1}, "focal_gamma": 1.0},
+        pytest.param(
+            {"augmentation": {"flip": "both", "contrast": 0.1}, "focal_gamma": 1.0},
+            marks=pytest.mark.slow,
+        ),
         pytest.param({"stem": False, "network__filters": 16}, marks=pytest.mark.slow),
         pytest.param(
             {"sequencer": PatchSequencer(8, 4), "attention": "self"},
@@ -183,6 +186,7 @@ def test_labels_of_windows(data):
         make(augmentation="light").fit(X, labels)
 
 
+@pytest.mark.slow
 def test_rows_as_windows():
     X, Y = plates(40, shape=(32, 8))  # a spot is as wide as the plate
     model = make(size=(32, 8), sequencer=RowSequencer(8), stem=False).fit(X, Y)
@@ -280,7 +284,7 @@ def test_the_middle_one_of_equally_good_thresholds():
     assert best_threshold(truth, decisions) == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("stride", [8, 4])
+@pytest.mark.parametrize("stride", [8, pytest.param(4, marks=pytest.mark.slow)])
 def test_the_threshold_is_the_best_for_what_predict_does(data, stride):
     """Chains add up what shifts their odds: a threshold on marginals is another."""
     X, Y = data[:2]
@@ -353,6 +357,7 @@ def test_the_same_seed_is_the_same_detector(data, fitted):
     np.testing.assert_array_equal(copy.predict(data[2]), fitted.predict(data[2]))
 
 
+@pytest.mark.slow
 def test_another_rate_needs_no_new_network(data):
     clear_pool()
     model = make(epochs=1).fit(*data[:2])

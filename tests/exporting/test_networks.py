@@ -70,7 +70,9 @@ SLOW |= {("renet-one-way", "onnx"), ("cnn_lstm-positions", "onnx"), ("cnn", "onn
 SLOW |= {("cnn3d", "onnx"), ("lstm-one-way", "litert"), ("lstm-pixel", "litert")}
 SLOW |= {("bilstm2d-positions", "litert"), ("lstm-multihead", "litert")}
 SLOW |= {("cnn_lstm-deep", "litert"), ("bilstm3d", "litert"), ("renet", "litert")}
-SLOW |= {("cnn3d", "litert")}
+SLOW |= {("cnn3d", "litert"), ("vil", "litert"), ("sequencer", "litert")}
+SLOW |= {("lstm-multiscale", "onnx"), ("bilstm2d-positions", "onnx")}
+SLOW |= {("cnn_lstm-deep", "onnx"), ("conv_lstm", "onnx")}
 
 
 def test_all_networks_are_there():

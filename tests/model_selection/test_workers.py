@@ -107,6 +107,7 @@ def test_a_killed_process_loses_nothing_that_was_finished(tmp_path):
     assert len(retried) == 2  # the same parameters were tried again
 
 
+@pytest.mark.slow
 def test_two_processes_work_on_one_study(storage):
     processes = [start(storage, 9, 0.05) for _ in range(2)]
     fits = [process.communicate(timeout=60)[0].count("fit") for process in processes]

@@ -149,7 +149,12 @@ def test_loads_the_same_in_half_precision(half, name, policy, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("units", "shape"), [(8, (20, 33, 3)), (16, (8, 8, 1)), (64, (28, 28, 1))]
+    ("units", "shape"),
+    [
+        (8, (20, 33, 3)),
+        pytest.param(16, (8, 8, 1), marks=pytest.mark.slow),
+        pytest.param(64, (28, 28, 1), marks=pytest.mark.slow),
+    ],
 )
 def test_the_control_has_as_many_weights(shape, units):
     for params in (
@@ -461,8 +466,7 @@ def test_conv_lstm_reads_the_slices_in_both_directions():
     [
         pytest.param(
             name,
-            marks=[pytest.mark.slow]
-            * (name not in ("lstm", "cnn_lstm", "bilstm2d", "vil", "conv_lstm")),
+            marks=[pytest.mark.slow] * (name not in ("lstm", "cnn_lstm", "conv_lstm")),
         )
         for name in NETWORKS
     ],
@@ -555,16 +559,22 @@ def accuracies(classifier, X, y, X_test, y_test):
     ("name", "params", "floor"),
     [
         ("lstm", {"units": 16, "epochs": 12}, 0.75),  # .835, .808
-        (  # .860, .788
+        pytest.param(  # .860, .788
             "lstm_transformer",
             {"units": 8, "epochs": 15, "input_noise": 0.2, "dropout": 0.1},
             0.73,
+            marks=pytest.mark.slow,
         ),
         ("bilstm2d", {"units": 8, "epochs": 12}, 0.79),  # .855, .840
-        ("renet", {"units": 16, "epochs": 12, "patch_size": 2}, 0.82),  # .888, .870
+        pytest.param(  # .888, .870
+            "renet",
+            {"units": 16, "epochs": 12, "patch_size": 2},
+            0.82,
+            marks=pytest.mark.slow,
+        ),
         ("cnn_lstm", {"units": 8, "epochs": 4}, 0.81),  # .875, .863
         ("cnn", {"epochs": 4}, 0.85),  # .900, .913
-        (  # .660, .655
+        pytest.param(  # .660, .655
             "sequencer",
             {
                 "network__widths": (32,),
@@ -574,8 +584,9 @@ def accuracies(classifier, X, y, X_test, y_test):
                 "epochs": 8,
             },
             0.60,
+            marks=pytest.mark.slow,
         ),
-        (  # .808, .813
+        pytest.param(  # .808, .813
             "vil",
             {
                 "units": 32,
@@ -586,6 +597,7 @@ def accuracies(classifier, X, y, X_test, y_test):
                 "epochs": 6,
             },
             0.75,
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -644,9 +656,16 @@ def moving(images, seed):
             },
             0.92,
         ),
-        # 1.000, 1.000; .996, 1.000
-        ({"network": "bilstm3d", "units": 8, "learning_rate": 0.01, "epochs": 4}, 0.9),
-        ({"network": "cnn3d", "units": 8, "learning_rate": 0.01, "epochs": 4}, 0.9),
+        pytest.param(  # 1.000, 1.000
+            {"network": "bilstm3d", "units": 8, "learning_rate": 0.01, "epochs": 4},
+            0.9,
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(  # .996, 1.000
+            {"network": "cnn3d", "units": 8, "learning_rate": 0.01, "epochs": 4},
+            0.9,
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["conv_lstm", "lstm", "bilstm3d", "cnn3d"],
 )

@@ -364,7 +364,10 @@ ON_EVERY_BACKEND = {"lstm", "cnn_lstm", "conv_lstm", "vil"}
 @pytest.mark.parametrize(
     "network",
     [
-        pytest.param(name, marks=[pytest.mark.backend] * (name in ON_EVERY_BACKEND))
+        pytest.param(
+            name,
+            marks=pytest.mark.backend if name in ON_EVERY_BACKEND else pytest.mark.slow,
+        )
         for name in NETWORKS
     ],
 )

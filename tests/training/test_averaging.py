@@ -52,7 +52,9 @@ def assert_equal(weights, others, **tolerance):
         np.testing.assert_allclose(a, b, **{"rtol": 1e-6, "atol": 1e-7, **tolerance})
 
 
-@pytest.mark.parametrize("kind", [Weights, WeightsOfBatches])
+@pytest.mark.parametrize(
+    "kind", [Weights, pytest.param(WeightsOfBatches, marks=pytest.mark.slow)]
+)
 def test_the_mean_of_the_last_epochs(small, kind):
     plain, averaged = kind(), kind()
     one = LSTMImageClassifier(**PARAMS, callbacks=[plain])

@@ -99,7 +99,10 @@ def trained(compiled, data, epochs, batch_size=8):
 # --- the same training as plain Keras ------------------------------------------------
 
 
-@pytest.mark.parametrize(("accumulation", "schedule"), [(1, "cosine"), (2, "constant")])
+@pytest.mark.parametrize(("accumulation", "schedule"), [
+    (1, "cosine"),
+    pytest.param(2, "constant", marks=pytest.mark.slow),
+])  # fmt: skip
 def test_matches_plain_keras(small, accumulation, schedule):
     X, y, X_val, y_val = small
     weights = np.random.default_rng(0).uniform(0.5, 2, len(X)).astype("float32")
@@ -167,7 +170,12 @@ def test_matches_plain_keras(small, accumulation, schedule):
             {"optimizer__use_ema": True, "optimizer__ema_momentum": 0.5},
         ),
         (light, "uint8", {"gradient_accumulation_steps": 3, "lr_schedule": "constant"}),
-        (light, "float64", {"loss": "categorical_crossentropy"}),
+        pytest.param(
+            light,
+            "float64",
+            {"loss": "categorical_crossentropy"},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_both_ways_of_training_agree(small, make, dtype, params):
@@ -196,7 +204,8 @@ DEEP = {
 }
 
 
-@pytest.mark.parametrize("stem", [{}, pytest.param(DEEP, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stem", [{}, DEEP])
 def test_own_metrics_and_networks_with_images_agree(digits, stem):
     X, y = digits[0][:50], digits[1][:50] % 3
     params = {
@@ -241,7 +250,7 @@ def test_a_loss_over_the_whole_batch_agrees(small):
     assert own.history_["count"] == pytest.approx(other.history_["count"])
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("accumulation", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_mixed_precision_agrees(small, accumulation):
     params = {
         "epochs": 3,
@@ -400,6 +409,7 @@ def test_other_backends_are_refused(monkeypatch, compiled):
 # --- whole estimators ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_scan_inside_the_network_trains_from_bytes(digits):
     X, y = digits[0][:60].astype(np.uint8), digits[1][:60] % 2
     for sequencer in (RowSequencer(), PatchSequencer(4, 2)):

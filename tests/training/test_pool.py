@@ -121,6 +121,7 @@ FITS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(
     max_examples=4,
     phases=[Phase.generate],  # to shrink a failure takes minutes of tracing
@@ -505,9 +506,15 @@ class BatchKeeper(Keeper):
     ("kind", "part", "held"),
     [
         (Keeper, lambda model: model, True),
-        (BatchKeeper, lambda model: model.predict, True),
-        (Keeper, lambda model: model.layers[-1].kernel, True),
-        (BatchKeeper, lambda model: model.optimizer, True),
+        pytest.param(
+            BatchKeeper, lambda model: model.predict, True, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            Keeper, lambda model: model.layers[-1].kernel, True, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            BatchKeeper, lambda model: model.optimizer, True, marks=pytest.mark.slow
+        ),
         (BatchKeeper, lambda model: model.get_weights(), False),
     ],
     ids="model method variable optimizer copies".split(),
@@ -731,6 +738,7 @@ def test_a_forked_child_says_what_to_do(pool, data):
 # --- threads and random state -----------------------------------------------------
 
 
+@pytest.mark.slow
 def test_threads(pool, data):
     X, y = data
     seeds = range(4)

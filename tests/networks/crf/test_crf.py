@@ -596,6 +596,7 @@ def test_learns_from_the_labels_of_neighbours():
 # --- in TensorFlow's graphs ---------------------------------------------------------
 
 
+@pytest.mark.slow
 @tensorflow_only
 def test_unknown_lengths_inside_a_loop_inside_a_graph(monkeypatch):
     import tensorflow as tf

@@ -356,7 +356,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux only")
-@pytest.mark.parametrize("output", ["enhanced", "vesselness"])
+@pytest.mark.parametrize(
+    "output", ["enhanced", pytest.param("vesselness", marks=pytest.mark.slow)]
+)
 def test_memory_of_a_huge_photograph(output):
     done = subprocess.run(
         [sys.executable, "-c", HUGE, output], capture_output=True, text=True, check=True
