@@ -74,6 +74,7 @@ ACROSS = {
     "estimators/test_inside.py",
     "estimators/test_larger_than_memory.py",
     "estimators/test_sklearn.py",
+    "estimators/test_backbone.py",
     "estimators/test_stem.py",
     "exporting/test_networks.py",
     "model_selection/test_sklearn_search.py",

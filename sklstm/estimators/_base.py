@@ -18,6 +18,7 @@ from sklearn.base import BaseEstimator
 from sklstm._compat import CallbackSupportMixin, StrOptions
 from sklstm.estimators._constraints import constraints_of
 from sklstm.estimators._ensemble import copy_members, mean_model_of
+from sklstm.features._cloning import clone_sharing
 from sklstm.images import unchanged_on_error
 from sklstm.images._validate import count_samples
 from sklstm.training._shared_graph import share_graph
@@ -128,7 +129,7 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
                         f"names none of the parameters of {prefix}."
                     )
                 routed[name] = params.pop(name)
-            elif found and prefix in ("sequencer", "augmentation"):
+            elif found and prefix in ("sequencer", "augmentation", "backbone"):
                 whole = params.get(prefix, own[prefix])
                 if not hasattr(whole, "set_params"):
                     raise ValueError(
@@ -190,7 +191,10 @@ class KerasEstimator(CallbackSupportMixin, BaseEstimator):
     def __sklearn_clone__(self) -> KerasEstimator:
         twin = object.__new__(type(self))
         twin.__dict__.update(self._without_runs(self.__dict__))
-        return BaseEstimator.__sklearn_clone__(twin)
+        # A copy of a model for each fold would cost seconds and memory.
+        backbone = getattr(self, "backbone", None)
+        is_model = backbone is not None and not hasattr(backbone, "get_params")
+        return clone_sharing(twin, *(["backbone"] if is_model else []))
 
     def _without_runs(self, attributes: dict[str, Any]) -> dict[str, Any]:
         if attributes.get("callbacks") is None:

@@ -32,6 +32,8 @@ from sklstm.estimators._samples import (
     LabelledSamples,
     check_new_samples,
     check_samples,
+    describe_backbone,
+    fit_backbone,
     fit_sequencer,
 )
 from sklstm.estimators._targets import loss_of, make_targets, one_hot
@@ -183,6 +185,21 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         Probability, in [0, 1), that training leaves out the last residual block of the
         stem, or the last block of "sequencer" or "vil", for a sample [7]_. It grows
         linearly with the number of the block.
+    backbone : keras.Model, FeatureSequencer or None, default=None
+        Pretrained model in place of the stem of "cnn_lstm" or "cnn". Its feature map is
+        read in their way. It trains along, with the batch normalization that it has.
+        Your model does not change, and clones share it. A model takes uint8 images, and
+        `FeatureSequencer` gives its layer, the size and the values of the images. There
+        is no standardization and no `input_noise` then.
+    backbone_layers : int, default=10
+        Number of layers of the backbone that train, counted from the feature map. Batch
+        normalizations and layers without weights do not count, and never train. With 0,
+        the features stay as they are.
+    backbone_warmup : float, default=0.3
+        Part of the updates, in [0, 1), in which the rest of the network trains alone.
+        In `partial_fit`, this is the first call.
+    backbone_rate : float, default=0.1
+        Learning rate of the backbone, as a part of the learning rate.
     optimizer : str, class or keras.optimizers.Optimizer, default="adam"
         Name, class or instance of a Keras optimizer. Parameters of a name or a class
         are routed, for example ``optimizer__beta_1``. An instance is copied, and keeps
@@ -408,6 +425,10 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         stem_size: int = 8,
         stem_dropout: float = 0.0,
         drop_path: float = 0.0,
+        backbone: Any = None,
+        backbone_layers: int = 10,
+        backbone_warmup: float = 0.3,
+        backbone_rate: float = 0.1,
         optimizer: Any = "adam",
         learning_rate: float = 3e-3,
         lr_schedule: Any = "cosine",
@@ -460,6 +481,10 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         self.stem_size = stem_size
         self.stem_dropout = stem_dropout
         self.drop_path = drop_path
+        self.backbone = backbone
+        self.backbone_layers = backbone_layers
+        self.backbone_warmup = backbone_warmup
+        self.backbone_rate = backbone_rate
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.lr_schedule = lr_schedule
@@ -629,6 +654,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         begin_fit(self, continues)
         x = check_samples(self, X, reset=not continues)
         fit_sequencer(self, x)
+        fit_backbone(self, x)
         codes = self._classes_of(y, len(x), continues, classes)
         if one_epoch:
             self._check_partial_fit()
@@ -721,7 +747,10 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
                 x, x_val = x.astype("float32"), x_val.astype("float32")
             to_watch = Data(x_val, make_targets(self, codes_val), rescale(weights_val))
 
-        reading = {}
+        reading: dict[str, Any] = {}
+        pretrained = None
+        if self.backbone is not None:
+            reading["backbone"], pretrained = describe_backbone(self, x)
         if self.sequencer is not None:
             reading["index_map"] = self.sequencer_.index_map_
         mixing = None
@@ -745,6 +774,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             one_hot=one_hot(self),
             reading_params=reading,
             mixing=mixing,
+            pretrained=pretrained,
+            slow_backbone=self.backbone is not None and self.backbone_layers > 0,
         )
         targets = make_targets(self, codes, self.label_smoothing)
         result = train_network(

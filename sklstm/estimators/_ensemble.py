@@ -25,6 +25,7 @@ _READ_FROM_DATA = (
     "feature_names_in_",
     "image_shape_",
     "sequencer_",
+    "_backbone_values",
     "grid_",
     "_fitted_flat",
     "_fitted_depth",
@@ -192,9 +193,17 @@ def fit_members(
 
 def copy_members(members: list[Any]) -> list[Any]:
     """Return copies of the fitted members of an ensemble, with a graph of their own."""
-    copies = copy.deepcopy(members)
+    # A copy of a pretrained model would cost seconds and memory.
+    shared = {id(one): one for member in members for one in _models_of(member)}
+    copies = copy.deepcopy(members, shared)
     share_graph(member._fitted_network for member in copies)
     return copies
+
+
+def _models_of(estimator: Any) -> list[Any]:
+    backbone = getattr(estimator, "backbone", None)
+    model = getattr(backbone, "backbone", backbone)
+    return [] if model is None else [model]
 
 
 def _draw_seeds(estimator: Any) -> None:

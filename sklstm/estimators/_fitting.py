@@ -85,6 +85,7 @@ def start_network(
     continues: bool,
     *,
     network_params: dict[str, Any] | None = None,
+    pretrained: keras.Model | None = None,
     **parts: Any,
 ) -> None:
     """Take a network from the pool and start it, or go on with the fitted one.
@@ -101,6 +102,8 @@ def start_network(
         If True, go on with the network that the estimator holds.
     network_params : dict or None
         What the network function is given besides the estimator's own parameters.
+    pretrained : keras.Model or None
+        The model with the weights of the backbone, if the network has one.
     **parts
         Further fields of the `NetworkSpec`, which depend on the kind of estimator.
     """
@@ -125,7 +128,7 @@ def start_network(
         compiled = estimator._fitted_network.compiled
         if callable(estimator.network):
             check_sample_shape(compiled.model, x.shape[1:])
-        compiled.start(seed)
+        compiled.start(seed, pretrained)
         compiled.standardize(x)
         if callable(estimator.network):
             _check_probabilities(compiled.predict(x[:1])[0])
@@ -269,6 +272,11 @@ def _optimizer_params(estimator: Any) -> dict[str, Any]:
             f"average_epochs={estimator.average_epochs} and the optimizer's use_ema "
             "both average the weights: leave one out."
         )
+    if getattr(estimator, "backbone", None) is not None and uses_ema:
+        raise ValueError(
+            "The optimizer's use_ema averages the weights of the backbone before it "
+            "is slowed down: set average_epochs instead."
+        )
     follows = estimator.lr_schedule not in ("cosine", "constant")
     if estimator.warmup > 0 and (
         follows or (instance and callable(estimator.optimizer._learning_rate))
@@ -278,6 +286,14 @@ def _optimizer_params(estimator: Any) -> dict[str, Any]:
             "lr_schedule='cosine' or 'constant', or give the schedule a warm-up."
         )
     return params
+
+
+def _wait_of_backbone(estimator: Any, one_epoch: bool) -> float:
+    """Return the part of the updates in which the backbone does not train."""
+    if not one_epoch:
+        return getattr(estimator, "backbone_warmup", 0.0)
+    # The first call of partial_fit meets a network with random weights.
+    return 0.0 if estimator.history_ else 1.0
 
 
 def _without_own_decay(estimator: Any, params: dict[str, Any]) -> dict[str, float]:
@@ -364,6 +380,8 @@ def train_network(
         cosine=estimator.lr_schedule == "cosine" and not constant_rate,
         warmup=0.0 if constant_rate else estimator.warmup,
         weight_decay=estimator.weight_decay or 0.0,
+        backbone_rate=getattr(estimator, "backbone_rate", 1.0),
+        backbone_warmup=_wait_of_backbone(estimator, constant_rate),
         average_epochs=1 if constant_rate else estimator.average_epochs,
         accumulation=optimizer.gradient_accumulation_steps or 1,
         patience=estimator.patience if estimator.early_stopping else None,

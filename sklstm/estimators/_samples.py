@@ -126,6 +126,8 @@ def _as_samples(
         images = images.reshape(*images.shape[:2], -1)
     elif images.ndim == (4 if volumes else 3):
         images = images[..., None]
+    if not reset:
+        _check_backbone_values(estimator, images)
     if images.dtype == np.uint8:
         return images
     with np.errstate(over="ignore"):
@@ -214,6 +216,64 @@ def _kind_of_sample(estimator: Any) -> str:
 
 def _read_by(sequencer: BaseSequencer) -> str:
     return "volumes" if sequencer._n_axes == 3 else "images"
+
+
+def describe_backbone(estimator: Any, x: np.ndarray) -> tuple[dict, Any]:
+    """Return the description of the backbone, and the model with its weights."""
+    # Here and not above: this loads Keras.
+    from sklstm.features._inside import backbone_inside
+
+    return backbone_inside(estimator.backbone, x, estimator.backbone_layers)
+
+
+def fit_backbone(estimator: Any, x: np.ndarray) -> None:
+    """Check the backbone and the values of the images that it reads, if there is one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the network takes no backbone, or if it does not suit the images.
+    """
+    estimator.__dict__.pop("_backbone_values", None)
+    if estimator.backbone is None:
+        return
+    # Here and not above: this loads Keras.
+    from sklstm.features._inside import settings_inside
+
+    if estimator.network not in ("cnn_lstm", "cnn"):
+        name = getattr(estimator.network, "__name__", estimator.network)
+        raise ValueError(
+            f"backbone has no effect on network={name!r}: 'cnn_lstm' and 'cnn' take "
+            "one."
+        )
+    if estimator.input_noise is not None:
+        raise ValueError(
+            f"input_noise={estimator.input_noise} has no effect on a network with a "
+            "backbone, which gets the images as they are: leave it out."
+        )
+    how = settings_inside(estimator.backbone, x)
+    estimator._backbone_values = (how.fitted_dtype, *how.value_range)
+    _check_backbone_values(estimator, x)
+
+
+def _check_backbone_values(estimator: Any, images: np.ndarray) -> None:
+    """Refuse images whose black and white are not those of the backbone."""
+    if not hasattr(estimator, "_backbone_values"):
+        return
+    dtype, low, high = estimator._backbone_values
+    if dtype is not None and images.dtype.name != dtype:
+        raise ValueError(
+            f"X is {images.dtype}, but the backbone was fitted on {dtype}: convert X, "
+            "or fit with backbone=FeatureSequencer(model, value_range=...)."
+        )
+    if dtype is not None or not len(images):
+        return
+    least, most = images.min(), images.max()
+    if least < low or most > high:
+        raise ValueError(
+            f"X has values from {least} to {most}, outside value_range={(low, high)} "
+            "of the backbone; give the values that are black and white."
+        )
 
 
 def fit_sequencer(estimator: Any, x: np.ndarray) -> None:

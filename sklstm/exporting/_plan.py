@@ -70,6 +70,9 @@ class ExportPlan:
         Whether the network computes in float32, as the exported graph does.
     temperature : float or None
         Temperature of the mean probabilities.
+    values : tuple or None
+        dtype, black and white of the images that a backbone reads; see
+        `LSTMImageClassifier`. None if there is no backbone.
     """
 
     input_shape: tuple[int | None, ...]
@@ -83,6 +86,7 @@ class ExportPlan:
     spread: float = 1.0
     exact: bool = True
     temperature: float | None = None
+    values: tuple[str | None, float, float] | None = None
 
     @property
     def fixed_input_shape(self) -> tuple[int, ...]:
@@ -92,10 +96,19 @@ class ExportPlan:
         return self.input_shape  # type: ignore[return-value]
 
     def samples(self, n: int) -> np.ndarray:
-        """Draw normal samples with the mean and spread of the training data."""
+        """Draw normal samples with the mean and spread of the training data.
+
+        For a backbone, draw values between black and white evenly.
+        """
         rng = np.random.default_rng(0)
         shape = (n, *self.image_shape)
-        x = rng.normal(self.center, self.spread, shape)
+        if self.values is not None:
+            dtype, low, high = self.values
+            x = rng.uniform(low, high, shape)
+            if dtype is not None:
+                return x.astype(dtype)
+        else:
+            x = rng.normal(self.center, self.spread, shape)
         for step in reversed(self.steps):
             if isinstance(step, Scale):
                 x = x / step.factor + step.shift
@@ -205,6 +218,7 @@ def make_plan(estimator: Any) -> ExportPlan:
         spread=spread,
         exact=spec.dtype_policy in (None, "float32"),
         temperature=getattr(classifier, "temperature_", None),
+        values=getattr(classifier, "_backbone_values", None),
     )
 
 
@@ -284,4 +298,5 @@ def make_bare(spec: NetworkSpec) -> NetworkSpec:
         compile_params={"loss": "sparse_categorical_crossentropy", "metrics": None},
         one_hot=False,
         dtype_policy="float32",
+        slow_backbone=False,
     )

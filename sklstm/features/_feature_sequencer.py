@@ -1,23 +1,19 @@
 from __future__ import annotations
 
-import math
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklstm._compat import CallbackSupportMixin, with_callbacks
-from sklstm.features._features import Settings, features
+from sklstm.features._cloning import clone_sharing
+from sklstm.features._features import features
+from sklstm.features._settings import Settings, settings_of
 from sklstm.images import unchanged_on_error, validate_images
 from sklstm.images._resize import resize
-from sklstm.images._validate import is_count
 from sklstm.preprocessing._base import ArrayOutputMixin
-from sklstm.preprocessing._checks import check_choice, check_sizes
-from sklstm.preprocessing._on_disk import check_folder
 from sklstm.preprocessing._scans import PATHS
-
-_RANGES = {"uint8": (0.0, 255.0), "bool": (0.0, 1.0)}
 
 
 class FeatureSequencer(
@@ -142,13 +138,7 @@ class FeatureSequencer(
 
     def __sklearn_clone__(self) -> Self:
         # A copy of the backbone for each fold would cost seconds and memory.
-        params = {
-            name: value
-            if name in ("backbone", "preprocessing")
-            else clone(value, safe=False)
-            for name, value in self.get_params(deep=False).items()
-        }
-        return type(self)(**params)
+        return clone_sharing(self, "backbone", "preprocessing")
 
     @with_callbacks
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -178,7 +168,7 @@ class FeatureSequencer(
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         with unchanged_on_error(self):
             images = validate_images(self, X, reset=True)
-            self._how = self._settings(images)
+            self._how = settings_of(self, images)
             rows, columns, self.n_channels_ = self._how.map_shape
             self.grid_ = rows, columns
             self.n_steps_ = rows * columns
@@ -277,71 +267,6 @@ class FeatureSequencer(
             [f"{s}channel{c}" for s in steps for c in range(self.n_channels_)], object
         )
 
-    def _settings(self, images: np.ndarray) -> Settings:
-        # Here and not above: this loads Keras.
-        from sklstm.features import _backbone
-
-        check_choice("order", self.order, ["raster", "snake", "hilbert"])
-        check_choice("pooling", self.pooling, [None, "mean", "max"])
-        check_choice("dtype", self.dtype, ["float32", "float16"])
-        if self.cache is not False:
-            check_folder("cache", self.cache)
-        if not is_count(self.batch_size):
-            raise ValueError(
-                f"batch_size must be a whole number of at least 1; got "
-                f"{self.batch_size!r}."
-            )
-        if self.preprocessing not in ("auto", None) and not callable(
-            self.preprocessing
-        ):
-            raise ValueError(
-                "preprocessing must be 'auto', a function or None; got "
-                f"{self.preprocessing!r}."
-            )
-        _backbone.check_backbone(self.backbone)
-        *fixed, channels = self.backbone.inputs[0].shape[1:]
-        n_channels = images.shape[3] if images.ndim == 4 else 1
-        if channels not in (None, n_channels) and (channels, n_channels) != (3, 1):
-            raise ValueError(
-                f"X holds images of {n_channels} channels, but the backbone "
-                f"{self.backbone.name!r} takes {channels}."
-            )
-        size = images.shape[1:3]
-        if self.size is not None:
-            size = check_sizes("size", self.size, ("height", "width"))
-        elif None not in fixed:
-            size = tuple(fixed)
-        if any(f not in (None, s) for f, s in zip(fixed, size, strict=True)):
-            raise ValueError(
-                f"size={self.size!r} does not suit the backbone "
-                f"{self.backbone.name!r}, which takes images of {tuple(fixed)}."
-            )
-        backbone = _backbone.backbone_of(self.backbone, self.layer)
-        shape = (*size, channels or n_channels)
-        try:
-            found = backbone.map_shape(shape)
-        except ValueError as error:
-            raise ValueError(
-                f"Images of {size[0]} x {size[1]} do not suit the backbone "
-                f"{self.backbone.name!r}: give another size=, or an earlier layer= "
-                f"({str(error).splitlines()[0]})."
-            ) from None
-        return Settings(
-            backbone=self.backbone,
-            layer=self.layer,
-            input_shape=shape,
-            map_shape=found,
-            order=self.order,
-            pooling=self.pooling,
-            batch_size=int(self.batch_size),
-            preprocessing=_backbone.choose_preprocessing(
-                self.backbone, self.preprocessing
-            ),
-            value_range=_checked_range(self.value_range, images.dtype),
-            fitted_dtype=images.dtype.name if self.value_range is None else None,
-            dtype=self.dtype,
-        )
-
     def __getstate__(self) -> dict[str, Any]:
         # A dict, because files of `sklstm.save` hold no objects of other classes.
         state = dict(super().__getstate__())
@@ -359,23 +284,3 @@ class FeatureSequencer(
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def _checked_range(given: Any, dtype: np.dtype) -> tuple[float, float]:
-    if given is None:
-        if dtype.name not in _RANGES:
-            raise ValueError(
-                f"X is {dtype}, whose black and white are not known: give "
-                "value_range=, such as (0, 1)."
-            )
-        return _RANGES[dtype.name]
-    try:
-        low, high = map(float, given)
-    except (TypeError, ValueError):
-        low = high = math.nan
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(
-            "value_range must be two numbers, (black, white), the first below the "
-            f"second; got {given!r}."
-        )
-    return low, high

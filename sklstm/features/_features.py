@@ -5,37 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from sklstm.features._cache import MEMORY, FolderCache
+from sklstm.features._settings import Settings
 from sklstm.images._resize import resize
 
 _KEY_BYTES = 16
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the features depend on, as it was in `fit`."""
-
-    backbone: Any
-    layer: str | None
-    input_shape: tuple[int, ...]
-    map_shape: tuple[int, ...]
-    order: str
-    pooling: str | None
-    batch_size: int
-    preprocessing: Any
-    value_range: tuple[float, float]
-    fitted_dtype: str | None
-    dtype: str
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the features of an image."""
-        return self.map_shape if self.pooling is None else self.map_shape[2:]
 
 
 def features(images: np.ndarray, how: Settings, cache: Any) -> np.ndarray:

@@ -60,13 +60,24 @@ def _weigh(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Resize an image as `_resize_by_opencv` does, but in float64."""
     height, width = image.shape[:2]
     lines = image.astype(np.float64).reshape(height, -1)
-    rows = (_weights(height, size[0]) @ lines).reshape(size[0], width, -1)
+    rows = (_sparse_weights(height, size[0]) @ lines).reshape(size[0], width, -1)
     columns = rows.transpose(1, 0, 2).reshape(width, -1)
-    result = (_weights(width, size[1]) @ columns).reshape(size[1], size[0], -1)
+    result = (_sparse_weights(width, size[1]) @ columns).reshape(size[1], size[0], -1)
     return result.transpose(1, 0, 2).reshape(*size, *image.shape[2:])
 
 
-def _weights(n: int, n_new: int) -> csr_array:
+def weights_of_pixels(n: int, n_new: int) -> np.ndarray:
+    """Return what `resize` gives each of n pixels of an axis in each of n_new pixels.
+
+    Returns
+    -------
+    ndarray of shape (n_new, n), float64
+        Weights. Each row sums to one.
+    """
+    return np.asarray(_sparse_weights(n, n_new).todense())
+
+
+def _sparse_weights(n: int, n_new: int) -> csr_array:
     """Return the weights of n pixels in each of n_new pixels, (n_new, n)."""
     if n_new <= n:
         # The old and the new pixels divide the same line, of length n * n_new.

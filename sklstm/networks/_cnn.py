@@ -6,14 +6,14 @@ from sklstm._keras import keras
 
 from sklstm.networks._blocks import (
     add_dropout,
-    add_l2_penalty,
     classifier_model,
     count_head_weights,
     matching_width,
 )
 from sklstm.networks._cnn_lstm import count_lstm_weights
-from sklstm.networks._convolutions import conv_block, conv_stem
-from sklstm.networks._reading import read_input, takes
+from sklstm.networks._convolutions import conv_block
+from sklstm.networks._feature_map import feature_map
+from sklstm.networks._reading import takes
 from sklstm.networks._scan_2d import check_scan, pool_positions
 
 
@@ -40,6 +40,7 @@ def cnn(
     l2: float = 0.0,
     augmentation: Any = None,
     ordinal: bool = False,
+    backbone: Any = None,
 ) -> keras.Model:
     """Build a convolutional network with as many weights as `cnn_lstm`, as its control.
 
@@ -84,6 +85,8 @@ def cnn(
         See `lstm`.
     ordinal : bool
         See `lstm`.
+    backbone : dict or None
+        See `cnn_lstm`.
 
     Returns
     -------
@@ -95,8 +98,8 @@ def cnn(
     ------
     ValueError
         If `augmentation`, `scan` or an option of the stem is invalid, if `scan` does
-        not have this `pooling`, or if `stem_dropout` or `drop_path` is given for plain
-        blocks.
+        not have this `pooling`, if `stem_dropout` or `drop_path` is given for plain
+        blocks, or if an option of the stem is given with a backbone.
 
     Examples
     --------
@@ -105,14 +108,13 @@ def cnn(
     (None, 10)
     """
     check_scan(scan, pooling)
-    inputs, x = read_input(
-        input_shape, augmentation=augmentation, input_noise=input_noise
-    )
-    x, regularizer = add_l2_penalty(x, l2)
-    x = conv_stem(
-        x,
-        filters,
-        regularizer,
+    inputs, x, regularizer = feature_map(
+        input_shape,
+        augmentation=augmentation,
+        input_noise=input_noise,
+        l2=l2,
+        backbone=backbone,
+        filters=filters,
         stem_kernels=stem_kernels,
         stem_blocks=stem_blocks,
         stem_depth=stem_depth,

@@ -4,9 +4,10 @@ from typing import Any
 
 from sklstm._keras import keras
 
-from sklstm.networks._blocks import add_l2_penalty, classifier_model
-from sklstm.networks._convolutions import conv_block, conv_stem
-from sklstm.networks._reading import read_input, takes
+from sklstm.networks._blocks import classifier_model
+from sklstm.networks._convolutions import conv_block
+from sklstm.networks._feature_map import feature_map
+from sklstm.networks._reading import takes
 from sklstm.networks._scan_2d import check_scan, scan_2d
 
 
@@ -33,6 +34,7 @@ def cnn_lstm(
     l2: float = 0.0,
     augmentation: Any = None,
     ordinal: bool = False,
+    backbone: Any = None,
 ) -> keras.Model:
     """Build a convolutional stem, and LSTMs over the rows and columns of its output.
 
@@ -91,6 +93,10 @@ def cnn_lstm(
         See `lstm`.
     ordinal : bool
         See `lstm`.
+    backbone : dict or None
+        A pretrained model in place of the stem, as `LSTMImageClassifier` describes it.
+        Its weights are not pretrained before the classifier sets them. There is no
+        input noise then.
 
     Returns
     -------
@@ -102,8 +108,8 @@ def cnn_lstm(
     ------
     ValueError
         If `augmentation`, `scan` or an option of the stem is invalid, if `scan` does
-        not have this `pooling`, or if `stem_dropout` or `drop_path` is given for plain
-        blocks.
+        not have this `pooling`, if `stem_dropout` or `drop_path` is given for plain
+        blocks, or if an option of the stem is given with a backbone.
 
     References
     ----------
@@ -120,14 +126,13 @@ def cnn_lstm(
     (None, 10)
     """
     check_scan(scan, pooling)
-    inputs, x = read_input(
-        input_shape, augmentation=augmentation, input_noise=input_noise
-    )
-    x, regularizer = add_l2_penalty(x, l2)
-    x = conv_stem(
-        x,
-        filters,
-        regularizer,
+    inputs, x, regularizer = feature_map(
+        input_shape,
+        augmentation=augmentation,
+        input_noise=input_noise,
+        l2=l2,
+        backbone=backbone,
+        filters=filters,
         stem_kernels=stem_kernels,
         stem_blocks=stem_blocks,
         stem_depth=stem_depth,

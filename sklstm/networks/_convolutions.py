@@ -46,9 +46,9 @@ def check_stem(
 
 def conv_stem(
     x: Any,
-    filters: int,
-    regularizer: Any,
     *,
+    regularizer: Any,
+    filters: int = 32,
     stem_kernels: str = "plain",
     stem_blocks: str = "plain",
     stem_depth: int | None = None,

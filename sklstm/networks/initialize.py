@@ -7,6 +7,7 @@ the layers of Keras it uses the distributions that Keras uses.
 """
 
 import functools
+from collections.abc import Sequence
 
 from sklstm._keras import keras
 
@@ -14,7 +15,9 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 
-def initialize(model: keras.Model, seed: np.random.SeedSequence) -> None:
+def initialize(
+    model: keras.Model, seed: np.random.SeedSequence, kept: Sequence = ()
+) -> None:
     """Set all weights and all seeds of a network of this package.
 
     Parameters
@@ -23,6 +26,8 @@ def initialize(model: keras.Model, seed: np.random.SeedSequence) -> None:
         Built network.
     seed : numpy.random.SeedSequence
         Seed that determines all values.
+    kept : sequence of keras.layers.Layer
+        Pretrained layers of the network, which keep their weights.
 
     Raises
     ------
@@ -37,10 +42,13 @@ def initialize(model: keras.Model, seed: np.random.SeedSequence) -> None:
     >>> initialize(lstm((None, 28), 10, units=8), np.random.SeedSequence(0))
     """
     rng = np.random.default_rng(seed)
+    pretrained = {id(weight) for layer in kept for weight in layer.weights}
     # The matrices are small. With several BLAS threads, the threads would wait for each
     # other; while Keras' own threads are busy, this can take as long as an epoch.
     with _blas().limit(limits=1, user_api="blas"):
         for variable in model.weights:
+            if id(variable) in pretrained:
+                continue
             value = _initial_value(variable, rng)
             if value is not None:
                 variable.assign(value.astype("float32", copy=False))

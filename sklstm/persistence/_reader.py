@@ -148,9 +148,13 @@ class Reader:
 
     def _keras(self, content: Any) -> Any:
         description = self.read(content)
+        self._check_names(description)
+        return keras_objects().restore(description, self._trusted)
+
+    def _check_names(self, description: Any) -> None:
+        """Raise if a description of Keras names what is neither safe nor trusted."""
         for name in sorted(keras_objects().foreign(description) - set(self._trusted)):
             self._refuse(name, "Keras object")
-        return keras_objects().restore(description, self._trusted)
 
     def _model(self, content: list) -> Any:
         place = len(self._seen)
@@ -217,6 +221,13 @@ class Reader:
             NAMES_IN_CODE.get(name, name): self.read(value)
             for name, value in content["recipe"].items()
         }
+        if "backbone" in params.get("reading_params", {}):
+            # Keras makes a model of this text when the network is built.
+            try:
+                description = json.loads(params["reading_params"]["backbone"]["model"])
+            except (KeyError, TypeError, ValueError):
+                raise Refused("describes a backbone that is no model.") from None
+            self._check_names(description)
         spec = keras_objects().NetworkSpec(**params)
         fitted = FittedNetwork.__new__(FittedNetwork)
         fitted.__setstate__({"spec": spec, "state": self.read(content["state"])})

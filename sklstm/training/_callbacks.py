@@ -205,10 +205,16 @@ class BestWeights(keras.callbacks.Callback):
         Number of epochs after that in which the learning rate falls to zero.
     updates_per_epoch : float
         Number of optimizer updates in an epoch.
+    first : int
+        Number of epochs in which patience does not count, because a part of the network
+        does not train yet.
     """
 
-    def __init__(self, patience: int, anneal: int, updates_per_epoch: float) -> None:
+    def __init__(
+        self, patience: int, anneal: int, updates_per_epoch: float, first: int = 0
+    ) -> None:
         super().__init__()
+        self.first = first
         self.patience = patience
         self.anneal = anneal
         self.updates_per_epoch = updates_per_epoch
@@ -224,7 +230,7 @@ class BestWeights(keras.callbacks.Callback):
             self.best_weights = self.model.get_weights()
         if self.last_epoch is not None:
             self.model.stop_training |= epoch >= self.last_epoch
-        elif epoch - self.best_epoch >= self.patience:
+        elif epoch - max(self.best_epoch, self.first - 1) >= self.patience:
             remaining = self.params["epochs"] - epoch - 1
             n_epochs = min(self.anneal, remaining)
             self.last_epoch = epoch + n_epochs

@@ -27,12 +27,13 @@ from sklstm.networks import (
     get_network,
     read_input,
 )
+from sklstm.networks._pretrained import BACKBONE
 from sklstm.networks.initialize import initialize
 from sklstm.training._copies import rebuilt
 from sklstm.training._devices import share_memory
 from sklstm.training._engine import make_engine
 from sklstm.training._hyperparameters import VARIABLES
-from sklstm.training._optimizer import optimizer_class, scheduled
+from sklstm.training._optimizer import optimizer_class, own_optimizer, scheduled
 from sklstm.training._own_network import check_outputs, completed
 from sklstm.training._scaling import measure
 from sklstm.training._scikeras import build_model
@@ -127,7 +128,12 @@ class CompiledNetwork:
         elif spec.reading_params and not isinstance(spec.network, SavedNetwork):
             build = _read_before(build, spec.reading_params)
         base = optimizer_class(spec.optimizer)
-        kind = scheduled(base, warms=spec.warmup, decays=spec.weight_decay)
+        kind = scheduled(
+            base,
+            warms=spec.warmup,
+            decays=spec.weight_decay,
+            slows=spec.slow_backbone,
+        )
         if isinstance(spec.optimizer, keras.optimizers.Optimizer):
             optimizer: Any = rebuilt(spec.optimizer, kind)
             routed = {}
@@ -145,6 +151,9 @@ class CompiledNetwork:
         )
         if classes:
             check_outputs(model, spec.n_outputs)
+        if spec.slow_backbone:
+            slow = model.get_layer(BACKBONE).trainable_variables
+            own_optimizer(model).slowed = frozenset(map(id, slow))
         return model
 
     def release(self) -> None:
@@ -154,12 +163,25 @@ class CompiledNetwork:
         """
         self.engine.release()
 
-    def start(self, seed: np.random.SeedSequence) -> None:
-        """Reset weights, seeds and optimizer to those of a new network."""
+    def start(
+        self, seed: np.random.SeedSequence, pretrained: keras.Model | None = None
+    ) -> None:
+        """Reset weights, seeds and optimizer to those of a new network.
+
+        Parameters
+        ----------
+        seed : numpy.random.SeedSequence
+            Source of the weights.
+        pretrained : keras.Model or None
+            The model with the weights of the backbone, if the network has one.
+        """
         if self.joint_augmentation is not None:
             self.joint_augmentation.start(seed.spawn(1)[0])
         if isinstance(self.spec.network, str):
-            initialize(self.model, seed)
+            kept = [one for one in self.model.layers if one.name == BACKBONE]
+            initialize(self.model, seed, kept)
+            if pretrained is not None:
+                kept[0].model.set_weights(pretrained.get_weights())
         else:
             fresh = self._build_seeded(int(seed.generate_state(1)[0]))
             for own, new in zip(self.model.variables, fresh.variables, strict=True):

@@ -302,6 +302,10 @@ TABLE = (
         networks=(*_IMAGES, *_BLOCKS_2D),
         held_by=("DropPath", "rate"),
     ),
+    Hyperparameter("backbone", (), READING, networks=_IMAGES, given_as="backbone"),
+    Hyperparameter("backbone_layers", (Number(Integral, 0),), TRAINING),
+    Hyperparameter("backbone_warmup", (Number(Real, 0, 1),), TRAINING),
+    Hyperparameter("backbone_rate", (Number(Real, 0, closed="neither"),), TRAINING),
     Hyperparameter("contrast", (tuple, list, None), GRAPH, networks=("window_lstm",)),
     Hyperparameter("crf", _FLAG, GRAPH, networks=("window_lstm",)),
     Hyperparameter(

@@ -44,6 +44,9 @@ class TrainingPlan:
         Part of the updates in which the learning rate rises to its peak, in [0, 1).
     weight_decay : float
         Strength of the decay of an optimizer that `decays`.
+    backbone_rate, backbone_warmup : float
+        Learning rate of the backbone as a part of that of the network, and the part of
+        the updates in which it waits, if the optimizer `slows` it.
     average_epochs : int
         Number of last epochs whose weights are averaged. 1 for no mean.
     accumulation : int
@@ -69,6 +72,8 @@ class TrainingPlan:
     cosine: bool
     warmup: float = 0.0
     weight_decay: float = 0.0
+    backbone_rate: float = 1.0
+    backbone_warmup: float = 0.0
     average_epochs: int = 1
     accumulation: int = 1
     patience: int | None = None
@@ -133,6 +138,12 @@ def train(
     optimizer = own_optimizer(model)
     cosine = plan.cosine and not optimizer.follows_schedule()
     n_warmup = round(plan.warmup * updates)
+    n_waits = 0
+    if optimizer.slows:
+        n_waits = round(plan.backbone_warmup * updates)
+        if plan.backbone_warmup < 1:
+            n_waits = min(n_waits, updates - 1)
+        optimizer.start_backbone(plan.backbone_rate, n_waits)
     if optimizer.decays:
         optimizer.decay_strength.assign(plan.weight_decay)
     if optimizer.follows_schedule():
@@ -154,7 +165,9 @@ def train(
     best = None
     if plan.patience is not None and validation is not None:
         anneal = math.ceil(plan.patience / 2) if cosine else 0
-        best = BestWeights(plan.patience, anneal, n_batches / plan.accumulation)
+        per_epoch = n_batches / plan.accumulation
+        first = math.ceil(n_waits / per_epoch)
+        best = BestWeights(plan.patience, anneal, per_epoch, first)
         callbacks.append(best)
     if plan.epoch_begin is not None and plan.epoch_end is not None:
         callbacks.append(EpochHooks(plan.epoch_begin, plan.epoch_end))

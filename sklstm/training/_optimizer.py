@@ -31,6 +31,8 @@ class _Scheduled:
     made_of: type  # the optimizer of Keras or of the user that is mixed with
     warms = False  # whether the learning rate can rise before it falls
     decays = False  # whether weight decay leaves out biases and normalizations
+    slows = False  # whether some variables, those of a backbone, learn more slowly
+    slowed: frozenset[int] = frozenset()  # the ids of these variables
     in_training = False
 
     @property
@@ -57,6 +59,7 @@ class _Scheduled:
         names += ["gradient_norm_sum", "gradient_norm_count"]
         # Files of older versions lack the variables of what they do not use.
         names += ["schedule_warmup"] * self.warms + ["decay_strength"] * self.decays
+        names += ["backbone_rate", "backbone_start"] * self.slows
         for name in names:
             setattr(self, name, self.add_variable((), dtype="float32", name=name))
 
@@ -67,7 +70,22 @@ class _Scheduled:
 
         if isinstance(self._learning_rate, keras.Variable):
             self._learning_rate.assign(self._next_rate())
+        if not self.slows:
+            super().apply(grads, trainable_variables)  # type: ignore[misc]
+            return
+        variables = trainable_variables or self._trainable_variables
+        slow = [v for v in variables if id(v) in self.slowed]
+        # The share of an update and not that of a gradient, to which Adam is blind.
+        share = keras.ops.where(
+            keras.ops.cast(self.iterations, "float32") >= self.backbone_start,
+            keras.ops.convert_to_tensor(self.backbone_rate),
+            0.0,
+        )
+        before = [keras.ops.copy(keras.ops.convert_to_tensor(v)) for v in slow]
         super().apply(grads, trainable_variables)  # type: ignore[misc]
+        for variable, old in zip(slow, before, strict=True):
+            part = keras.ops.cast(share, variable.dtype)
+            variable.assign(old + part * (variable - old))
 
     def _next_rate(self: Any) -> Any:
         ops = keras.ops
@@ -128,6 +146,11 @@ class _Scheduled:
             self.schedule_warmup.assign(float(n_warmup))
         self._learning_rate.assign(peak)
 
+    def start_backbone(self: Any, rate: float, n_waits: int) -> None:
+        """Let the backbone learn at `rate` times the rate, after `n_waits` updates."""
+        self.backbone_rate.assign(rate)
+        self.backbone_start.assign(float(self.iterations) + n_waits)
+
     def follows_schedule(self: Any) -> bool:
         """Return whether the learning rate is a Keras schedule or a function."""
         return not isinstance(self._learning_rate, keras.Variable)
@@ -165,7 +188,12 @@ def takes_decay(variable: Any) -> bool:
 
 
 @functools.cache
-def scheduled(optimizer_class: type, warms: bool = False, decays: bool = False) -> type:
+def scheduled(
+    optimizer_class: type,
+    warms: bool = False,
+    decays: bool = False,
+    slows: bool = False,
+) -> type:
     """Return a subclass of a Keras optimizer that carries a cosine schedule.
 
     Parameters
@@ -176,6 +204,8 @@ def scheduled(optimizer_class: type, warms: bool = False, decays: bool = False) 
         If True, the learning rate can rise before it falls.
     decays : bool
         If True, the optimizer has a weight decay of its own strength, in a variable.
+    slows : bool
+        If True, the variables in `slowed` wait, and then learn at a share of the rate.
 
     Returns
     -------
@@ -191,6 +221,7 @@ def scheduled(optimizer_class: type, warms: bool = False, decays: bool = False) 
         "made_of": base,
         "warms": warms,
         "decays": decays,
+        "slows": slows,
     }
     return type(optimizer_class.__name__, (_Scheduled, base), namespace)
 

@@ -159,6 +159,7 @@ class AdamUpdates:
         kinds = (torch_adam.Adam, torch_adamw.AdamW)
         return (
             getattr(optimizer, "made_of", None) in kinds
+            and not optimizer.slows
             and isinstance(optimizer._learning_rate, keras.Variable)
             and not optimizer.amsgrad
             and not optimizer.gradient_accumulation_steps

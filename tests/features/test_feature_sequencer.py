@@ -620,3 +620,16 @@ def test_images_and_models_that_are_refused(backbone):
         pooled.steps_to_image(np.ones((1, 24)))
     with pytest.raises(ValueError, match=r"one entry for each of the 24 steps"):
         make(backbone).fit(X).steps_to_image(np.ones((1, 25)))
+
+
+@pytest.mark.skipif(
+    not hasattr(FeatureSequencer, "set_callbacks"),
+    reason="scikit-learn has no callbacks before version 1.9",
+)
+def test_clones_keep_callbacks(backbone):
+    callback = pytest.importorskip("sklearn.callback").ProgressBar()
+    sequencer = make(backbone, preprocessing=np.asarray).set_callbacks(callback)
+    copy = clone(sequencer)
+    assert copy.backbone is backbone
+    assert copy.preprocessing is np.asarray
+    assert copy._skl_callbacks == [callback]

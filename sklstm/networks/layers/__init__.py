@@ -35,6 +35,8 @@ from sklstm.networks.layers._ordinal import CumulativeLink
 from sklstm.networks.layers._patches import Patches
 from sklstm.networks.layers._pixel_embedding import PixelEmbedding
 from sklstm.networks.layers._position_embedding import PositionEmbedding
+from sklstm.networks.layers._prepare_images import PrepareImages
+from sklstm.networks.layers._pretrained_model import PretrainedModel
 from sklstm.networks.layers._probabilities import Probabilities
 from sklstm.networks.layers._random_colors import RandomBrightness, RandomColor
 from sklstm.networks.layers._random_moves import RandomMoves
@@ -68,6 +70,8 @@ __all__ = [
     "PixelEmbedding",
     "PositionEmbedding",
     "PositionEncoding",
+    "PrepareImages",
+    "PretrainedModel",
     "Probabilities",
     "RandomBrightness",
     "RandomColor",
