@@ -24,6 +24,7 @@ ORDER = [
     "ensembles",
     "inside_the_network",
     "recipe",
+    "features",
     "optuna_search",
     "optuna_dask",
     "fundus",

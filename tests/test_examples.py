@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -106,3 +107,39 @@ def test_dask_example_on_two_workers(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert re.match(r"2 trials on 2 workers in \d+ s, best 0\.\d{3} with", done.stdout)
+
+
+@pytest.mark.slow
+def test_features_of_a_folder(tmp_path):
+    keras = pytest.importorskip("keras")
+    cv2 = pytest.importorskip("cv2")
+    rng = np.random.default_rng(0)
+    for name, level in (("dark", 60), ("light", 180)):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(12):
+            image = rng.integers(level, level + 40, (24, 24, 3), np.uint8)
+            cv2.imwrite(str(tmp_path / "data" / name / f"{i}.png"), image)
+    layers = keras.layers
+    backbone = keras.Sequential(
+        [
+            keras.Input((None, None, 3)),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(4, 3, strides=4),
+        ]
+    )
+    backbone.save(tmp_path / "backbone.keras")
+    picture = tmp_path / "f.png"
+    arguments = ("--data", tmp_path / "data", "--backbone", tmp_path / "backbone.keras")
+    done = run("features.py", *arguments, "--size", 24, "--out", picture)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("24 photographs of 2 classes\n")
+    scores = re.findall(r"^(\w.*?) {2,}([01]\.\d{3}) \+- ", done.stdout, re.M)
+    assert len(scores) == 3
+    assert all(float(score) > 0.9 for _, score in scores)
+    assert picture.is_file()
+
+
+def test_features_asks_for_the_folder():
+    done = run("features.py")
+    assert done.returncode == 2
+    assert "give --data FOLDER, a folder with a folder of photographs" in done.stderr

@@ -343,11 +343,28 @@ _CALLS = {
 
 def _of_shape(text: str, shape: tuple[int, ...]) -> str:
     """Return the JSON of a functional model for images of one shape."""
-    description = json.loads(text)
+    description = _without_registration(json.loads(text))
     for layer in description["config"]["layers"]:
         if layer["class_name"] == "InputLayer":
             layer["config"]["batch_shape"] = [None, *shape]
     return json.dumps(description)
+
+
+def _without_registration(description: Any) -> Any:
+    """Return a description in which the classes of Keras have their own names.
+
+    scikeras registers the class of each model that is pickled under a name that another
+    process does not know.
+    """
+    if isinstance(description, list):
+        return [_without_registration(item) for item in description]
+    if not isinstance(description, dict):
+        return description
+    plain = {key: _without_registration(item) for key, item in description.items()}
+    own = str(plain.get("module")).startswith("keras.")
+    if own and plain.get("registered_name") == f">{plain.get('class_name')}":
+        plain["registered_name"] = plain["class_name"]
+    return plain
 
 
 def _finalize(network: Any) -> None:
