@@ -25,6 +25,7 @@ ORDER = [
     "inside_the_network",
     "recipe",
     "features",
+    "comparison",
     "optuna_search",
     "optuna_dask",
     "fundus",

@@ -143,3 +143,22 @@ def test_features_asks_for_the_folder():
     done = run("features.py")
     assert done.returncode == 2
     assert "give --data FOLDER, a folder with a folder of photographs" in done.stderr
+
+
+@pytest.mark.slow
+def test_comparison_of_networks(tmp_path):
+    picture = tmp_path / "c.png"
+    store = tmp_path / "scores.jsonl"
+    quick = ("--epochs", 1, "--folds", 3, "--repeats", 1)
+    done = run("comparison.py", *quick, "--store", store, "--out", picture)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("accuracy, 3 splits, means with 95 % intervals\n")
+    names = "CNN + LSTM", "LSTM over rows", "tuned SVC", "matched CNN"
+    for name in names:
+        assert (
+            len(re.findall(rf"^{re.escape(name)} +(?:40|200)  0\.", done.stdout, re.M))
+            == 2
+        )
+    assert re.search(r"^With 200 training samples: .*CNN \+ LSTM", done.stdout, re.M)
+    assert picture.is_file()
+    assert len(store.read_text().splitlines()) == 36

@@ -2,5 +2,6 @@
 
 from sklstm.inspection._risk_coverage_display import RiskCoverageDisplay
 from sklstm.inspection._search_display import SearchDisplay
+from sklstm.model_selection._comparison_display import ComparisonDisplay
 
-__all__ = ["RiskCoverageDisplay", "SearchDisplay"]
+__all__ = ["ComparisonDisplay", "RiskCoverageDisplay", "SearchDisplay"]
