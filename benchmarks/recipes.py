@@ -10,13 +10,16 @@ cifar10  50 images a class, 200 epochs. cifar10_jpeg.npz in FOLDER
 retina   RetinaMNIST, 1,080 photographs in five grades. retinamnist.npz in FOLDER
 digits   134 of scikit-learn's digits
 mnist    60 images a class. mnist.npz in FOLDER
+tiles    magnetic_tile/ in FOLDER: photographs in six classes, 64 x 64. All photographs
+         of a tile are in one of five folds. Named by --sets only
 
 The network "cnn" is the control: it has no LSTM, and as many weights. Both get every
 step. The first steps follow on each other: "base" is what the documentation advised
 before there were recipes, "kind" augments by the kind of the images, and "decay" also
 has weight decay. Each further step adds one part to "decay". "recipe" adds all parts
 that are chosen for the set. The steps "narrow", "wide", "shallow", "deep", "fine",
-"coarse" and "residual 2" change width, depth, resolution and blocks of the stem, and
+"coarse" and "residual 2" change width, depth, resolution and blocks of the stem, "stem
+dropout" drops features inside residual blocks, "sided" keeps left and right eyes, and
 "squeezed 32", "squeezed 64" and "positions" change how the LSTMs read it (of "cnn_lstm"
 alone); name them to run them. All is chosen with `--part development`:
 
@@ -61,12 +64,14 @@ BASES = {
     "retina": {"augmentation": "light"},
     "digits": {"augmentation": "light"},
     "mnist": {"augmentation": "light"},
+    "tiles": {"augmentation": "light"},
 }
 KINDS = {
     "cifar10": "photo",
     "retina": "fundus",
     "digits": "characters",
     "mnist": "characters",
+    "tiles": "surface",
 }
 DECAY = {"weight_decay": 0.3}
 RESIDUAL = {"stem_blocks": "residual", "stem_depth": 1}
@@ -91,6 +96,7 @@ STEMS = {
     "fine": {"stem_size": 16},
     "coarse": {"stem_size": 4},
     "residual 2": {"stem_blocks": "residual", "stem_depth": 2},
+    "stem dropout": {**RESIDUAL, "stem_dropout": 0.2},
 }
 # How the LSTMs read what the stem gives. They are not among the default steps either.
 READERS = {
@@ -98,6 +104,8 @@ READERS = {
     "squeezed 64": {"network__squeezed_filters": 64},
     "positions": {"network__scan": "positions"},
 }
+# Another kind of image. It comes after "base", as "kind" does.
+OTHER_KINDS = {"sided": {"augmentation": "fundus_sided"}}
 STEPS = ("base", "kind", "decay", *PARTS, "recipe")
 # Chosen with --part development.
 RECIPES: dict[str, dict] = {
@@ -112,20 +120,21 @@ def params_of(set_name, step):
     params = dict(BASES[set_name])
     if step != "base":
         params["augmentation"] = KINDS[set_name]
-    if step not in ("base", "kind"):
+    if step not in ("base", "kind", *OTHER_KINDS):
         params.update(DECAY)
     return {
         **params,
         **(
             RECIPES[set_name]
             if step == "recipe"
-            else {**PARTS, **STEMS, **READERS}.get(step, {})
+            else {**PARTS, **STEMS, **READERS, **OTHER_KINDS}.get(step, {})
         ),
     }
 
 
 def step_before(step):
-    return {"base": None, "kind": "base", "decay": "kind"}.get(step, "decay")
+    before = {"base": None, "kind": "base", "decay": "kind", "sided": "base"}
+    return before.get(step, "decay")
 
 
 def data_of(set_name, folder, split, development):
@@ -148,6 +157,8 @@ def data_of(set_name, folder, split, development):
         folds = StratifiedKFold(5, shuffle=True, random_state=split // 5)
         rows, test = list(folds.split(X, y))[split % 5]
         return X[rows], y[rows], X[test], y[test]
+    if set_name == "tiles":
+        return tiles(folder, split + 1000 * development)
     if set_name == "digits":
         return few_digits(split + 1000 * development)
     X, y, X_test, y_test = grey_digits(folder, "mnist")
@@ -155,8 +166,27 @@ def data_of(set_name, folder, split, development):
     return X[rows], y[rows], X_test[:5000], y_test[:5000]
 
 
+def tiles(folder, split):
+    """Return photographs of tiles and their classes, and those of other tiles."""
+    import cv2
+    from defects import read
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    images, _, classes, groups = read(folder)
+    X = np.stack(
+        [cv2.resize(one, (64, 64), interpolation=cv2.INTER_AREA) for one in images]
+    )
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=split // 5)
+    rows, test = list(folds.split(X, classes, groups))[split % 5]
+    return X[rows], classes[rows], X[test], classes[test]
+
+
 def fit(job, folder):
-    from sklearn.metrics import accuracy_score, roc_auc_score
+    from sklearn.metrics import (
+        accuracy_score,
+        balanced_accuracy_score,
+        roc_auc_score,
+    )
 
     from sklstm import LSTMImageClassifier
     from sklstm.metrics import quadratic_weighted_kappa
@@ -173,6 +203,8 @@ def fit(job, folder):
     if job["set"] == "retina":
         scores["auc"] = roc_auc_score(y_test, probabilities, multi_class="ovr")
         scores["kappa"] = quadratic_weighted_kappa(y_test, predicted)
+    if job["set"] == "tiles":
+        scores["balanced"] = balanced_accuracy_score(y_test, predicted)
     return {
         **job,
         **scores,
@@ -184,9 +216,8 @@ def fit(job, folder):
 
 def report(lines, sets, networks, steps):
     for set_name in sets:
-        measures = (
-            ("accuracy", "auc", "kappa") if set_name == "retina" else ("accuracy",)
-        )
+        more = {"retina": ("auc", "kappa"), "tiles": ("balanced",)}
+        measures = ("accuracy", *more.get(set_name, ()))
         for measure in measures:
             print(f"\n{set_name}, {measure}: mean, 95 % interval; gain by the step")
             for network in networks:
@@ -221,7 +252,7 @@ def report(lines, sets, networks, steps):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default=os.environ.get("SKLSTM_DATA"))
-    parser.add_argument("--sets", default=",".join(BASES))
+    parser.add_argument("--sets", default="cifar10,retina,digits,mnist")
     parser.add_argument("--networks", default="cnn_lstm,cnn")
     parser.add_argument("--steps", default=",".join(STEPS))
     parser.add_argument("--splits", type=int, default=5)
