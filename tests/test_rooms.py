@@ -106,3 +106,13 @@ def test_tests_mirror_modules():
         if not any((folder / module).exists() for module in (name, f"_{name}")):
             without_module.add(path.as_posix())
     assert without_module == ACROSS
+
+
+def test_nothing_downloads():
+    downloads = {"get_file", "urlopen", "urlretrieve", "load_state_dict_from_url"}
+    for module in MODULES:
+        names = {
+            getattr(node, "attr", getattr(node, "id", None))
+            for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        }
+        assert not names & downloads, module

@@ -170,6 +170,7 @@ def test_matches_plain_keras(small, accumulation, schedule):
             {"optimizer__use_ema": True, "optimizer__ema_momentum": 0.5},
         ),
         (light, "uint8", {"gradient_accumulation_steps": 3, "lr_schedule": "constant"}),
+        (light, "uint8", {"weight_decay": 5.0, "warmup": 0.5, "label_smoothing": 0.2}),
         pytest.param(
             light,
             "float64",
@@ -390,14 +391,48 @@ def test_weights_that_someone_holds_do_not_change(started, arrays):
     assert any(not np.array_equal(a, b) for a, b in changed)
 
 
-def test_the_same_seed_gives_the_same_bits_with_and_without_the_pool(small):
+RECIPE = {
+    "network": "cnn_lstm",
+    "network__filters": 2,
+    "units": 3,
+    "stem_blocks": "residual",
+    "stem_depth": 1,
+    "stem_size": 4,
+    "stem_dropout": 0.3,
+    "drop_path": 0.3,
+    "weight_decay": 0.3,
+    "warmup": 0.3,
+    "label_smoothing": 0.1,
+    "average_epochs": 2,
+    "mixup": 0.5,
+    "cutmix": 1.0,
+}
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{**SMALL, "dropout": 0.3, "batch_norm": True}, {"random_state": 0, **RECIPE}],
+    ids=["lstm", "recipe"],
+)
+def test_the_same_seed_gives_the_same_bits_with_and_without_the_pool(small, params):
     X, y = small[:2]
-    params = {"epochs": 2, "dropout": 0.3, "batch_norm": True, "batch_size": 16}
-    classifier = LSTMImageClassifier(**SMALL, **params)
+    classifier = LSTMImageClassifier(epochs=2, batch_size=16, **params)
     clear_pool()
     once = classifier.fit(X, y).predict_proba(X)
     twice = classifier.fit(X, y).predict_proba(X)
     np.testing.assert_array_equal(once, twice)
+
+
+@pytest.mark.parametrize(
+    "part", ["weight_decay", "warmup", "label_smoothing", "average_epochs", "mixup"]
+)
+def test_each_part_of_a_recipe_changes_the_training(small, part):
+    X, y = small[:2]
+    value = {"average_epochs": 2, "weight_decay": 5.0}.get(part, 0.3)
+    how = {"epochs": 2, "batch_size": 16, "learning_rate": 0.02}
+    plain = light(**how).fit(X, y).predict_proba(X)
+    changed = light(**how, **{part: value}).fit(X, y).predict_proba(X)
+    assert np.abs(plain - changed).max() > 1e-4
 
 
 def test_other_backends_are_refused(monkeypatch, compiled):
