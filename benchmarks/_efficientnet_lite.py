@@ -112,7 +112,10 @@ def main():
         expected = theirs(scaled.permute(0, 3, 1, 2)).numpy()
     found = np.asarray(efficientnet_lite0(True).predict(images.astype("float32")))
     print(f"largest logit {np.abs(expected).max():.3f}")
-    print(f"largest difference of logits {np.abs(found - expected).max():.2e}")
+    difference = np.abs(found - expected).max()
+    print(f"largest difference of logits {difference:.2e}")
+    if not difference < 1e-4:
+        raise SystemExit("the network is not that of the original")
 
 
 if __name__ == "__main__":

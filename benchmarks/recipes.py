@@ -110,7 +110,7 @@ STEPS = ("base", "kind", "decay", *PARTS, "recipe")
 # Chosen with --part development.
 RECIPES: dict[str, dict] = {
     "cifar10": {"stem_kernels": "harmonic"},
-    "retina": {},
+    "retina": {"weight_decay": None},
     "digits": {"stem_kernels": "harmonic"},
     "mnist": {"stem_kernels": "harmonic"},
 }

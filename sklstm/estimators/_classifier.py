@@ -187,10 +187,10 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         linearly with the number of the block.
     backbone : keras.Model, FeatureSequencer or None, default=None
         Pretrained model in place of the stem of "cnn_lstm" or "cnn". Its feature map is
-        read in their way. It trains along, with the batch normalization that it has.
-        Your model does not change, and clones share it. A model takes uint8 images, and
-        `FeatureSequencer` gives its layer, the size and the values of the images. There
-        is no standardization and no `input_noise` then.
+        read in their way. Its last layers train along. Your model does not change, and
+        clones share it. With a model, X must be uint8. A `FeatureSequencer` gives its
+        layer, the size and the values of the images. There is no standardization and no
+        `input_noise` then.
     backbone_layers : int, default=10
         Number of layers of the backbone that train, counted from the feature map. Batch
         normalizations and layers without weights do not count, and never train. With 0,
