@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import random
 import re
 import threading
 import weakref
@@ -197,8 +196,7 @@ class Backbone:
         self.network = keras.Model(model.inputs[0], output, name="sklstm_features")
         self.structure = _structure_of(self.network)
         self.constants = _constants_of(self.network)
-        self._json: dict[tuple[int, ...], str] = {}
-        self._call = _CALLS[keras.backend.backend()](self.network)
+        self._call = traced(self.network)
 
     def is_current(self, output: Any) -> bool:
         """Return whether the model is as it was when its graph was traced."""
@@ -221,66 +219,6 @@ class Backbone:
         if min(lengths) < 1:
             raise ValueError(f"The feature map would be of the shape {lengths}.")
         return lengths
-
-    def as_json(self, shape: tuple[int, ...]) -> str:
-        """Return the structure in JSON, from which Keras can build it again.
-
-        Parameters
-        ----------
-        shape : tuple of int
-            Shape (height, width, channels) of the images. It replaces open sides.
-
-        Raises
-        ------
-        ValueError
-            If Keras cannot, or if the model would compute something else or in half
-            precision.
-        """
-        if shape not in self._json:
-            halves = [
-                layer.name
-                for layer in self.network._flatten_layers()
-                # The policy of a model or of an input says nothing about its layers.
-                if not isinstance(layer, keras.Model | keras.layers.InputLayer)
-                and layer.compute_dtype != "float32"
-            ]
-            if halves:
-                raise ValueError(
-                    f"The backbone does not compute in float32 (layer {halves[0]!r}): "
-                    "make it under the dtype policy 'float32'."
-                )
-            # Keras draws the seeds of layers from the global generator.
-            before = random.getstate()
-            try:
-                text = _of_shape(self.network.to_json(), shape)
-                again = keras.models.model_from_json(text)
-                again.set_weights(self.network.get_weights())
-                _finalize(again)
-            except (NotImplementedError, TypeError, ValueError) as error:
-                raise ValueError(
-                    "The backbone cannot be built again from its configuration: "
-                    "register its own layers by "
-                    "keras.saving.register_keras_serializable, and put no functions "
-                    f"into it ({str(error).splitlines()[0]})."
-                ) from error
-            finally:
-                random.setstate(before)
-            image = np.random.default_rng(0).uniform(0, 1, (1, *shape))
-            image = image.astype(np.float32)
-            # A call of their own, so that `compute` traces what it always traces.
-            expected, found = (
-                np.asarray(_CALLS[keras.backend.backend()](model)(image), np.float32)
-                for model in (self.network, again)
-            )
-            size = max(1e-6, np.abs(expected).max())
-            if np.abs(found - expected).max() > 1e-3 * size:
-                raise ValueError(
-                    "The backbone computes something else after it is built again from "
-                    "its configuration: return all parameters of your own layers from "
-                    "their get_config."
-                )
-            self._json[shape] = text
-        return self._json[shape]
 
     def digest(self) -> str:
         """Return a name for the structure and the weights, in hexadecimal digits."""
@@ -341,37 +279,9 @@ _CALLS = {
 }
 
 
-def _of_shape(text: str, shape: tuple[int, ...]) -> str:
-    """Return the JSON of a functional model for images of one shape."""
-    description = _without_registration(json.loads(text))
-    for layer in description["config"]["layers"]:
-        if layer["class_name"] == "InputLayer":
-            layer["config"]["batch_shape"] = [None, *shape]
-    return json.dumps(description)
-
-
-def _without_registration(description: Any) -> Any:
-    """Return a description in which the classes of Keras have their own names.
-
-    scikeras registers the class of each model that is pickled under a name that another
-    process does not know.
-    """
-    if isinstance(description, list):
-        return [_without_registration(item) for item in description]
-    if not isinstance(description, dict):
-        return description
-    plain = {key: _without_registration(item) for key, item in description.items()}
-    own = str(plain.get("module")).startswith("keras.")
-    if own and plain.get("registered_name") == f">{plain.get('class_name')}":
-        plain["registered_name"] = plain["class_name"]
-    return plain
-
-
-def _finalize(network: Any) -> None:
-    """Let adapted layers compute with the weights that they have now."""
-    for layer in network._flatten_layers():
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()
+def traced(network: Any) -> Any:
+    """Return a function from images to the output of a model, as in prediction."""
+    return _CALLS[keras.backend.backend()](network)
 
 
 def code_of(network: Any) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from sklstm.features._backbone import backbone_of, code_of, preprocess
 from sklstm.features._feature_sequencer import FeatureSequencer
+from sklstm.features._rebuilding import json_of
 from sklstm.features._settings import Settings, settings_of
 
 
@@ -47,7 +48,7 @@ def backbone_inside(
     network = backbone.network
     matrix, shift = _as_linear(how, images.shape[3])
     description = {
-        "model": backbone.as_json(how.input_shape),
+        "model": json_of(backbone, how.input_shape),
         # A class of the user may have the name of one that computed something else.
         "code": code_of(network),
         "size": how.input_shape[:2],
@@ -55,7 +56,7 @@ def backbone_inside(
         "shift": shift.tolist(),
         "n_trained": n_trained,
         "constants": [
-            _arrays(layer)
+            layer.get_weights()
             for layer in network._flatten_layers()
             if isinstance(layer, keras.layers.Normalization)
         ],
@@ -113,8 +114,3 @@ def _as_linear(how: Settings, n_channels: int) -> tuple[np.ndarray, np.ndarray]:
     black, *white = preprocess(pixels, how.preprocessing).astype(np.float64)
     matrix = np.stack([(one - black).ravel() for one in white]) / (high - low)
     return matrix, black.ravel() - low * matrix.sum(axis=0)
-
-
-def _arrays(part: Any) -> list[np.ndarray]:
-    convert = keras.ops.convert_to_numpy
-    return [np.array(np.asarray(convert(one))) for one in part.weights]

@@ -21,6 +21,9 @@ from sklstm._keras import keras
 
 import numpy as np
 
+from sklstm.features._rebuilding import set_weights as set_weights
+from sklstm.features._rebuilding import without_registration
+
 # Importing this package also registers its layers with Keras.
 from sklstm.networks import SavedNetwork as SavedNetwork
 from sklstm.persistence._archive import PLAIN_KINDS, Refused, pack, unpack
@@ -135,15 +138,6 @@ def has_weights(value: Any) -> bool:
     return isinstance(value, keras.Layer) and bool(value.weights)
 
 
-def set_weights(model: keras.Model, weights: list[np.ndarray]) -> None:
-    """Give a model its weights."""
-    model.set_weights(weights)
-    for layer in model._flatten_layers():
-        # It computes with numbers that it makes from its weights.
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()
-
-
 def foreign(description: Any) -> set[str]:
     """Return the names in a description that are not on the list.
 
@@ -231,7 +225,7 @@ def describe(value: Any) -> dict[str, Any]:
         # Keras warns of a lambda, which `foreign` refuses.
         warnings.filterwarnings("ignore", message=".*includes a `lambda`")
         description = keras.saving.serialize_keras_object(value)
-    description = _without_registration(description)
+    description = without_registration(description)
     if str(description["module"]).startswith("keras.src.backend."):
         # With PyTorch, an optimizer has a private class of the same name.
         description.update(module="keras.optimizers", registered_name=None)
@@ -283,23 +277,4 @@ def save_network(model: keras.Model) -> bytes:
 
 def read_network(data: bytes) -> dict[str, Any]:
     """Return the description of the network in a `.keras` file, without weights."""
-    return _without_registration(json.loads(unpack(data)["config.json"]))
-
-
-def _without_registration(description: Any) -> Any:
-    """Return a description in which the classes of Keras have their own names.
-
-    scikeras registers the class of each model that is pickled in a package without a
-    name, even a class of Keras. Another process does not know this registered name.
-    """
-    if isinstance(description, list | tuple):
-        return type(description)(map(_without_registration, description))
-    if not isinstance(description, dict):
-        return description
-    plain = {k: _without_registration(v) for k, v in description.items()}
-    name = plain.get("class_name")
-    if plain.get("registered_name") == f">{name}" and (
-        safe_class(f"{plain.get('module')}.{name}") is not None
-    ):
-        plain["registered_name"] = name
-    return plain
+    return without_registration(json.loads(unpack(data)["config.json"]))
