@@ -775,7 +775,6 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             reading_params=reading,
             mixing=mixing,
             pretrained=pretrained,
-            slow_backbone=self.backbone is not None and self.backbone_layers > 0,
         )
         targets = make_targets(self, codes, self.label_smoothing)
         result = train_network(

@@ -298,5 +298,4 @@ def make_bare(spec: NetworkSpec) -> NetworkSpec:
         compile_params={"loss": "sparse_categorical_crossentropy", "metrics": None},
         one_hot=False,
         dtype_policy="float32",
-        slow_backbone=False,
     )

@@ -48,14 +48,10 @@ def feature_map(
     ValueError
         If there is a backbone, and an option of the stem that it replaces.
     """
-    own = backbone is None
-    inputs, x = read_input(
-        input_shape,
-        augmentation=augmentation,
-        input_noise=input_noise if own else 0.0,
-        standardize=own,
-    )
-    if own:
+    if backbone is None:
+        inputs, x = read_input(
+            input_shape, augmentation=augmentation, input_noise=input_noise
+        )
         x, regularizer = add_l2_penalty(x, l2)
         return inputs, conv_stem(x, regularizer=regularizer, **stem), regularizer
     defaults = inspect.signature(conv_stem).parameters
@@ -65,5 +61,6 @@ def feature_map(
                 f"{name}={value!r} has no effect on a network with a backbone, which "
                 "takes the place of the stem: leave it out."
             )
-    x, regularizer = add_l2_penalty(pretrained_map(x, backbone or {}), l2)
+    inputs, x = read_input(input_shape, augmentation=augmentation, standardize=False)
+    x, regularizer = add_l2_penalty(pretrained_map(x, backbone), l2)
     return inputs, x, regularizer

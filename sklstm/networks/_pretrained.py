@@ -26,7 +26,7 @@ def pretrained_map(x: Any, backbone: dict[str, Any]) -> Any:
         What `sklstm.features` describes: "model", in JSON; "size", "matrix" and
         "shift" of `PrepareImages`; "n_trained", the number of layers that train;
         "constants", the weights of each `keras.layers.Normalization`, which a graph
-        holds as numbers.
+        holds as numbers. "code", a digest of the user's own layers, tells graphs apart.
     """
     model = keras.models.model_from_json(backbone["model"])
     _set_trained(model, backbone["n_trained"])

@@ -132,7 +132,7 @@ class CompiledNetwork:
             base,
             warms=spec.warmup,
             decays=spec.weight_decay,
-            slows=spec.slow_backbone,
+            slows=spec.trains_backbone,
         )
         if isinstance(spec.optimizer, keras.optimizers.Optimizer):
             optimizer: Any = rebuilt(spec.optimizer, kind)
@@ -151,7 +151,7 @@ class CompiledNetwork:
         )
         if classes:
             check_outputs(model, spec.n_outputs)
-        if spec.slow_backbone:
+        if spec.trains_backbone:
             slow = model.get_layer(BACKBONE).trainable_variables
             own_optimizer(model).slowed = frozenset(map(id, slow))
         return model

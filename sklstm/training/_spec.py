@@ -46,7 +46,7 @@ class NetworkSpec:
     mixing : dict or None
         Which samples are mixed with each other, and their augmentation before that, see
         `Mixing`.
-    warmup, weight_decay, slow_backbone : bool
+    warmup, weight_decay : bool
         Whether the optimizer has variables for these; see `scheduled`.
     """
 
@@ -66,7 +66,11 @@ class NetworkSpec:
     mixing: dict | None = None
     warmup: bool = False
     weight_decay: bool = False
-    slow_backbone: bool = False
+
+    @property
+    def trains_backbone(self) -> bool:
+        """Whether layers of a backbone train, which they do more slowly."""
+        return bool(self.reading_params.get("backbone", {}).get("n_trained"))
 
     def key(self) -> tuple:
         """Return a hashable key. Two networks with equal keys can use one graph.
