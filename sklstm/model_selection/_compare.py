@@ -20,7 +20,6 @@ from sklearn.model_selection import (
     LeaveOneGroupOut,
     LeavePGroupsOut,
     StratifiedGroupKFold,
-    StratifiedKFold,
 )
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, indexable
@@ -28,12 +27,13 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import column_or_1d, has_fit_parameter
 
-from sklstm._compat import BaseSearchCV
+from sklstm._compat import BaseSearchCV, safe_split
 from sklstm.estimators._labels import check_groups
 from sklstm.images._validate import is_count
 from sklstm.model_selection._comparison import Comparison
 from sklstm.model_selection._controls import InnerFolds, default_controls
 from sklstm.model_selection._score_file import ScoreFile
+from sklstm.model_selection._splits import checked_sizes, make_splits, training_parts
 
 _BY_GROUP = (
     GroupKFold,
@@ -160,10 +160,10 @@ def compare(
     if groups is not None:
         groups = check_groups(groups, len(y))
     base = int(check_random_state(random_state).randint(2**31 - 1))
-    splits = _splits(X, y, groups, cv, n_repeats, base)
-    sizes = _sizes(train_sizes, min(len(train) for train, _ in splits))
+    splits = make_splits(X, y, groups, cv, n_repeats, base)
+    sizes = checked_sizes(train_sizes, min(len(train) for train, _ in splits))
     named.update(_controls(controls, named, X, groups is not None, scoring))
-    parts = _training_parts(splits, sizes, y, groups, base)
+    parts = training_parts(splits, sizes, y, groups, base)
     # The controls first: they are quick, and show what is wrong with the data.
     places = {name: place for place, name in enumerate(named)}
     jobs = [
@@ -240,8 +240,9 @@ class _Job:
 
 
 def _check_numbers(n_repeats: Any, n_seeds: Any, rope: Any) -> None:
-    for name, value in (("n_repeats", n_repeats), ("n_seeds", n_seeds)):
-        if value is not None and not is_count(value):
+    repeats = 1 if n_repeats is None else n_repeats
+    for name, value in (("n_repeats", repeats), ("n_seeds", n_seeds)):
+        if not is_count(value):
             raise ValueError(
                 f"{name} must be a whole number of at least 1; got {value!r}."
             )
@@ -295,23 +296,6 @@ def _seed_of(base: int, split: int, number: int) -> int:
     return int(drawn >> 1)
 
 
-def _training_parts(
-    splits: list, sizes: list[int | None], y: np.ndarray, groups: Any, base: int
-) -> list[list[np.ndarray]]:
-    """Return the training samples for each size and each split."""
-    orders = [
-        _nested_order(y, train, groups, [base, 1, number])
-        for number, (train, _) in enumerate(splits)
-    ]
-    return [
-        [
-            train if size is None else np.sort(_first(order, size, groups))
-            for order, (train, _) in zip(orders, splits, strict=True)
-        ]
-        for size in sizes
-    ]
-
-
 def _named(estimators: Any, what: str) -> dict[str, Any]:
     """Return classifiers by name."""
     if isinstance(estimators, BaseEstimator):
@@ -334,101 +318,6 @@ def _named(estimators: Any, what: str) -> dict[str, Any]:
     return named
 
 
-def _splits(
-    X: Any, y: np.ndarray, groups: Any, cv: Any, n_repeats: int | None, base: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    if not isinstance(cv, int | np.integer):
-        if n_repeats not in (None, 1):
-            raise ValueError(
-                f"n_repeats={n_repeats} needs a number of folds: give an int for cv, "
-                "or a splitter that repeats."
-            )
-        if not hasattr(cv, "split") and not isinstance(cv, Iterable):
-            raise ValueError(
-                f"cv={cv!r} must be a number of folds, a splitter, or pairs of "
-                "training and test rows."
-            )
-        with warnings.catch_warnings():
-            # Whether groups are ignored is checked below.
-            warnings.filterwarnings("ignore", "The groups parameter is ignored")
-            pairs = cv.split(X, y, groups) if hasattr(cv, "split") else cv
-            found = [(np.asarray(train), np.asarray(test)) for train, test in pairs]
-        for train, test in found:
-            if groups is not None and np.intersect1d(groups[train], groups[test]).size:
-                raise ValueError(
-                    "cv puts samples of a group on both sides of a split: give a "
-                    "splitter by groups, or an int."
-                )
-        return found
-    splits: list = []
-    for repeat in range(2 if n_repeats is None else n_repeats):
-        state = int(np.random.SeedSequence([base, 0, repeat]).generate_state(1)[0] >> 1)
-        kind: Any = StratifiedKFold if groups is None else StratifiedGroupKFold
-        folds = kind(cv, shuffle=True, random_state=state)
-        splits.extend(folds.split(np.zeros(len(y)), y, groups))
-    return splits
-
-
-def _sizes(train_sizes: Any, most: int) -> list[int | None]:
-    """Return numbers of training samples in increasing order; None for all."""
-    if train_sizes is None:
-        return [None]
-    sizes: set[int] = set()
-    if np.ndim(train_sizes) != 1 or len(train_sizes) == 0:
-        raise ValueError(f"train_sizes={train_sizes!r} must be a list of numbers.")
-    for size in train_sizes:
-        number = size * most if isinstance(size, float | np.floating) else size
-        if not 2 <= number <= most:
-            raise ValueError(
-                f"train_sizes: {size!r} must be a part of at most 1.0, or a number "
-                f"from 2 to {most}, the samples of the smallest training part."
-            )
-        sizes.add(int(number))
-    return [*sorted(sizes)]
-
-
-def _nested_order(
-    y: np.ndarray, rows: np.ndarray, groups: Any, seed: list[int]
-) -> np.ndarray:
-    """Return rows in an order whose beginnings are stratified.
-
-    With groups, whole groups follow each other, and count with their commonest class.
-    """
-    rng = np.random.default_rng(seed)
-    if groups is None:
-        return rows[_stratified(y[rows], rng)]
-    own = groups[rows]
-    names = np.unique(own)
-    classes, codes = np.unique(y[rows], return_inverse=True)
-    commonest = np.array(
-        [np.bincount(codes[own == n], minlength=len(classes)).argmax() for n in names]
-    )
-    order = names[_stratified(commonest, rng)]
-    return np.concatenate([rows[own == name] for name in order])
-
-
-def _stratified(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return places in a random order whose beginnings have the classes of the whole.
-
-    One of each class comes first, so that no class is missing.
-    """
-    ranks = np.empty(len(labels))
-    for label in np.unique(labels):
-        own = rng.permutation(np.flatnonzero(labels == label))
-        ranks[own] = (np.arange(len(own)) + rng.uniform(0, 1, len(own))) / len(own)
-        ranks[own[0]] = rng.uniform(-1, 0)
-    return np.argsort(ranks, kind="stable")
-
-
-def _first(order: np.ndarray, size: int, groups: Any) -> np.ndarray:
-    if groups is None:
-        return order[:size]
-    names = groups[order]
-    ends = np.flatnonzero(np.r_[names[1:] != names[:-1], True]) + 1
-    fitting = ends[ends <= size]
-    return order[: fitting[-1] if len(fitting) else ends[0]]
-
-
 def _fit_and_score(
     job: _Job, estimator: Any, X: Any, y: np.ndarray, groups: Any, scoring: Any
 ) -> tuple[_Job, float, float, str | None]:
@@ -440,10 +329,10 @@ def _fit_and_score(
     fit_params = _fit_params(model, None if groups is None else groups[job.train])
     start = time.perf_counter()
     try:
-        model.fit(_rows(X, job.train), y[job.train], **fit_params)
+        model.fit(*safe_split(model, X, y, job.train), **fit_params)
         seconds = time.perf_counter() - start
         scorer = check_scoring(model, scoring)
-        score = float(scorer(model, _rows(X, job.test), y[job.test]))
+        score = float(scorer(model, *safe_split(model, X, y, job.test, job.train)))
     except Exception as error:
         return (
             job,
@@ -452,12 +341,6 @@ def _fit_and_score(
             f"{type(error).__name__}: {error}",
         )
     return job, score, seconds, None if np.isfinite(score) else f"it scores {score}"
-
-
-def _rows(X: Any, rows: np.ndarray) -> Any:
-    if hasattr(X, "iloc"):
-        return X.iloc[rows]
-    return [X[row] for row in rows] if isinstance(X, list) else X[rows]
 
 
 def _seeded(estimator: Any, seed: int) -> Any:

@@ -415,6 +415,7 @@ def test_plots_of_rows_and_of_lines():
     [
         ({"n_repeats": 0}, "n_repeats must be a whole number of at least 1; got 0"),
         ({"n_seeds": 1.5}, "n_seeds must be a whole number of at least 1; got 1.5"),
+        ({"n_seeds": None}, "n_seeds must be a whole number of at least 1; got None"),
         ({"rope": -1}, "rope must be a number of at least 0"),
         ({"train_sizes": [1.5]}, "train_sizes: 1.5 must be a part of at most 1.0"),
         ({"train_sizes": [500]}, "train_sizes: 500 must be .* from 2 to 192"),
