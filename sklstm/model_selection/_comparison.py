@@ -6,7 +6,7 @@ import html
 import itertools
 import math
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,6 @@ class Comparison:
     resolution: float = 0.0
     scoring: str = "accuracy"
     rope: float = 0.01
-    level: float = field(default=0.95, repr=False)
 
     def __post_init__(self) -> None:
         # Seeds on one split are no further splits.
@@ -73,11 +72,14 @@ class Comparison:
             largest number of samples minus this one), "std_splits", "std_seeds", and
             "fit_seconds" (median). A list if pandas is not installed.
         """
+        return _as_table(self._rows())
+
+    def _rows(self) -> list[dict[str, Any]]:
         rows = []
         for i, name in enumerate(self.names):
             for j, size in enumerate(self.train_sizes):
                 mean = self.mean_of(i, j)
-                low, high = mean.interval(self.level)
+                low, high = mean.interval()
                 between, within = variances(self.scores[i, j])
                 rows.append(
                     {
@@ -92,7 +94,7 @@ class Comparison:
                         "fit_seconds": float(np.nanmedian(self.fit_seconds[i, j])),
                     }
                 )
-        return _as_table(rows)
+        return rows
 
     def pairs(self) -> Any:
         """Return a row for each pair, without pairs of two controls.
@@ -107,13 +109,18 @@ class Comparison:
             than b by more than `rope`, that they are equivalent, and that it is worse),
             and "verdict", a sentence.
         """
+        return _as_table(self._rows_of_pairs())
+
+    def _rows_of_pairs(self) -> list[dict[str, Any]]:
+        n_own = len(self.names) - self.n_controls
+        every = itertools.combinations(range(len(self.names)), 2)
+        pairs = [(a, b) for a, b in every if a < n_own]
         rows = []
         for j, size in enumerate(self.train_sizes):
-            pairs = self._pairs()
             means = [self._difference(a, b, j) for a, b in pairs]
             corrected = holm(np.array([mean.p_value() for mean in means]))
             for (a, b), mean, p_holm in zip(pairs, means, corrected, strict=True):
-                low, high = mean.interval(self.level)
+                low, high = mean.interval()
                 worse, equal, better = mean.probabilities(self.rope)
                 row = {
                     "train_size": int(size),
@@ -129,11 +136,11 @@ class Comparison:
                     "p_worse": worse,
                 }
                 rows.append({**row, "verdict": self._verdict(row)})
-        return _as_table(rows)
+        return rows
 
     def verdicts(self) -> list[str]:
         """Return a sentence for each pair, with the largest number of samples first."""
-        rows = _as_rows(self.pairs())
+        rows = self._rows_of_pairs()
         sizes = sorted({row["train_size"] for row in rows}, reverse=True)
         several = len(sizes) > 1
         return [
@@ -177,11 +184,6 @@ class Comparison:
         values = self._by_split[estimator, size]
         return corrected_mean(values, self.ratio, self.resolution)
 
-    def _pairs(self) -> list[tuple[int, int]]:
-        n_own = len(self.names) - self.n_controls
-        every = itertools.combinations(range(len(self.names)), 2)
-        return [(a, b) for a, b in every if a < n_own]
-
     def _difference(self, a: int, b: int, j: int) -> Mean:
         differences = self._by_split[a, j] - self._by_split[b, j]
         return corrected_mean(differences, self.ratio, self.resolution)
@@ -193,16 +195,14 @@ class Comparison:
                 f"One split cannot tell {a} from {b}: they differ by {difference:+.3f}."
             )
         p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.3f}"
-        interval = (
-            f"{100 * self.level:.0f} % interval {row['low']:+.3f} to {row['high']:+.3f}"
-        )
-        if row["p_equivalent"] > self.level:
+        interval = f"95 % interval {row['low']:+.3f} to {row['high']:+.3f}"
+        if row["p_equivalent"] > 0.95:
             return (
                 f"{a} and {b} are practically equivalent: they differ by "
                 f"{difference:+.3f}, and by less than {self.rope:g} with a probability "
                 f"of {row['p_equivalent']:.2f}."
             )
-        if row["p_holm"] < 1 - self.level:
+        if row["p_holm"] < 0.05:
             word = "better" if difference > 0 else "worse"
             return (
                 f"{a} is {word} than {b} by {abs(difference):.3f} ({interval}, "
@@ -210,13 +210,13 @@ class Comparison:
             )
         return (
             f"The scores do not tell {a} from {b}: they differ by {difference:+.3f} "
-            f"({interval}, p = {row['p_holm']:.3f} after Holm)."
+            f"({interval}, {p} after Holm)."
         )
 
     def __str__(self) -> str:
         lines = [f"{self.scoring}, {self._how_many()}"]
         width = max(len(name) for name in self.names)
-        for row in _as_rows(self.table()):
+        for row in self._rows():
             lines.append(
                 f"{row['estimator']:{width}}  {row['train_size']:6d}  "
                 f"{row['mean']:.3f}  {row['low']:.3f} to {row['high']:.3f}  "
@@ -242,7 +242,7 @@ class Comparison:
             "<tr>"
             + "".join(f"<td>{_cell(row[name])}</td>" for name in columns)
             + "</tr>"
-            for row in _as_rows(self.table())
+            for row in self._rows()
         )
         parts.append(
             f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -268,7 +268,3 @@ def _as_table(rows: list[dict[str, Any]]) -> Any:
     except ImportError:
         return rows
     return pd.DataFrame(rows)
-
-
-def _as_rows(table: Any) -> list[dict[str, Any]]:
-    return table if isinstance(table, list) else table.to_dict("records")

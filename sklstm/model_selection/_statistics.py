@@ -32,11 +32,11 @@ class Mean:
     scale: float
     df: int
 
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Return the ends of the interval of Student's t distribution."""
+    def interval(self) -> tuple[float, float]:
+        """Return the ends of the 95 % interval of Student's t distribution."""
         if self.df < 1:
             return math.nan, math.nan
-        half = stats.t.ppf((1 + level) / 2, self.df) * self.scale
+        half = stats.t.ppf(0.975, self.df) * self.scale
         return self.value - half, self.value + half
 
     def p_value(self) -> float:
