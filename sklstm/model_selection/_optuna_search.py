@@ -22,6 +22,7 @@ from sklstm._compat import (
     check_method_params,
     with_callbacks,
 )
+from sklstm.model_selection._description import describe, describe_scoring
 from sklstm.model_selection._pruning import median_pruner
 from sklstm.model_selection._results import (
     add_trial_columns,
@@ -36,8 +37,6 @@ from sklstm.model_selection._runner import TrialRunner
 from sklstm.model_selection._space import check_choices, check_space
 from sklstm.model_selection._study import (
     FOLDS,
-    describe,
-    describe_scoring,
     finished_trials,
     open_study,
     quiet_optuna,

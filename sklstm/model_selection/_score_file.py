@@ -13,6 +13,8 @@ from typing import Any
 import joblib
 import numpy as np
 
+from sklstm.model_selection._description import describe
+
 
 class ScoreFile:
     """A file with a line for each fit.
@@ -95,43 +97,24 @@ class ScoreFile:
 
 def _digest(estimator: Any, where: str) -> str:
     """Return a digest of an estimator that is equal in every process."""
-    parts: list[Any] = [_name_of_class(estimator)]
-    for name, value in sorted(estimator.get_params(deep=True).items()):
-        # The seed of a fit replaces it.
-        if name.rpartition("__")[2] != "random_state":
-            parts.append((name, _described(value, f"{where}.{name}")))
-    return joblib.hash(parts)
-
-
-def _described(value: Any, where: str) -> Any:
-    if isinstance(value, list | tuple):
-        return [_described(item, where) for item in value]
-    if isinstance(value, type):
-        return _name_of_class(value)
-    if hasattr(value, "get_params"):
-        return _name_of_class(value)  # its own parameters are among those of the whole
-    if hasattr(value, "get_config"):
-        # Keras numbers the names of its objects.
-        config = {**value.get_config(), "name": None}
-        weights = value.get_weights() if hasattr(value, "get_weights") else []
-        return (
-            _name_of_class(value),
-            repr(sorted(config.items())),
-            _hash(weights, where),
-        )
-    return _hash(value, where)
-
-
-def _name_of_class(value: Any) -> str:
-    kind = value if isinstance(value, type) else type(value)
-    return f"{kind.__module__}.{kind.__qualname__}"
+    for name, value in estimator.get_params(deep=True).items():
+        if "<" in getattr(value, "__qualname__", ""):
+            raise _not_known_again(f"{where}.{name}")
+    kind, *params = describe(estimator)
+    # The seed of a fit replaces it.
+    own = [pair for pair in params if pair[0].rpartition("__")[2] != "random_state"]
+    return str(joblib.hash([kind, own]))
 
 
 def _hash(value: Any, where: str) -> str:
     try:
         return str(joblib.hash(value, coerce_mmap=True))
     except (AttributeError, TypeError, pickle.PicklingError) as error:
-        raise ValueError(
-            f"store= cannot tell {where} from others, because it cannot be pickled: "
-            "define functions by def at the top of a module, or compare without store=."
-        ) from error
+        raise _not_known_again(where) from error
+
+
+def _not_known_again(where: str) -> ValueError:
+    return ValueError(
+        f"store= cannot tell {where} from others: define functions by def at the top "
+        "of a module, or compare without store=."
+    )

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import joblib
-import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
@@ -27,9 +26,6 @@ LOST = "sklstm_lost"  # the process died, or the trial was one too many
 # Keys of the user attributes that this package adds to a study.
 DATA = "sklstm_data"
 ESTIMATOR = "sklstm_estimator"
-
-# These parameters do not change the scores.
-_WITHOUT_EFFECT = ("verbose", "n_jobs", "memory")
 
 
 def open_study(
@@ -144,55 +140,6 @@ def _connect(storage: Any) -> Any:
                     f"its server run and let you in: {error.orig}"
                 ) from error
             time.sleep(0.1 * 2**attempt)
-
-
-def describe(estimator: Any) -> tuple:
-    """Describe an estimator and its parameters, equally in every process.
-
-    Parameters
-    ----------
-    estimator : estimator
-        The estimator of a search.
-
-    Returns
-    -------
-    tuple
-        Plain values, which can be hashed.
-    """
-    params = sorted(estimator.get_params(deep=True).items())
-    return (
-        _describe(estimator),
-        *(
-            (name, _describe(value))
-            for name, value in params
-            if name.rpartition("__")[2] not in _WITHOUT_EFFECT
-        ),
-    )
-
-
-def _describe(value: Any) -> Any:
-    # The description holds no addresses, because they differ between processes.
-    if isinstance(value, dict):
-        return [(str(key), _describe(value[key])) for key in value]
-    if isinstance(value, list | tuple):
-        return [_describe(item) for item in value]
-    if isinstance(value, bool | int | float | str | np.ndarray | None):
-        return value
-    if isinstance(value, np.generic):
-        return value.item()
-    kind = value if callable(value) and hasattr(value, "__qualname__") else type(value)
-    config = {}
-    if hasattr(value, "get_config") and not isinstance(value, type):
-        # Keras numbers the names of its objects.
-        config = {**value.get_config(), "name": None}
-    return (kind.__module__, kind.__qualname__, repr(sorted(config.items())))
-
-
-def describe_scoring(scoring: Any) -> Any:
-    """Return the names of the scorers, equal in every process."""
-    if isinstance(scoring, dict):
-        return {name: describe_scoring(scorer) for name, scorer in scoring.items()}
-    return getattr(scoring, "__qualname__", None) or str(scoring)
 
 
 def counts(trial: FrozenTrial) -> bool:

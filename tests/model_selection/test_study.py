@@ -1,17 +1,10 @@
 """Studies in a storage: which search may continue which study."""
 
-import joblib
 import numpy as np
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 from sklearn.datasets import load_iris
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline
-from sklearn.svm import SVC
-
-from sklstm import LSTMImageClassifier, RowSequencer
-from sklstm.model_selection import _study as study_module
 
 X_IRIS, Y_IRIS = load_iris(return_X_y=True)
 
@@ -90,26 +83,6 @@ def test_a_study_of_another_direction_is_refused(directions, tmp_path, svc_searc
         ValueError, match=f"'s' has the direction {words}, but a search"
     ):
         svc_search(**kept).fit(X_IRIS, Y_IRIS)
-
-
-def test_an_estimator_is_known_again_in_any_process():
-    def described(classifier=None, **params):
-        steps = [("seq", RowSequencer(**params)), ("clf", classifier or SVC())]
-        return joblib.hash(study_module.describe(Pipeline(steps)))
-
-    assert described() == described(SVC(verbose=True))
-    others = [
-        described(axis="columns"),
-        described(SVC(C=2)),
-        described(SVC(kernel=sum)),
-        described(LogisticRegression()),
-        described(LSTMImageClassifier()),
-        described(LSTMImageClassifier(optimizer__beta_1=0.8)),
-    ]
-    assert len({described(), *others}) == 1 + len(others)
-    assert described(SVC(kernel=lambda X, Y: X)) == described(
-        SVC(kernel=lambda X, Y: X)
-    )
 
 
 def test_a_function_as_scoring_is_known_again(tmp_path, svc_search):
