@@ -52,9 +52,8 @@ class ScoreFile:
                 f"store={str(path)!r} is in a folder that does not exist: make it "
                 "first."
             )
-        self._data = [_hash(part, name) for part, name in (
-            (X, "X"), (y, "y"), (groups, "groups"), (scoring, "scoring")
-        )]  # fmt: skip
+        data = {"X": X, "y": y, "groups": groups, "scoring": scoring}
+        self._data = [_hash(part, name) for name, part in data.items()]
         self._digests = {name: _digest(one, name) for name, one in named.items()}
         self._lines = dict(self._read())
 
