@@ -23,7 +23,13 @@ __all__ = [
 
 
 def expected_calibration_error(
-    y_true: Any, y_proba: Any, *, labels: Any = None, n_bins: int = 15
+    y_true: Any,
+    y_proba: Any,
+    *,
+    labels: Any = None,
+    pos_label: Any = None,
+    n_bins: int = 15,
+    strategy: str = "quantile",
 ) -> float:
     """Compute the expected calibration error of the most probable class.
 
@@ -41,8 +47,15 @@ def expected_calibration_error(
     labels : array-like of shape (n_classes,), default=None
         Labels of the columns, such as ``classes_``. If None, use the sorted labels that
         occur in `y_true`.
+    pos_label : label, default=None
+        If not None, take the probability of this class in place of that of the most
+        probable class, and its frequency in place of the accuracy.
     n_bins : int, default=15
         Number of bins, at most the number of samples.
+    strategy : {"quantile", "uniform"}, default="quantile"
+        "quantile" makes bins of equally many samples, and equal probabilities share a
+        bin. "uniform" divides the range from 0 to 1 into bins of equal width, as in
+        [1]_.
 
     Returns
     -------
@@ -52,8 +65,13 @@ def expected_calibration_error(
     Raises
     ------
     ValueError
-        If the arrays differ in length, if the columns are not as many as the labels, or
-        if a label is unknown.
+        If the arrays differ in length, if the columns are not as many as the labels, if
+        a label is unknown, if `y_proba` has values outside [0, 1], or if `strategy` is
+        unknown.
+
+    See Also
+    --------
+    sklstm.inspection.ReliabilityDisplay : Plot of the accuracy in each bin.
 
     References
     ----------
@@ -71,9 +89,29 @@ def expected_calibration_error(
     >>> float(round(expected_calibration_error([0] * 5 + [1] * 5, y_proba), 3))
     0.3
     """
+    predicted, happened = predicted_and_happened(y_true, y_proba, labels, pos_label)
+    bins = calibration_bins(predicted, n_bins, strategy)
+    gaps = np.bincount(bins, predicted - happened)
+    return float(np.abs(gaps).sum() / len(predicted))
+
+
+def predicted_and_happened(
+    y_true: Any, y_proba: Any, labels: Any, pos_label: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a probability for each sample, and whether what it predicts is true.
+
+    The parameters are those of `expected_calibration_error`.
+    """
     true = column_or_1d(y_true)
     probabilities = check_array(y_proba, dtype=np.float64, input_name="y_proba")
     check_consistent_length(true, probabilities)
+    low, high = probabilities.min(), probabilities.max()
+    # Rounding in float32 may lead out of the range.
+    if low < -1e-5 or high > 1 + 1e-5:
+        raise ValueError(
+            f"y_proba has values from {low:.4g} to {high:.4g}; probabilities must be "
+            "between 0 and 1."
+        )
     known = np.unique(true) if labels is None else column_or_1d(labels)
     if len(known) != probabilities.shape[1]:
         raise ValueError(
@@ -86,16 +124,30 @@ def expected_calibration_error(
             f"y_true has the labels {unknown.tolist()}, which are not among labels, "
             f"{known.tolist()}."
         )
+    if pos_label is None:
+        right = known[probabilities.argmax(axis=1)] == true
+        return probabilities.max(axis=1), right
+    places = np.flatnonzero(known == pos_label)
+    if len(places) != 1:
+        raise ValueError(
+            f"pos_label={pos_label!r} must be one of the labels, {known.tolist()}."
+        )
+    return probabilities[:, places[0]], true == pos_label
+
+
+def calibration_bins(predicted: np.ndarray, n_bins: int, strategy: str) -> np.ndarray:
+    """Return the number of the bin of each probability. Bins may be empty."""
     if not isinstance(n_bins, Integral) or n_bins < 1:
         raise ValueError(f"n_bins={n_bins!r} must be a whole number, 1 or more.")
-    confidence = probabilities.max(axis=1)
-    right = known[probabilities.argmax(axis=1)] == true
-    gaps = confidence - right
+    if strategy == "uniform":
+        return np.searchsorted(np.linspace(0, 1, n_bins + 1)[1:-1], predicted)
+    if strategy != "quantile":
+        raise ValueError(f"strategy={strategy!r} must be 'quantile' or 'uniform'.")
     # Equal probabilities belong to one bin, or their order would matter.
-    _, places, counts = np.unique(confidence, return_inverse=True, return_counts=True)
+    _, places, counts = np.unique(predicted, return_inverse=True, return_counts=True)
     middle = np.cumsum(counts) - counts / 2
-    bins = np.floor(middle * min(n_bins, len(gaps)) / len(gaps)).astype(int)[places]
-    return float(np.abs(np.bincount(bins, gaps)).sum() / len(gaps))
+    n = len(predicted)
+    return np.floor(middle * min(n_bins, n) / n).astype(int)[places]
 
 
 def quadratic_weighted_kappa(

@@ -38,6 +38,7 @@ OTHERS = [
     "sklstm.exporting.ExportReport",
     "sklstm.exporting.register_skl2onnx",
     "sklstm.images.validate_images",
+    "sklstm.inspection.ReliabilityDisplay",
     "sklstm.inspection.RiskCoverageDisplay",
     "sklstm.inspection.SearchDisplay",
     "sklstm.metrics.expected_calibration_error",

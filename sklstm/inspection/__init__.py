@@ -1,7 +1,13 @@
 """Display classes, which draw fitted objects with matplotlib."""
 
+from sklstm.inspection._reliability_display import ReliabilityDisplay
 from sklstm.inspection._risk_coverage_display import RiskCoverageDisplay
 from sklstm.inspection._search_display import SearchDisplay
 from sklstm.model_selection._comparison_display import ComparisonDisplay
 
-__all__ = ["ComparisonDisplay", "RiskCoverageDisplay", "SearchDisplay"]
+__all__ = [
+    "ComparisonDisplay",
+    "ReliabilityDisplay",
+    "RiskCoverageDisplay",
+    "SearchDisplay",
+]

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from sklstm.model_selection._comparison import Comparison
 
 # Okabe and Ito's colours, which people with any vision can tell apart.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = "osD^vPX"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vPX"
 
 
 class ComparisonDisplay:
@@ -139,8 +139,8 @@ class ComparisonDisplay:
         ends = np.array([mean.interval() for mean in means]).T
         lengths = np.nan_to_num(np.abs(ends - values))
         style: dict[str, Any] = {
-            "color": "0.55" if control else _COLOURS[place % len(_COLOURS)],
-            "marker": _MARKERS[place % len(_MARKERS)],
+            "color": "0.55" if control else COLOURS[place % len(COLOURS)],
+            "marker": MARKERS[place % len(MARKERS)],
             "linestyle": "--" if control else "-",
             "capsize": 3,
             "elinewidth": 1,
