@@ -12,6 +12,8 @@ digits   134 of scikit-learn's digits
 mnist    60 images a class. mnist.npz in FOLDER
 tiles    magnetic_tile/ in FOLDER: photographs in six classes, 64 x 64. All photographs
          of a tile are in one of five folds. Named by --sets only
+adrenal  AdrenalMNIST3D, 1,188 volumes in two classes. adrenalmnist3d.npz in FOLDER.
+         Named by --sets only, and without an augmentation
 
 The network "cnn" is the control: it has no LSTM, and as many weights. Both get every
 step. The first steps follow on each other: "base" is what the documentation advised
@@ -21,7 +23,9 @@ that are chosen for the set. The steps "narrow", "wide", "shallow", "deep", "fin
 "coarse" and "residual 2" change width, depth, resolution and blocks of the stem, "stem
 dropout" drops features inside residual blocks, "sided" keeps left and right eyes, and
 "squeezed 32", "squeezed 64" and "positions" change how the LSTMs read it (of "cnn_lstm"
-alone); name them to run them. All is chosen with `--part development`:
+alone); name them to run them. So is "auto", which trains
+``LSTMImageClassifier("auto")``, and for the control a "cnn" with all that it chose. All
+else is chosen with `--part development`:
 
 cifar10  Training and test images are of two halves of the training part.
 retina   Five folds of the training part.
@@ -65,6 +69,7 @@ BASES = {
     "digits": {"augmentation": "light"},
     "mnist": {"augmentation": "light"},
     "tiles": {"augmentation": "light"},
+    "adrenal": {},
 }
 KINDS = {
     "cifar10": "photo",
@@ -117,6 +122,8 @@ RECIPES: dict[str, dict] = {
 
 
 def params_of(set_name, step):
+    if step == "auto":
+        return {}
     params = dict(BASES[set_name])
     if step != "base":
         params["augmentation"] = KINDS[set_name]
@@ -133,7 +140,13 @@ def params_of(set_name, step):
 
 
 def step_before(step):
-    before = {"base": None, "kind": "base", "decay": "kind", "sided": "base"}
+    before = {
+        "base": None,
+        "kind": "base",
+        "decay": "kind",
+        "sided": "base",
+        "auto": "base",
+    }
     return before.get(step, "decay")
 
 
@@ -159,6 +172,11 @@ def data_of(set_name, folder, split, development):
         return X[rows], y[rows], X[test], y[test]
     if set_name == "tiles":
         return tiles(folder, split + 1000 * development)
+    if set_name == "adrenal":
+        with np.load(os.path.join(folder, "adrenalmnist3d.npz")) as file:
+            parts = ("train", "val" if development else "test")
+            found = [(file[f"{p}_images"], file[f"{p}_labels"][:, 0]) for p in parts]
+        return *found[0], *found[1]
     if set_name == "digits":
         return few_digits(split + 1000 * development)
     X, y, X_test, y_test = grey_digits(folder, "mnist")
@@ -190,11 +208,16 @@ def fit(job, folder):
 
     from sklstm import LSTMImageClassifier
     from sklstm.metrics import quadratic_weighted_kappa
+    from sklstm.model_selection._controls import default_controls
 
     split = job["split"]
     X, y, X_test, y_test = data_of(job["set"], folder, split, job["development"])
     start = time.perf_counter()
     model = LSTMImageClassifier(job["network"], random_state=split, **job["params"])
+    if job["step"] == "auto":
+        model.set_params(network="auto")
+        if job["network"] == "cnn":
+            model = default_controls({"auto": model}, X, False)["matched CNN"]
     model.fit(X, y)
     seconds = time.perf_counter() - start
     probabilities = model.predict_proba(X_test)
@@ -203,20 +226,26 @@ def fit(job, folder):
     if job["set"] == "retina":
         scores["auc"] = roc_auc_score(y_test, probabilities, multi_class="ovr")
         scores["kappa"] = quadratic_weighted_kappa(y_test, predicted)
+    if job["set"] == "adrenal":
+        scores["auc"] = roc_auc_score(y_test, probabilities[:, 1])
     if job["set"] == "tiles":
         scores["balanced"] = balanced_accuracy_score(y_test, predicted)
     return {
         **job,
         **scores,
         "train": float(model.score(X, y)),
-        "weights": int(model.model_.count_params()),
+        "weights": int(model.estimators_[0].model_.count_params()),
         "seconds": seconds,
     }
 
 
 def report(lines, sets, networks, steps):
     for set_name in sets:
-        more = {"retina": ("auc", "kappa"), "tiles": ("balanced",)}
+        more = {
+            "retina": ("auc", "kappa"),
+            "tiles": ("balanced",),
+            "adrenal": ("auc",),
+        }
         measures = ("accuracy", *more.get(set_name, ()))
         for measure in measures:
             print(f"\n{set_name}, {measure}: mean, 95 % interval; gain by the step")

@@ -9,6 +9,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklstm._compat import with_callbacks
+from sklstm.estimators._auto import recipe_in_place
 from sklstm.estimators._base import KerasEstimator
 from sklstm.estimators._calibration import (
     calibrate,
@@ -20,6 +21,7 @@ from sklstm.estimators._ensemble import (
     fit_members,
     is_ensemble,
     mean_of_members,
+    n_members,
 )
 from sklstm.estimators._labels import (
     check_classes,
@@ -67,6 +69,10 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         - "bilstm2d", "renet", "sequencer" and "vil" read images without convolutions,
           in two directions;
         - "conv_lstm" reads volumes and videos, "bilstm3d" and "cnn3d" read volumes;
+        - "auto" chooses one of them, and how it is trained, by the number, the size and
+          the kind of the training images. It chooses `augmentation`, `stem_kernels`,
+          `weight_decay` and `n_estimators` where these are None, and keeps what you
+          set. ``augmentation={}`` is no augmentation. ``verbose=1`` prints its reasons;
         - a function ``build(input_shape, n_classes, **params)`` returns a new
           `keras.Model` that is not compiled and that outputs (n, n_classes)
           probabilities. A subclass of `keras.Model` that takes these arguments works
@@ -165,10 +171,10 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         score and in thresholds that all samples share, a cumulative-link model [4]_. It
         has fewer weights than a softmax. Labels must be numbers. Only their order
         counts.
-    stem_kernels : {"plain", "harmonic"}, default="plain"
+    stem_kernels : {"plain", "harmonic"} or None, default=None
         How the convolutional stem of "cnn_lstm" and "cnn" learns its kernels.
         "harmonic" learns combinations of cosine waves [5]_, and the first layer reads
-        the normalized frequencies of the image.
+        the normalized frequencies of the image. If None, it is "plain".
     stem_blocks : {"plain", "residual"}, default="plain"
         Blocks of the stem of "cnn_lstm" and "cnn": "plain" convolutions, or "residual"
         blocks of two convolutions each, as in a wide residual network [6]_. The number
@@ -282,10 +288,11 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         None, use the global policy of Keras.
     warm_start : bool, default=False
         If True, continue from the weights and the standardization of the last fit.
-    n_estimators : int, default=1
+    n_estimators : int or None, default=None
         Number of networks. If more than one, they form a deep ensemble [14]_: each is
         trained from a seed of its own, and their probabilities are averaged. Training
-        takes as many times as long. The networks share one compiled graph.
+        takes as many times as long. The networks share one compiled graph. If None, it
+        is 1.
     bootstrap : bool, default=False
         If True, train each network on a bootstrap resample of the samples [15]_. The
         resample has as many samples of each class as `X`. With ``groups`` in `fit`, it
@@ -326,6 +333,11 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
     temperature_ : float
         The temperature, if `calibration` is set. Above 1, the probabilities were too
         close to 0 and 1.
+    network_ : str
+        The network that "auto" chose.
+    recipe_ : dict of str to object
+        The parameters that "auto" chose. ``set_params(**recipe_)`` on a clone gives the
+        same predictions.
     history_ : dict of str to list of float
         Values per epoch: loss, accuracy, gradient_norm (mean over the batches of the
         norm of the whole gradient before clipping), learning_rate (of the last batch)
@@ -419,7 +431,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         l2: float = 0.0,
         batch_norm: bool = False,
         ordinal: bool = False,
-        stem_kernels: str = "plain",
+        stem_kernels: str | None = None,
         stem_blocks: str = "plain",
         stem_depth: int | None = None,
         stem_size: int = 8,
@@ -451,7 +463,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         callbacks: Any = None,
         dtype_policy: str | None = None,
         warm_start: bool = False,
-        n_estimators: int = 1,
+        n_estimators: int | None = None,
         bootstrap: bool = False,
         calibration: str | None = None,
         op_determinism: bool = False,
@@ -565,27 +577,28 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             If the loss becomes NaN or infinite.
         """
         self._validate_params()
-        epochs = self._plan_epochs(X)
-        n_tasks = self.n_estimators if is_ensemble(self) else epochs
-        context = self._init_callback_context(max_subtasks=n_tasks)
-        seen = _as_callbacks_see(X, y, sample_weight)
-        context.call_on_fit_task_begin(estimator=self, **seen)
         continues = self.warm_start and self._is_fitted()
-        with self._all_or_nothing(continues):
-            self._fit(
-                X,
-                y,
-                sample_weight,
-                None if X_val is None and y_val is None else (X_val, y_val),
-                context=context,
-                seen=seen,
-                continues=continues,
-                epochs=epochs,
-                groups=groups,
+        with recipe_in_place(self, X, continues):
+            epochs = self._plan_epochs(X)
+            n_tasks = n_members(self) if is_ensemble(self) else epochs
+            context = self._init_callback_context(max_subtasks=n_tasks)
+            seen = _as_callbacks_see(X, y, sample_weight)
+            context.call_on_fit_task_begin(estimator=self, **seen)
+            with self._all_or_nothing(continues):
+                self._fit(
+                    X,
+                    y,
+                    sample_weight,
+                    None if X_val is None and y_val is None else (X_val, y_val),
+                    context=context,
+                    seen=seen,
+                    continues=continues,
+                    epochs=epochs,
+                    groups=groups,
+                )
+            context.call_on_fit_task_end(
+                estimator=self, **seen, reconstruction_attributes=self._snapshot
             )
-        context.call_on_fit_task_end(
-            estimator=self, **seen, reconstruction_attributes=self._snapshot
-        )
         return self
 
     @with_callbacks
@@ -614,26 +627,27 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             The fitted estimator.
         """
         self._validate_params()
-        context = self._init_callback_context(max_subtasks=self.n_estimators)
-        seen = _as_callbacks_see(X, y, sample_weight)
-        context.call_on_fit_task_begin(estimator=self, **seen)
         continues = self._is_fitted()
-        with self._all_or_nothing(continues):
-            self._fit(
-                X,
-                y,
-                sample_weight,
-                None,
-                context=context,
-                seen=seen,
-                continues=continues,
-                epochs=1,
-                one_epoch=True,
-                classes=classes,
+        with recipe_in_place(self, X, continues):
+            context = self._init_callback_context(max_subtasks=n_members(self))
+            seen = _as_callbacks_see(X, y, sample_weight)
+            context.call_on_fit_task_begin(estimator=self, **seen)
+            with self._all_or_nothing(continues):
+                self._fit(
+                    X,
+                    y,
+                    sample_weight,
+                    None,
+                    context=context,
+                    seen=seen,
+                    continues=continues,
+                    epochs=1,
+                    one_epoch=True,
+                    classes=classes,
+                )
+            context.call_on_fit_task_end(
+                estimator=self, **seen, reconstruction_attributes=self._snapshot
             )
-        context.call_on_fit_task_end(
-            estimator=self, **seen, reconstruction_attributes=self._snapshot
-        )
         return self
 
     def _fit(

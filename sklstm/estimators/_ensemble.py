@@ -48,7 +48,12 @@ _SINGLE = {"n_estimators": 1, "bootstrap": False, "calibration": None}
 def is_ensemble(estimator: Any) -> bool:
     """Return whether the parameters of an estimator make `fit` train members."""
     calibrates = getattr(estimator, "calibration", None) is not None
-    return estimator.n_estimators > 1 or estimator.bootstrap or calibrates
+    return n_members(estimator) > 1 or estimator.bootstrap or calibrates
+
+
+def n_members(estimator: Any) -> int:
+    """Return the number of networks that `fit` trains."""
+    return 1 if estimator.n_estimators is None else estimator.n_estimators
 
 
 def begin_fit(estimator: Any, continues: bool) -> None:
@@ -62,6 +67,7 @@ def begin_fit(estimator: Any, continues: bool) -> None:
         would be left for the new way.
     """
     kind = {name: getattr(estimator, name, None) for name in _SINGLE}
+    kind["n_estimators"] = n_members(estimator)
     if not continues:
         estimator._kind_of_fit = kind
         for name in _FITTED:
@@ -213,7 +219,7 @@ def _draw_seeds(estimator: Any) -> None:
     """
     drawn = [
         int(seed.generate_state(1)[0])
-        for seed in estimator._seed_sequence().spawn(1 + estimator.n_estimators)
+        for seed in estimator._seed_sequence().spawn(1 + n_members(estimator))
     ]
     # A fit that continues must hold out the same samples.
     estimator._split_seed, *estimator._member_seeds = drawn

@@ -183,7 +183,7 @@ def _network_params(estimator: Any) -> dict[str, Any]:
             refused = unknown
         _refuse_without_effect(estimator, refused, own_params(known))
         params = {k: v for k, v in params.items() if k in known}
-    for name in ("pooling", "patch_size", "scan"):
+    for name in ("pooling", "patch_size", "scan", "stem_kernels"):
         if params.get(name) is None:
             params.pop(name, None)  # use the default of the network
     for routed, value in estimator._routed_to("network").items():

@@ -19,6 +19,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
 from sklstm.estimators import LSTMImageClassifier
+from sklstm.estimators._auto import choose, is_auto
 
 _N_INNER_FOLDS = 3
 # What a CNN takes over from a network that has no CNN of its own size.
@@ -161,6 +162,13 @@ def _matched_cnn(estimators: Any, X: Any) -> BaseEstimator | None:
         return None
     for kind, name in (("cnn_lstm", "cnn"), ("bilstm3d", "cnn3d")):
         for one, path, net in placed:
+            if is_auto(net) and np.ndim(X) > 2:
+                # The kind and the number of all images are those of a fold, nearly.
+                recipe = choose(net, X).recipe
+                if recipe["network"] != kind:
+                    continue
+                own = {f"{path}{key}": value for key, value in recipe.items()}
+                return clone(one).set_params(**{**own, f"{path}network": name})
             if net.network == kind:
                 # All steps before it, and the search around it, stay.
                 return clone(one).set_params(**{f"{path}network": name})

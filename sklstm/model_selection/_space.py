@@ -16,6 +16,7 @@ from optuna.distributions import (
 from optuna.trial import Trial
 
 from sklstm.estimators import LSTMImageClassifier
+from sklstm.estimators._auto import is_auto
 from sklstm.preprocessing import PatchSequencer, RowSequencer
 from sklstm.training._hyperparameters import (
     GRAPH,
@@ -280,8 +281,14 @@ def _space_of(step: Any, architecture: bool, image_shape: tuple | None) -> dict:
             inner = _space_of(step.sequencer, architecture, image_shape)
             space.update({f"sequencer__{name}": inner[name] for name in inner})
         level = "architecture" if architecture else "basic"
+        if is_auto(step) and architecture:
+            raise ValueError(
+                "network='auto' chooses the architecture by itself: name a network, or "
+                "use level='basic'."
+            )
+        network = "cnn_lstm" if is_auto(step) else step.network
         for row in TABLE:
-            over = search_range(row, level, step.network)
+            over = search_range(row, level, network)
             if row.name == "network" and over is not None:
                 over = _that_take_what_is_set(step, over)
             if over is not None:

@@ -281,7 +281,7 @@ TABLE = (
     Hyperparameter("batch_norm", _FLAG, GRAPH, networks=(*_SEQUENCES, "window_lstm")),
     Hyperparameter("ordinal", _FLAG, GRAPH, networks=_CLASSES),
     Hyperparameter(
-        "stem_kernels", (Choice(("plain", "harmonic")),), GRAPH, networks=_IMAGES
+        "stem_kernels", (Choice(("plain", "harmonic")), None), GRAPH, networks=_IMAGES
     ),
     Hyperparameter(
         "stem_blocks", (Choice(("plain", "residual")),), GRAPH, networks=_IMAGES
@@ -347,7 +347,12 @@ TABLE = (
     Hyperparameter("mixup", _NOT_NEGATIVE, TRAINING),
     Hyperparameter("cutmix", _NOT_NEGATIVE, TRAINING),
     Hyperparameter("loss", (), TRAINING),
-    Hyperparameter("n_estimators", _COUNT, TRAINING),
+    Hyperparameter(
+        "n_estimators",
+        (*_COUNT, None),
+        TRAINING,
+        values_in={"LSTMDefectDetector": _COUNT},
+    ),
     Hyperparameter("bootstrap", _FLAG, TRAINING),
     Hyperparameter("calibration", (Choice(("temperature",)), None), TRAINING),
 )
