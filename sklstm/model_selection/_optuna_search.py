@@ -23,6 +23,14 @@ from sklstm._compat import (
     with_callbacks,
 )
 from sklstm.model_selection._description import describe, describe_scoring
+from sklstm.model_selection._finalists import (
+    add_repeats,
+    average,
+    best_of_repeats,
+    finalists_of,
+    repeat,
+    shuffled,
+)
 from sklstm.model_selection._pruning import median_pruner
 from sklstm.model_selection._results import (
     add_trial_columns,
@@ -95,11 +103,21 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
         `joblib.parallel_config` selects another backend.
     refit : bool, str or callable, default=True
         Whether, and by which metric, to fit the best estimator on all data. As in
-        `sklearn.model_selection.GridSearchCV`.
+        `sklearn.model_selection.GridSearchCV`. If "ensemble", fit the estimators of the
+        `n_finalists` best trials. `best_estimator_` then averages their probabilities.
+        This needs a classifier with `predict_proba` and a single metric.
     refit_epochs : {"median_best"}, default=None
         If "median_best", train `best_estimator_` on all data without early stopping,
         for the median of the best epochs of the folds in the best trial. If None, fit
         it with the parameters of the best trial.
+    n_finalists : int, default=5
+        Number of best trials for `n_repeats` and ``refit="ensemble"``.
+    n_repeats : int, default=0
+        Number of times that the finalists are cross-validated again, each time on folds
+        that are drawn anew. The best trial is the finalist with the best mean over the
+        repeats. With 0, it is the trial with the best score in the search, which chance
+        favoured more often than not [2]_. The folds of `cv` must be ones that can be
+        shuffled.
     cv : int, splitter or iterable, default=None
         Cross-validation, as in `sklearn.model_selection.GridSearchCV`. All trials use
         the same folds.
@@ -124,10 +142,12 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
         finished trial, ordered by number. A fold that was not run has the score NaN and
         took 0 s. Four columns are added: ``trial_number``, ``trial_state``
         ("COMPLETE", "PRUNED" or "FAIL"), ``n_epochs``, the sum over all folds, and
-        ``failure``, the message of the error.
+        ``failure``, the message of the error. With `n_repeats`, the columns
+        ``mean_repeated_test_score`` and ``std_repeated_test_score`` have the mean and
+        the standard deviation over the repeats, and NaN if the trial is no finalist.
     best_estimator_, best_score_, best_params_, best_index_ : object
         As in `sklearn.model_selection.GridSearchCV`. The best trial is always a
-        completed one.
+        completed one. With `n_repeats`, the best score is the mean over its repeats.
     study_ : optuna.Study
         The study, for example for Optuna's plots.
     n_splits_ : int
@@ -185,6 +205,8 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
         "storage": "no_validation",
         "study_name": [str, None],
         "refit_epochs": [StrOptions({"median_best"}), None],
+        "n_finalists": [Interval(numbers.Integral, 1, None, closed="left")],
+        "n_repeats": [Interval(numbers.Integral, 0, None, closed="left")],
         "random_state": ["random_state"],
         "callbacks": [list, tuple, None],
     }
@@ -204,6 +226,8 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
         n_jobs: int | None = None,
         refit: Any = True,
         refit_epochs: str | None = None,
+        n_finalists: int = 5,
+        n_repeats: int = 0,
         cv: Any = None,
         error_score: Any = np.nan,
         return_train_score: bool = False,
@@ -229,6 +253,8 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
         self.storage = storage
         self.study_name = study_name
         self.refit_epochs = refit_epochs
+        self.n_finalists = n_finalists
+        self.n_repeats = n_repeats
         self.random_state = random_state
         self.callbacks = callbacks
 
@@ -265,6 +291,7 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
         check_space(self.param_distributions)
         self._check_optuna_objects()
         self._check_refit_epochs()
+        self._check_ensemble()
         context = self._init_callback_context(max_subtasks=1)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         scorers, refit_metric = self._get_scorers()
@@ -273,7 +300,14 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
         X, y = indexable(X, y)
         params = check_method_params(X, params=params)
         routed = self._get_routed_params_for_fit(params)
-        splits = self._split(X, y, routed.splitter.split)
+        splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        splits = self._split(splitter, X, y, routed.splitter.split)
+        seeds = self._seeds()
+        # Before the search, so that folds that cannot be drawn anew fail at once.
+        repeats = [
+            list(shuffled(splitter, seed).split(X, y, **routed.splitter.split))
+            for seed in seeds[1:]
+        ]
 
         with quiet_optuna():
             study = self._open_study(X, y, splits, watched)
@@ -291,14 +325,20 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
                 epoch_pruner=study.pruner,
                 fold_pruner=self._make_pruner(n_warmup_steps=0),
             )
-            self._run_trials(study, job)
+            self._run_trials(study, job, seeds[0])
         self.study_ = study
         trials = [one for one in finished_trials(study) if FOLDS in one.user_attrs]
         refit_metric = self._collect_results(trials, refit_metric)
+        # With several metrics, there may be no single one that chooses the best.
+        ranked = f"rank_test_{refit_metric}" in self.cv_results_
+        ranked_by = refit_metric if ranked else watched
+        finalists = finalists_of(self.cv_results_, ranked_by, self.n_finalists)
+        if self.n_repeats:
+            self._repeat(job, finalists, repeats)
         if self.refit or not self.multimetric_:
-            self._choose_best(refit_metric)
+            self._choose_best(refit_metric, finalists)
         if self.refit:
-            self._refit_best(X, y, routed.estimator.fit, trials)
+            self._refit_best(X, y, routed.estimator.fit, trials, finalists)
         self.scorer_ = scorers if several is None else several
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
@@ -329,18 +369,31 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
                 f"which {type(final).__name__} does not: set refit_epochs=None."
             )
 
+    def _check_ensemble(self) -> None:
+        if self.refit == "ensemble" and not (
+            is_classifier(self.estimator) and hasattr(self.estimator, "predict_proba")
+        ):
+            raise ValueError(
+                "refit='ensemble' averages probabilities, and "
+                f"{type(self.estimator).__name__} gives none: use refit=True."
+            )
+
+    def _seeds(self) -> list[int]:
+        """Return the seed of the sampler and one for the folds of each repeat."""
+        random = check_random_state(self.random_state)
+        return random.randint(2**31 - 1, size=1 + self.n_repeats).tolist()
+
     def _watched_metric(self, several: dict | None) -> str:
         """Return the metric that the study and the pruner see."""
-        if isinstance(self.refit, str):
+        if isinstance(self.refit, str) and self.refit != "ensemble":
             return self.refit
         return "score" if several is None else next(iter(several))
 
     def _make_pruner(self, n_warmup_steps: int) -> optuna.pruners.BasePruner:
         return median_pruner(n_warmup_steps) if self.pruner is None else self.pruner
 
-    def _split(self, X: Any, y: Any, params: dict) -> list[tuple]:
+    def _split(self, splitter: Any, X: Any, y: Any, params: dict) -> list[tuple]:
         """Draw the folds once for all trials."""
-        splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         splits = list(splitter.split(X, y, **params))
         if not splits:
             raise ValueError(
@@ -373,8 +426,7 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
             study.sampler.reseed_rng()
         return study
 
-    def _run_trials(self, study: optuna.Study, job: TrialJob) -> None:
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+    def _run_trials(self, study: optuna.Study, job: TrialJob, seed: int) -> None:
         runner = TrialRunner(
             study,
             self.param_distributions,
@@ -417,8 +469,24 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
         self.cv_results_ = results
         return refit_metric if isinstance(refit_metric, str) else "score"
 
-    def _choose_best(self, metric: str) -> None:
+    def _repeat(self, job: TrialJob, finalists: list[int], repeats: list) -> None:
+        """Cross-validate the finalists again and add the scores to `cv_results_`."""
         results = self.cv_results_
+        names = [
+            n.removeprefix("rank_test_") for n in results if n[:10] == "rank_test_"
+        ]
+        params = [results["params"][row] for row in finalists]
+        with quiet_optuna():
+            scores = repeat(job, params, repeats, self.n_jobs)
+        add_repeats(results, finalists, scores, names)
+
+    def _choose_best(self, metric: str, finalists: list[int]) -> None:
+        results = self.cv_results_
+        if self.n_repeats and not callable(self.refit):
+            self.best_index_ = best_of_repeats(results, finalists, metric)
+            self.best_score_ = results[f"mean_repeated_test_{metric}"][self.best_index_]
+            self.best_params_ = results["params"][self.best_index_]
+            return
         self.best_index_ = self._select_best_index(self.refit, metric, results)
         if results["trial_state"][self.best_index_] != "COMPLETE":
             raise ValueError(
@@ -430,20 +498,42 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
         self.best_params_ = results["params"][self.best_index_]
 
     def _refit_best(
-        self, X: Any, y: Any, fit_params: dict, trials: list[FrozenTrial]
+        self,
+        X: Any,
+        y: Any,
+        fit_params: dict,
+        trials: list[FrozenTrial],
+        finalists: list[int],
     ) -> None:
-        best = clone(self.best_params_, safe=False)
-        self.best_estimator_ = clone(self.estimator).set_params(**best)
-        if self.refit_epochs is not None:
-            prefix, _ = final_step(self.estimator)
-            folds = folds_of(trials[self.best_index_])
-            epochs = int(np.median([fold["best_epoch"] for fold in folds]))
-            self.best_estimator_.set_params(
-                **{f"{prefix}epochs": max(1, epochs), f"{prefix}early_stopping": False}
-            )
         start = time.perf_counter()
-        args = (X,) if y is None else (X, y)
-        self.best_estimator_.fit(*args, **fit_params)
+        if self.refit == "ensemble":
+            fitted = {
+                f"trial_{trials[row].number}": self._refit(
+                    row, X, y, fit_params, trials
+                )
+                for row in finalists
+            }
+            self.best_estimator_ = average(fitted, X, y)
+        else:
+            self.best_estimator_ = self._refit(
+                self.best_index_, X, y, fit_params, trials
+            )
         self.refit_time_ = time.perf_counter() - start
         if hasattr(self.best_estimator_, "feature_names_in_"):
             self.feature_names_in_ = self.best_estimator_.feature_names_in_
+
+    def _refit(
+        self, row: int, X: Any, y: Any, fit_params: dict, trials: list[FrozenTrial]
+    ) -> Any:
+        """Return the estimator of a trial, fitted on all data."""
+        params = clone(self.cv_results_["params"][row], safe=False)
+        estimator = clone(self.estimator).set_params(**params)
+        if self.refit_epochs is not None:
+            prefix, _ = final_step(self.estimator)
+            epochs = int(np.median([f["best_epoch"] for f in folds_of(trials[row])]))
+            estimator.set_params(
+                **{f"{prefix}epochs": max(1, epochs), f"{prefix}early_stopping": False}
+            )
+        args = (X,) if y is None else (X, y)
+        estimator.fit(*args, **fit_params)
+        return estimator
