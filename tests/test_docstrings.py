@@ -40,6 +40,7 @@ OTHERS = [
     "sklstm.images.validate_images",
     "sklstm.inspection.ReliabilityDisplay",
     "sklstm.inspection.RiskCoverageDisplay",
+    "sklstm.inspection.ScanDisplay",
     "sklstm.inspection.SearchDisplay",
     "sklstm.metrics.expected_calibration_error",
     "sklstm.metrics.quadratic_weighted_kappa",

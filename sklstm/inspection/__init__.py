@@ -2,6 +2,7 @@
 
 from sklstm.inspection._reliability_display import ReliabilityDisplay
 from sklstm.inspection._risk_coverage_display import RiskCoverageDisplay
+from sklstm.inspection._scan_display import ScanDisplay
 from sklstm.inspection._search_display import SearchDisplay
 from sklstm.model_selection._comparison_display import ComparisonDisplay
 
@@ -9,5 +10,6 @@ __all__ = [
     "ComparisonDisplay",
     "ReliabilityDisplay",
     "RiskCoverageDisplay",
+    "ScanDisplay",
     "SearchDisplay",
 ]
