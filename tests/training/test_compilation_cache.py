@@ -104,6 +104,7 @@ def test_other_backends_refuse_a_folder(tmp_path):
     set_compilation_cache(None)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ON_JAX, reason="only JAX has the folder")
 def test_workers_that_start_later_write_to_the_folder(tmp_path):
     # The process itself fits nothing, so only its workers can have written.

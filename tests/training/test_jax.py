@@ -171,11 +171,12 @@ def network():
     ("make", "tolerance"),
     [
         (lstm_spec, 1e-4),
-        (half_spec, 1e-2),
         (images_spec, 1e-4),
-        (stem_spec, 1e-4),
         (defects_spec, 1e-4),
-        (mixed_spec, 1e-4),
+        # They differ little from the others, and take long to compile.
+        pytest.param(half_spec, 1e-2, marks=pytest.mark.slow),
+        pytest.param(stem_spec, 1e-4, marks=pytest.mark.slow),
+        pytest.param(mixed_spec, 1e-4, marks=pytest.mark.slow),
     ],
 )
 def test_a_padded_fit_is_the_fit_without_padding(make, tolerance):

@@ -80,7 +80,15 @@ def test_focal_loss_and_its_gradient(gamma):
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("grid", [(3, 3), (2, 4), (1, 3), (4, 1)])
+@pytest.mark.parametrize(
+    "grid",
+    [
+        (2, 4),
+        (1, 3),
+        (4, 1),
+        pytest.param((3, 3), marks=pytest.mark.slow),
+    ],
+)
 def test_chains_count_per_line_and_axis(grid):
     down, across = grid
     lengths = [n for n in (across, down) if n > 1]
