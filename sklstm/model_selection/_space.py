@@ -16,7 +16,7 @@ from optuna.distributions import (
 from optuna.trial import Trial
 
 from sklstm.estimators import LSTMImageClassifier
-from sklstm.estimators._auto import is_auto
+from sklstm.estimators._auto import CHOSEN, is_auto
 from sklstm.preprocessing import PatchSequencer, RowSequencer
 from sklstm.training._hyperparameters import (
     GRAPH,
@@ -204,12 +204,13 @@ def suggest_space(
     estimator : estimator or Pipeline
         An `LSTMImageClassifier`, or a Pipeline with one. The space includes parameters
         of a `RowSequencer` or `PatchSequencer` that comes before it or inside it.
-    level : {"basic", "architecture"}, default="basic"
+    level : {"basic", "recipe", "architecture"}, default="basic"
         Size of the space. "basic" searches the sequence length of rows or the stride of
-        patches, the dropout rate and the learning rate. "architecture" adds the
-        structure of the network (its kind, layers, units, directions, attention,
-        pooling, patch size and embedding), the axis of a scan by rows and the order of
-        patches.
+        patches, the dropout rate and the learning rate. "recipe" adds the weight decay,
+        the warm-up, the label smoothing, mixup and the kernels of the stem.
+        "architecture" adds to "basic" the structure of the network (its kind, layers,
+        units, directions, attention, pooling, patch size and embedding), the axis of a
+        scan by rows and the order of patches.
     image_shape : tuple of int, default=None
         Height and width of the images in pixels. The range of the sequence length and
         the patch sizes follow from it. If None, use the `image_shape` of the sequencer,
@@ -243,15 +244,15 @@ def suggest_space(
     lstmimageclassifier__dropout
     lstmimageclassifier__learning_rate
     """
-    if level not in ("basic", "architecture"):
+    if level not in ("basic", "recipe", "architecture"):
         raise ValueError(
-            f"level={level!r} is not known: use 'basic' or 'architecture'."
+            f"level={level!r} is not known: use 'basic', 'recipe' or 'architecture'."
         )
     steps = getattr(estimator, "steps", None)
     named = [("", estimator)] if steps is None else [(f"{n}__", s) for n, s in steps]
     space: dict[str, Any] = {}
     for prefix, step in named:
-        found = _space_of(step, level == "architecture", image_shape)
+        found = _space_of(step, level, image_shape)
         space.update({prefix + name: choice for name, choice in found.items()})
     if not space:
         raise ValueError(
@@ -261,8 +262,9 @@ def suggest_space(
     return space
 
 
-def _space_of(step: Any, architecture: bool, image_shape: tuple | None) -> dict:
+def _space_of(step: Any, level: str, image_shape: tuple | None) -> dict:
     space: dict[str, Any] = {}
+    architecture = level == "architecture"
     if isinstance(step, RowSequencer):
         shape = image_shape or step.image_shape or (28, 28)
         extent = max(shape[:2]) if architecture else shape[step.axis == "columns"]
@@ -278,9 +280,8 @@ def _space_of(step: Any, architecture: bool, image_shape: tuple | None) -> dict:
             space["order"] = CategoricalDistribution(("raster", "snake", "hilbert"))
     elif isinstance(step, LSTMImageClassifier):
         if step.sequencer is not None:
-            inner = _space_of(step.sequencer, architecture, image_shape)
+            inner = _space_of(step.sequencer, level, image_shape)
             space.update({f"sequencer__{name}": inner[name] for name in inner})
-        level = "architecture" if architecture else "basic"
         if is_auto(step) and architecture:
             raise ValueError(
                 "network='auto' chooses the architecture by itself: name a network, or "
@@ -288,6 +289,8 @@ def _space_of(step: Any, architecture: bool, image_shape: tuple | None) -> dict:
             )
         network = "cnn_lstm" if is_auto(step) else step.network
         for row in TABLE:
+            if is_auto(step) and row.name in CHOSEN:
+                continue
             over = search_range(row, level, network)
             if row.name == "network" and over is not None:
                 over = _that_take_what_is_set(step, over)

@@ -104,8 +104,8 @@ class SearchRange:
 
     Parameters
     ----------
-    level : {"basic", "architecture"}
-        Level of `suggest_space` from which on it is suggested.
+    level : {"basic", "recipe", "architecture"}
+        Level of `suggest_space` that suggests it. Each level suggests what is "basic".
     over : Range, tuple or PatchSizes
         Numbers, values or patch sizes to search over.
     networks : tuple of str or None
@@ -281,7 +281,11 @@ TABLE = (
     Hyperparameter("batch_norm", _FLAG, GRAPH, networks=(*_SEQUENCES, "window_lstm")),
     Hyperparameter("ordinal", _FLAG, GRAPH, networks=_CLASSES),
     Hyperparameter(
-        "stem_kernels", (Choice(("plain", "harmonic")), None), GRAPH, networks=_IMAGES
+        "stem_kernels",
+        (Choice(("plain", "harmonic")), None),
+        GRAPH,
+        networks=_IMAGES,
+        search=(SearchRange("recipe", ("plain", "harmonic")),),
     ),
     Hyperparameter(
         "stem_blocks", (Choice(("plain", "residual")),), GRAPH, networks=_IMAGES
@@ -327,8 +331,18 @@ TABLE = (
     Hyperparameter("sampling", (Choice(("balanced",)), None), TRAINING),
     Hyperparameter("optimizer", (), TRAINING),
     Hyperparameter("lr_schedule", (), TRAINING),
-    Hyperparameter("warmup", (Number(Real, 0, 1),), TRAINING),
-    Hyperparameter("weight_decay", (*_NOT_NEGATIVE, None), TRAINING),
+    Hyperparameter(
+        "warmup",
+        (Number(Real, 0, 1),),
+        TRAINING,
+        search=(SearchRange("recipe", Range(0.0, 0.2)),),
+    ),
+    Hyperparameter(
+        "weight_decay",
+        (*_NOT_NEGATIVE, None),
+        TRAINING,
+        search=(SearchRange("recipe", Range(0.03, 1.0, log=True)),),
+    ),
     Hyperparameter("clipvalue", (Number(Real, 0, closed="neither"), None), TRAINING),
     Hyperparameter("gradient_accumulation_steps", _COUNT, TRAINING),
     Hyperparameter("batch_size", _COUNT, TRAINING),
@@ -343,8 +357,19 @@ TABLE = (
     Hyperparameter("patience", _COUNT, TRAINING),
     Hyperparameter("validation_fraction", (Number(Real, 0, 1, "neither"),), TRAINING),
     Hyperparameter("class_weight", (dict, Choice(("balanced",)), None), TRAINING),
-    Hyperparameter("label_smoothing", (Number(Real, 0, 1),), TRAINING),
-    Hyperparameter("mixup", _NOT_NEGATIVE, TRAINING),
+    Hyperparameter(
+        "label_smoothing",
+        (Number(Real, 0, 1),),
+        TRAINING,
+        search=(SearchRange("recipe", Range(0.0, 0.2)),),
+    ),
+    # Two values and no range: zero and others are different graphs.
+    Hyperparameter(
+        "mixup",
+        _NOT_NEGATIVE,
+        TRAINING,
+        search=(SearchRange("recipe", (0.0, 0.2)),),
+    ),
     Hyperparameter("cutmix", _NOT_NEGATIVE, TRAINING),
     Hyperparameter("loss", (), TRAINING),
     Hyperparameter(
@@ -382,7 +407,7 @@ def search_range(row: Hyperparameter, level: str, network: Any) -> Any:
     ----------
     row : Hyperparameter
         A row of the table.
-    level : {"basic", "architecture"}
+    level : {"basic", "recipe", "architecture"}
         The level asked for.
     network : str or callable
         Network of the estimator.
@@ -393,7 +418,7 @@ def search_range(row: Hyperparameter, level: str, network: Any) -> Any:
         None if nothing is suggested.
     """
     for search in row.search:
-        if search.level == "architecture" and level == "basic":
+        if search.level not in ("basic", level):
             continue
         own_or_none = callable(network) or not row.networks
         if search.networks is None and own_or_none:

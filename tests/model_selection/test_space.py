@@ -83,6 +83,22 @@ def test_ready_spaces():
         suggest_space(SVC())
 
 
+def test_suggests_the_parts_of_a_recipe():
+    parts = {"dropout", "learning_rate"}
+    parts |= {"weight_decay", "warmup", "label_smoothing", "mixup"}
+    for name, stem in (("cnn_lstm", {"stem_kernels"}), ("lstm", set()), ("vil", set())):
+        model = LSTMImageClassifier(name)
+        space = suggest_space(model, "recipe")
+        assert set(space) - {"dropout"} == (parts | stem) - {"dropout"}
+        # None of them is a question of the architecture.
+        assert not set(suggest_space(model, "architecture")) & (
+            (parts | stem) - {"dropout", "learning_rate"}
+        )
+    # "auto" has its own weight decay and kernels.
+    space = suggest_space(LSTMImageClassifier("auto"), "recipe")
+    assert set(space) == parts - {"weight_decay"}
+
+
 def test_suggests_only_what_fits_together():
     model = LSTMImageClassifier("bilstm2d")
     space = suggest_space(model, "architecture", image_shape=(28, 28))

@@ -116,12 +116,13 @@ def test_the_docstring_says_what_the_table_says(estimator, name):
     assert eval(default) == shown
 
 
+@pytest.mark.parametrize("level", ["recipe", "architecture"])
 @pytest.mark.parametrize("network", NETWORKS)
-def test_what_is_searched_is_what_a_parameter_may_be(network):
+def test_what_is_searched_is_what_a_parameter_may_be(network, level):
     constraints = LSTMImageClassifier._parameter_constraints
     suggested = []
     for row in TABLE:
-        over = search_range(row, "architecture", network)
+        over = search_range(row, level, network)
         basic = search_range(row, "basic", network)
         assert basic is None or basic == over
         if over is None:
@@ -138,7 +139,9 @@ def test_what_is_searched_is_what_a_parameter_may_be(network):
             )
         if row.role == GRAPH and row.name != "network":
             assert network in row.networks
-    always = ["dropout", "learning_rate", "n_layers", "bidirectional"]
+    always = ["dropout", "learning_rate"]
+    if level == "architecture":
+        always += ["n_layers", "bidirectional"]
     if network in ("sequencer", "vil"):  # its stages or blocks have other parameters
-        always.remove("n_layers")
+        always = [name for name in always if name != "n_layers"]
     assert suggested[: len(always)] == always
