@@ -5,6 +5,7 @@ from sklstm.inspection._risk_coverage_display import RiskCoverageDisplay
 from sklstm.inspection._scan_display import ScanDisplay
 from sklstm.inspection._search_display import SearchDisplay
 from sklstm.model_selection._comparison_display import ComparisonDisplay
+from sklstm.model_selection._training_display import TrainingDisplay
 
 __all__ = [
     "ComparisonDisplay",
@@ -12,4 +13,5 @@ __all__ = [
     "RiskCoverageDisplay",
     "ScanDisplay",
     "SearchDisplay",
+    "TrainingDisplay",
 ]
