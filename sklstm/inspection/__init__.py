@@ -1,5 +1,8 @@
-"""Display classes, which draw fitted objects with matplotlib."""
+"""Display classes, which draw with matplotlib, and attributions to pixels."""
 
+from sklstm.inspection._attribution import attribute
+from sklstm.inspection._attribution_display import AttributionDisplay
+from sklstm.inspection._faithfulness import Faithfulness, faithfulness
 from sklstm.inspection._reliability_display import ReliabilityDisplay
 from sklstm.inspection._risk_coverage_display import RiskCoverageDisplay
 from sklstm.inspection._scan_display import ScanDisplay
@@ -8,10 +11,14 @@ from sklstm.model_selection._comparison_display import ComparisonDisplay
 from sklstm.model_selection._training_display import TrainingDisplay
 
 __all__ = [
+    "AttributionDisplay",
     "ComparisonDisplay",
+    "Faithfulness",
     "ReliabilityDisplay",
     "RiskCoverageDisplay",
     "ScanDisplay",
     "SearchDisplay",
     "TrainingDisplay",
+    "attribute",
+    "faithfulness",
 ]
