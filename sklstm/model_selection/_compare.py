@@ -325,8 +325,8 @@ def _fit_and_score(
 
     A fit that fails scores NaN, and its error is told, so that no other fit is lost.
     """
-    model = _seeded(clone(estimator), job.seed)
-    fit_params = _fit_params(model, None if groups is None else groups[job.train])
+    model = seeded(clone(estimator), job.seed)
+    fit_params = fit_params_of(model, None if groups is None else groups[job.train])
     start = time.perf_counter()
     try:
         model.fit(*safe_split(model, X, y, job.train), **fit_params)
@@ -343,7 +343,7 @@ def _fit_and_score(
     return job, score, seconds, None if np.isfinite(score) else f"it scores {score}"
 
 
-def _seeded(estimator: Any, seed: int) -> Any:
+def seeded(estimator: Any, seed: int) -> Any:
     """Set each `random_state` of an estimator, of its parts and of its splitters."""
     new: dict[str, Any] = {}
     for name, value in estimator.get_params(deep=True).items():
@@ -356,7 +356,7 @@ def _seeded(estimator: Any, seed: int) -> Any:
     return estimator.set_params(**new)
 
 
-def _fit_params(estimator: Any, groups: Any) -> dict[str, Any]:
+def fit_params_of(estimator: Any, groups: Any) -> dict[str, Any]:
     """Return the groups as the fit of an estimator takes them, if it does."""
     if groups is None:
         return {}
@@ -370,5 +370,5 @@ def _fit_params(estimator: Any, groups: Any) -> dict[str, Any]:
         return {"groups": groups}
     if isinstance(estimator, Pipeline):
         name, last = estimator.steps[-1]
-        return {f"{name}__{k}": v for k, v in _fit_params(last, groups).items()}
+        return {f"{name}__{k}": v for k, v in fit_params_of(last, groups).items()}
     return {}

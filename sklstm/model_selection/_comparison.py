@@ -72,7 +72,7 @@ class Comparison:
             largest number of samples minus this one), "std_splits", "std_seeds", and
             "fit_seconds" (median). A list if pandas is not installed.
         """
-        return _as_table(self._rows())
+        return as_table(self._rows())
 
     def _rows(self) -> list[dict[str, Any]]:
         rows = []
@@ -109,7 +109,7 @@ class Comparison:
             than b by more than `rope`, that they are equivalent, and that it is worse),
             and "verdict", a sentence.
         """
-        return _as_table(self._rows_of_pairs())
+        return as_table(self._rows_of_pairs())
 
     def _rows_of_pairs(self) -> list[dict[str, Any]]:
         n_own = len(self.names) - self.n_controls
@@ -261,7 +261,7 @@ def _cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else html.escape(str(value))
 
 
-def _as_table(rows: list[dict[str, Any]]) -> Any:
+def as_table(rows: list[dict[str, Any]]) -> Any:
     try:
         # pandas is optional.
         import pandas as pd  # type: ignore[import-untyped]
