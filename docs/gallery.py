@@ -23,6 +23,7 @@ ORDER = [
     "moving_digits",
     "ensembles",
     "inside_the_network",
+    "attribution",
     "recipe",
     "features",
     "comparison",

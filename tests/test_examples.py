@@ -162,3 +162,17 @@ def test_comparison_of_networks(tmp_path):
     assert re.search(r"^With 200 training samples: .*CNN \+ LSTM", done.stdout, re.M)
     assert picture.is_file()
     assert len(store.read_text().splitlines()) == 36
+
+
+@pytest.mark.slow
+def test_attribution_of_digits(tmp_path):
+    picture = tmp_path / "a.png"
+    quick = ("--epochs", 10, "--images", 30, "--points", 48)
+    done = run("attribution.py", *quick, "--out", picture)
+    assert done.returncode == 0, done.stderr
+    error = re.search(r"^largest error of a sum of gradients (\S+)$", done.stdout, re.M)
+    assert float(error.group(1)) < 0.2
+    gains = re.findall(r"^(\w+) +deletion better by (\S+) \+-", done.stdout, re.M)
+    assert [name for name, _ in gains] == ["occlusion", "gradients", "attention"]
+    assert all(float(gain) > 0.1 for _, gain in gains[:2])
+    assert picture.is_file()

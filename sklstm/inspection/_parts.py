@@ -39,8 +39,8 @@ class Parts:
         return _through(self.before, X)
 
     def samples(self, images: Any) -> Any:
-        """Return what the classifier is given for images."""
-        steps = [] if self.sequencer is None else [self.sequencer]
+        """Return what the classifier is given for images, which are not kept."""
+        steps = [] if self.sequencer is None else [_without_cache(self.sequencer)]
         return _through([*steps, *self.between], images)
 
 
@@ -86,6 +86,15 @@ def _steps(estimator: Any) -> list[Any]:
         return [estimator]
     present = [s for _, s in estimator.steps if s is not None and s != "passthrough"]
     return [inner for step in present for inner in _steps(step)]
+
+
+def _without_cache(sequencer: Any) -> Any:
+    """Return a sequencer that keeps no features: changed images come only once."""
+    if not isinstance(sequencer, FeatureSequencer):
+        return sequencer
+    twin = object.__new__(type(sequencer))
+    twin.__dict__.update(vars(sequencer), cache=False)
+    return twin
 
 
 def _through(transformers: list[Any], X: Any) -> Any:

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sklstm import (
+    FeatureSequencer,
     LSTMDefectDetector,
     LSTMImageClassifier,
     PatchSequencer,
@@ -93,6 +95,38 @@ def test_volumes_and_flat_images(Linear):
     flat = IMAGES[:, :, :6].reshape(5, -1)
     found = attribute(Linear(WEIGHTS[:, :6]), flat, target="b", baseline=0, occlude=1)
     np.testing.assert_allclose(found, WEIGHTS[:, :6] * IMAGES[:, :, :6])
+
+
+def test_features_of_changed_images_are_not_kept(monkeypatch):
+    from sklstm._keras import keras
+
+    from sklstm.features import _feature_sequencer
+
+    inputs = keras.Input((8, 8, 1))
+    mean = keras.layers.AveragePooling2D(4, name="map")(inputs)
+    sequencer = FeatureSequencer(
+        keras.Model(inputs, mean), layer="map", preprocessing=None, value_range=(0, 1)
+    )
+    images = RNG.uniform(size=(4, 8, 8)).astype(np.float32)
+    features = sequencer.fit_transform(images)
+    flatten = FunctionTransformer(lambda X: X.reshape(len(X), -1))
+    classifier = LogisticRegression(C=100).fit(flatten.transform(features), [0, 1] * 2)
+    pipeline = make_pipeline(sequencer, flatten, classifier)
+    caches = []
+    own = _feature_sequencer.features
+
+    def spy(images, how, cache):
+        caches.append(cache)
+        return own(images, how, cache)
+
+    monkeypatch.setattr(_feature_sequencer, "features", spy)
+    found = attribute(pipeline, images, target=1, occlude=4)
+    assert found.shape == (4, 8, 8)
+    assert np.abs(found).max() > 1e-3
+    assert set(caches) == {False}
+    assert sequencer.cache is None
+    with pytest.raises(TypeError, match="an LSTMImageClassifier"):
+        attribute(pipeline, images, method="gradients")
 
 
 PARAMS = {
