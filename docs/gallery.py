@@ -27,6 +27,7 @@ ORDER = [
     "recipe",
     "features",
     "comparison",
+    "diagnosis",
     "optuna_search",
     "optuna_dask",
     "fundus",

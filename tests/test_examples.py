@@ -146,6 +146,17 @@ def test_features_asks_for_the_folder():
 
 
 @pytest.mark.slow
+def test_diagnosis(tmp_path):
+    picture = tmp_path / "d.png"
+    quick = ("--epochs", 8, "--permutations", 0)
+    done = run("diagnosis.py", *quick, "--out", picture)
+    assert done.returncode == 0, done.stderr
+    verdicts = re.findall(r"^(good|warning|problem|not checked) +\w", done.stdout, re.M)
+    assert len(verdicts) == 16
+    assert picture.is_file()
+
+
+@pytest.mark.slow
 def test_comparison_of_networks(tmp_path):
     picture = tmp_path / "c.png"
     store = tmp_path / "scores.jsonl"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -168,12 +169,14 @@ def diagnose(
     if isinstance(scoring, str):
         get_scorer(scoring)  # raises if it is unknown
     base = int(check_random_state(random_state).randint(2**31 - 1))
+    if not isinstance(cv, Real) and not hasattr(cv, "split"):
+        cv = list(cv) if isinstance(cv, Iterable) else cv  # it is read several times
     splits = _splits(estimator, X, y, groups, cv, base)
     data = _Data(X, y, groups, scoring)
     watched = _monitor(estimator, data, splits[0], base)
     if watched.error is not None:
         return _failed(watched, scoring)
-    jobs, arms = _jobs(estimator, data, splits, n_permutations, base, watched)
+    jobs, arms = _jobs(estimator, data, splits, cv, n_permutations, base, watched)
     results = Parallel(n_jobs=n_jobs)(
         delayed(_run)(one, train, test, targets, seed, data)
         for one, train, test, targets, seed in jobs
@@ -331,6 +334,7 @@ def _jobs(
     estimator: Any,
     data: _Data,
     splits: list,
+    cv: Any,
     n_permutations: int,
     base: int,
     watched: _Watched,
@@ -338,7 +342,7 @@ def _jobs(
     """Return the fits, and which of them belong together."""
     jobs: list[tuple] = []
 
-    def add(one: Any, targets: np.ndarray) -> slice:
+    def add(one: Any, targets: np.ndarray, splits: list = splits) -> slice:
         start = len(jobs)
         for k, (train, test) in enumerate(splits):
             drawn = np.random.SeedSequence([base, 3, k]).generate_state(1)[0]
@@ -353,13 +357,13 @@ def _jobs(
     why = ""
     rng = np.random.default_rng([base, 4])
     for _ in range(n_permutations):
-        targets = _shuffled_targets(data, splits, rng, is_classifier(estimator))
-        if targets is None:
+        drawn = _shuffled_targets(estimator, data, cv, rng, base)
+        if drawn is None:
             why = "Shuffled labels leave a class out of a training part: raise the "
             why += "number of samples in the rarest class, or lower cv."
             permuted = []
             break
-        permuted.append(add(estimator, targets))
+        permuted.append(add(estimator, *drawn))
     shuffled, ordered, unit = without_order(estimator, watched.recipe or {})
     return jobs, _Arms(
         own,
@@ -373,16 +377,25 @@ def _jobs(
 
 
 def _shuffled_targets(
-    data: _Data, splits: list, rng: np.random.Generator, classes: bool
-) -> np.ndarray | None:
-    """Return the targets in another order, None if a training part lacks a class."""
+    estimator: Any, data: _Data, cv: Any, rng: np.random.Generator, base: int
+) -> tuple[np.ndarray, list] | None:
+    """Return the targets in another order, and splits that are stratified by them.
+
+    Splits by the true labels would not be: if a class is rare in a training part, it is
+    frequent in the test part, so that the scores are below chance. None if a training
+    part lacks a class.
+    """
+    n_classes = len(np.unique(data.y))
     for _ in range(_TRIES):
         targets = _permuted(data.y, data.groups, rng)
-        if not classes or all(
-            len(np.unique(targets[train])) == len(np.unique(data.y[train]))
-            for train, _ in splits
+        with warnings.catch_warnings():
+            # A rare class may have less members in a fold than there are folds.
+            warnings.simplefilter("ignore", UserWarning)
+            splits = _splits(estimator, data.X, targets, data.groups, cv, base)
+        if not is_classifier(estimator) or all(
+            len(np.unique(targets[train])) == n_classes for train, _ in splits
         ):
-            return targets
+            return targets, splits
     return None
 
 
@@ -537,7 +550,11 @@ class _Test:
             p = float(
                 stats.binomtest(wins, wins + losses, alternative="greater").pvalue
             )
-        return mean.value, p, f"{mean.value:+.3f}, p = {p:.3f}"
+        return mean.value, p, f"{mean.value:+.3f}, {_p_in_words(p)}"
+
+
+def _p_in_words(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def _best_score(scoring: Any) -> float:
@@ -591,7 +608,7 @@ def _against_labels(
     }
     seen = (
         f"It scores {score:.3f}, and {mean:.3f} with shuffled labels "
-        f"({n} times, p = {p:.3f})"
+        f"({n} times, {_p_in_words(p)})"
     )
     if p < 0.05:
         return Finding(name, "good", f"{seen}.", figures)
@@ -650,13 +667,13 @@ def _memory_finding(memory: Any, params: dict[str, Any]) -> Finding:
     seen = f"Training takes about {_in_words(memory.total)}"
     if free:
         seen += f" of {_in_words(free)} that are free"
-    halves = f"{what or 'a shorter sequence'} halves {part}"
+    halves = f"{what or 'a shorter sequence'} would halve {part}"
     fraction = figures["fraction"] or 0.0
     if fraction < 0.5:
         return Finding("memory", "good", f"{seen}; {halves}.", figures)
     verdict = "problem" if fraction > 1 else "warning"
     return Finding(
-        "memory", verdict, f"{seen}: set {what}, which halves {part}.", figures, new
+        "memory", verdict, f"{seen}: set {what} to halve {part}.", figures, new
     )
 
 

@@ -14,7 +14,7 @@ from sklstm.model_selection._training_display import TrainingDisplay
 
 _COLOURS = {
     "good": "#009E73",
-    "warning": "#E69F00",
+    "warning": "#A66F00",
     "problem": "#D55E00",
     "not checked": "#888888",
 }
