@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklstm._compat import with_callbacks
 from sklstm.estimators._auto import recipe_in_place
 from sklstm.estimators._base import KerasEstimator
+from sklstm.estimators._batches_in_memory import batches_in_memory
 from sklstm.estimators._calibration import (
     calibrate,
     rows_to_train_on,
@@ -232,8 +233,11 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         ``optimizer__clipnorm`` or ``optimizer__global_clipnorm``, or not to clip.
     gradient_accumulation_steps : int, default=1
         Number of batches whose mean gradient makes one update.
-    batch_size : int, default=32
-        Number of samples in a batch. The last batch of an epoch may be smaller.
+    batch_size : int or "auto", default=32
+        Number of samples in a batch. The last batch of an epoch may be smaller. "auto"
+        begins with 32. If memory runs out, training begins again with half of it and
+        twice as many `gradient_accumulation_steps`, and a warning says so. An update
+        then sees as many samples, but batch normalization sees smaller batches.
     epochs : int or "auto", default="auto"
         Maximum number of passes over the training data. If "auto", train for 60 epochs.
         On small data sets train longer, until the weights have been updated 1,200
@@ -348,6 +352,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
     best_epoch_ : int
         Number of epochs after which the kept weights were reached; for an ensemble, the
         median.
+    batch_size_, gradient_accumulation_steps_ : int
+        What training took, if ``batch_size="auto"``.
     sequencer_ : estimator
         The fitted `sequencer`, if one was given.
     n_features_in_ : int
@@ -448,7 +454,7 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         weight_decay: float | None = None,
         clipvalue: float | None = 1.0,
         gradient_accumulation_steps: int = 1,
-        batch_size: int = 32,
+        batch_size: int | str = 32,
         epochs: int | str = "auto",
         average_epochs: int = 1,
         early_stopping: bool = False,
@@ -575,27 +581,40 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
             If a parameter, X or y cannot be used. The estimator does not change.
         FloatingPointError
             If the loss becomes NaN or infinite.
+        MemoryError
+            If memory runs out. The message says what to set.
         """
         self._validate_params()
         continues = self.warm_start and self._is_fitted()
-        with recipe_in_place(self, X, continues):
+        repeats = self.batch_size == "auto"
+        with (
+            recipe_in_place(self, X, continues),
+            batches_in_memory(self, continues) as within_memory,
+        ):
             epochs = self._plan_epochs(X)
             n_tasks = n_members(self) if is_ensemble(self) else epochs
-            context = self._init_callback_context(max_subtasks=n_tasks)
+            # If training begins again, the number of epochs is not known before.
+            n_known = None if repeats else n_tasks
+            context = self._init_callback_context(max_subtasks=n_known)
             seen = _as_callbacks_see(X, y, sample_weight)
             context.call_on_fit_task_begin(estimator=self, **seen)
-            with self._all_or_nothing(continues):
-                self._fit(
-                    X,
-                    y,
-                    sample_weight,
-                    None if X_val is None and y_val is None else (X_val, y_val),
-                    context=context,
-                    seen=seen,
-                    continues=continues,
-                    epochs=epochs,
-                    groups=groups,
-                )
+
+            def train() -> None:
+                with self._all_or_nothing(continues):
+                    self._fit(
+                        X,
+                        y,
+                        sample_weight,
+                        None if X_val is None and y_val is None else (X_val, y_val),
+                        context=context,
+                        seen=seen,
+                        continues=continues,
+                        # Smaller batches make more updates.
+                        epochs=self._plan_epochs(X),
+                        groups=groups,
+                    )
+
+            within_memory(train)
             context.call_on_fit_task_end(
                 estimator=self, **seen, reconstruction_attributes=self._snapshot
             )
@@ -628,23 +647,32 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         """
         self._validate_params()
         continues = self._is_fitted()
-        with recipe_in_place(self, X, continues):
-            context = self._init_callback_context(max_subtasks=n_members(self))
+        repeats = self.batch_size == "auto"
+        with (
+            recipe_in_place(self, X, continues),
+            batches_in_memory(self, continues) as within_memory,
+        ):
+            n_known = None if repeats else n_members(self)
+            context = self._init_callback_context(max_subtasks=n_known)
             seen = _as_callbacks_see(X, y, sample_weight)
             context.call_on_fit_task_begin(estimator=self, **seen)
-            with self._all_or_nothing(continues):
-                self._fit(
-                    X,
-                    y,
-                    sample_weight,
-                    None,
-                    context=context,
-                    seen=seen,
-                    continues=continues,
-                    epochs=1,
-                    one_epoch=True,
-                    classes=classes,
-                )
+
+            def train() -> None:
+                with self._all_or_nothing(continues):
+                    self._fit(
+                        X,
+                        y,
+                        sample_weight,
+                        None,
+                        context=context,
+                        seen=seen,
+                        continues=continues,
+                        epochs=1,
+                        one_epoch=True,
+                        classes=classes,
+                    )
+
+            within_memory(train)
             context.call_on_fit_task_end(
                 estimator=self, **seen, reconstruction_attributes=self._snapshot
             )

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklstm._compat import FRAMES_OF_FIT, with_callbacks
 from sklstm.estimators._base import KerasEstimator
+from sklstm.estimators._batches_in_memory import batches_in_memory
 from sklstm.estimators._ensemble import begin_fit, fit_members, is_ensemble
 from sklstm.estimators._labels import (
     check_both_given,
@@ -126,8 +127,9 @@ class LSTMDefectDetector(KerasEstimator):
         Bound on each element of the gradient. As in `LSTMImageClassifier`.
     gradient_accumulation_steps : int, default=1
         Number of batches whose mean gradient makes one update.
-    batch_size : int, default=16
-        Number of images in a batch.
+    batch_size : int or "auto", default=16
+        Number of images in a batch. "auto" begins with 16, and halves it if memory runs
+        out. As in `LSTMImageClassifier`.
     epochs : int, default=30
         Maximum number of passes over the training data.
     average_epochs : int, default=1
@@ -192,6 +194,8 @@ class LSTMDefectDetector(KerasEstimator):
         As in `LSTMImageClassifier`, without accuracies.
     n_iter_, best_epoch_ : int
         As in `LSTMImageClassifier`.
+    batch_size_, gradient_accumulation_steps_ : int
+        What training took, if ``batch_size="auto"``.
 
     See Also
     --------
@@ -253,7 +257,7 @@ class LSTMDefectDetector(KerasEstimator):
         weight_decay: float | None = None,
         clipvalue: float | None = 1.0,
         gradient_accumulation_steps: int = 1,
-        batch_size: int = 16,
+        batch_size: int | str = 16,
         epochs: int = 30,
         average_epochs: int = 1,
         early_stopping: bool = False,
@@ -349,6 +353,8 @@ class LSTMDefectDetector(KerasEstimator):
             If a parameter, X or Y cannot be used. The estimator does not change.
         FloatingPointError
             If the loss becomes NaN or infinite.
+        MemoryError
+            If memory runs out. The message says what to set.
 
         Warns
         -----
@@ -357,10 +363,17 @@ class LSTMDefectDetector(KerasEstimator):
         """
         self._validate_params()
         n_tasks = self.n_estimators if is_ensemble(self) else self.epochs
-        context = self._init_callback_context(max_subtasks=n_tasks)
+        # If training begins again, the number of epochs is not known before.
+        n_known = None if self.batch_size == "auto" else n_tasks
+        context = self._init_callback_context(max_subtasks=n_known)
         context.call_on_fit_task_begin(estimator=self, X=X, y=Y)
-        with self._all_or_nothing(continues=False):
-            self._fit(X, Y, X_val, Y_val, groups, context)
+
+        def train() -> None:
+            with self._all_or_nothing(continues=False):
+                self._fit(X, Y, X_val, Y_val, groups, context)
+
+        with batches_in_memory(self, continues=False) as within_memory:
+            within_memory(train)
         context.call_on_fit_task_end(
             estimator=self, X=X, y=Y, reconstruction_attributes=self._snapshot
         )

@@ -281,9 +281,12 @@ def _monitor(estimator: Any, data: _Data, split: tuple, base: int) -> _Watched:
     from sklstm.networks import get_network
 
     given["takes"] = get_network(given["network"]).takes
+    if given["batch_size"] == "auto":
+        given["batch_size"] = last.batch_size_
+        given["gradient_accumulation_steps"] = last.gradient_accumulation_steps_
     compiled = last._fitted_network.compiled
     x = check_new_samples(last, X_train)
-    found.memory = estimate_memory(compiled.model, x, last.batch_size)
+    found.memory = estimate_memory(compiled.model, x, given["batch_size"])
     return found
 
 
@@ -320,6 +323,8 @@ def _failed(watched: _Watched, scoring: Any) -> Diagnosis:
 def _halved(params: dict[str, Any]) -> dict[str, Any]:
     """Return what halves the activations of a batch, but not what an update sees."""
     size = params["batch_size"]
+    if size == "auto":  # it was halved down to one sample
+        size = 1
     if size < 2:
         return {"units": params["units"] // 2} if params["units"] > 1 else {}
     steps = params["gradient_accumulation_steps"]

@@ -19,6 +19,7 @@ from sklstm.model_selection._pruning import (
     curves_of_fold,
     curves_of_means,
 )
+from sklstm.training._memory import is_out_of_memory
 
 
 @dataclass
@@ -116,7 +117,7 @@ def run_trial(job: TrialJob, params: dict, number: int, earlier: list[dict]) -> 
                 raise
             outcome.state = "FAIL"
             outcome.failure = f"{type(error).__name__}: {_reason(error)}"
-            if isinstance(error, MemoryError) or "Exhausted" in type(error).__name__:
+            if is_out_of_memory(error):
                 # Compiled networks that wait for a next fit take memory, too.
                 clear_pool()
             break

@@ -345,7 +345,7 @@ TABLE = (
     ),
     Hyperparameter("clipvalue", (Number(Real, 0, closed="neither"), None), TRAINING),
     Hyperparameter("gradient_accumulation_steps", _COUNT, TRAINING),
-    Hyperparameter("batch_size", _COUNT, TRAINING),
+    Hyperparameter("batch_size", (*_COUNT, Choice(("auto",))), TRAINING),
     Hyperparameter(
         "epochs",
         (*_COUNT, Choice(("auto",))),
