@@ -6,6 +6,7 @@ never looks at the classes, so that cross-validation judges it with all else.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ CHOSEN = {
 # Members of an ensemble, by the number of values in all training images.
 _FIVE_MEMBERS_UP_TO = 5_000_000
 _THREE_MEMBERS_UP_TO = 20_000_000
+# Photographs in colour need more updates than `epochs="auto"` gives (benchmarks/
+# recipes.py: 150 epochs in place of 60).
+_UPDATES_OF_PHOTOS = 3000
 # Images with a shorter side are not changed: a pixel is too large a step.
 _SMALLEST_SIDE = 8
 _MOST_IMAGES_TO_LOOK_AT = 300
@@ -154,6 +158,9 @@ def choose(estimator: Any, X: Any) -> AutoChoice:
         why["stem_kernels"] = "Cosine waves make its kernels."
         found["weight_decay"] = 0.3
         why["weight_decay"] = "The weights decay by 0.3."
+    if found.get("augmentation") == "photo" and estimator.backbone is None:
+        n = found["epochs"] = _epochs_of_photos(estimator, len(images))
+        why["epochs"] = f"Photographs need many updates, so there are {n} epochs."
     found["n_estimators"] = 1
     why["n_estimators"] = "One network is trained, because a backbone is slow."
     if estimator.backbone is None:
@@ -193,6 +200,12 @@ def _images_of(estimator: Any, X: Any) -> tuple[np.ndarray, bool]:
 def _are_volumes(shape: tuple[int, ...]) -> bool:
     """Return whether an array holds volumes. The last axis of images is 4 at most."""
     return len(shape) == 5 or (len(shape) == 4 and shape[-1] > 4)
+
+
+def _epochs_of_photos(estimator: Any, n_images: int) -> int:
+    per_update = estimator.batch_size * estimator.gradient_accumulation_steps
+    updates = max(1, math.ceil(n_images / per_update))
+    return max(60, min(400, math.ceil(_UPDATES_OF_PHOTOS / updates)))
 
 
 def _n_members(n_values: int) -> int:

@@ -72,8 +72,9 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         - "conv_lstm" reads volumes and videos, "bilstm3d" and "cnn3d" read volumes;
         - "auto" chooses one of them, and how it is trained, by the number, the size and
           the kind of the training images. It chooses `augmentation`, `stem_kernels`,
-          `weight_decay` and `n_estimators` where these are None, and keeps what you
-          set. ``augmentation={}`` is no augmentation. ``verbose=1`` prints its reasons;
+          `weight_decay` and `n_estimators` where these are None, and `epochs` where it
+          is "auto". What you set is kept. ``augmentation={}`` is no augmentation.
+          ``verbose=1`` prints the reasons;
         - a function ``build(input_shape, n_classes, **params)`` returns a new
           `keras.Model` that is not compiled and that outputs (n, n_classes)
           probabilities. A subclass of `keras.Model` that takes these arguments works
@@ -588,8 +589,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         continues = self.warm_start and self._is_fitted()
         repeats = self.batch_size == "auto"
         with (
-            recipe_in_place(self, X, continues),
             batches_in_memory(self, continues) as within_memory,
+            recipe_in_place(self, X, continues),
         ):
             epochs = self._plan_epochs(X)
             n_tasks = n_members(self) if is_ensemble(self) else epochs
@@ -649,8 +650,8 @@ class LSTMImageClassifier(ClassifierMixin, KerasEstimator):
         continues = self._is_fitted()
         repeats = self.batch_size == "auto"
         with (
-            recipe_in_place(self, X, continues),
             batches_in_memory(self, continues) as within_memory,
+            recipe_in_place(self, X, continues),
         ):
             n_known = None if repeats else n_members(self)
             context = self._init_callback_context(max_subtasks=n_known)

@@ -181,6 +181,10 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
        Next-generation Hyperparameter Optimization Framework", ACM SIGKDD Conference on
        Knowledge Discovery and Data Mining, 2019.
 
+    .. [2] G. C. Cawley and N. L. C. Talbot, "On over-fitting in model selection and
+       subsequent selection bias in performance evaluation", Journal of Machine
+       Learning Research 11, 2010.
+
     Examples
     --------
     >>> from scipy.stats import loguniform
@@ -329,10 +333,13 @@ class OptunaSearchCV(BaseSearchCV, CallbackSupportMixin):
         self.study_ = study
         trials = [one for one in finished_trials(study) if FOLDS in one.user_attrs]
         refit_metric = self._collect_results(trials, refit_metric)
-        # With several metrics, there may be no single one that chooses the best.
-        ranked = f"rank_test_{refit_metric}" in self.cv_results_
-        ranked_by = refit_metric if ranked else watched
-        finalists = finalists_of(self.cv_results_, ranked_by, self.n_finalists)
+        finalists = []
+        if self.n_repeats or self.refit == "ensemble":
+            # With several metrics and refit=False, the study's metric chooses them.
+            ranked = f"rank_test_{refit_metric}" in self.cv_results_
+            first = metric_names(trials)[0]
+            chosen_by = refit_metric if ranked else first
+            finalists = finalists_of(self.cv_results_, chosen_by, self.n_finalists)
         if self.n_repeats:
             self._repeat(job, finalists, repeats)
         if self.refit or not self.multimetric_:

@@ -2,6 +2,8 @@
 
 import pickle
 
+from sklstm._keras import keras
+
 import cv2
 import numpy as np
 import pytest
@@ -59,6 +61,11 @@ def retinas(n, size=32):
     return images
 
 
+class StopAtOnce(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = True
+
+
 @pytest.mark.parametrize(
     ("images", "kind"),
     [
@@ -106,6 +113,12 @@ def test_the_choice_follows_from_the_number_the_size_and_the_kind():
         "augmentation": "fundus",
         "n_estimators": 5,
     }
+    # Photographs get 3,000 updates, at least 60 epochs and at most 400.
+    for n, size, epochs in ((40, 32, 400), (400, 32, 231), (400, 4, 60)):
+        X = np.tile(scenes(4, 16), (n // 4, 1, 1, 1))
+        model = LSTMImageClassifier("auto", batch_size=size)
+        assert choose(model, X).recipe["epochs"] == epochs
+    assert "epochs" not in choose(auto, scenes(40).mean(axis=-1)).recipe
     flat = figures(40).reshape(40, -1)
     assert choose(auto, flat).recipe == choose(auto, figures(40)).recipe
     volumes = np.zeros((4, 9, 9, 9))
@@ -173,6 +186,17 @@ def test_it_lives_on_in_files_and_pickles(data, fitted, tmp_path):
         assert twin.recipe_ == auto.recipe_
         assert twin.network == "auto"
         assert_array_equal(twin.predict_proba(X), auto.predict_proba(X))
+
+
+def test_photographs_with_batches_that_fit_into_memory():
+    X, y = scenes(24, 8), np.arange(24) % 2
+    auto = LSTMImageClassifier(
+        "auto", batch_size="auto", **(QUICK | {"epochs": "auto"})
+    )
+    auto.set_params(n_estimators=1, callbacks=[StopAtOnce]).fit(X, y)
+    assert auto.recipe_["epochs"] == 400
+    assert auto.batch_size_ == 32
+    assert auto.batch_size == auto.epochs == "auto"
 
 
 @pytest.mark.slow

@@ -139,6 +139,19 @@ def test_repeats_know_all_metrics(svc_search):
     assert search.best_score_ == np.nanmax(columns[1])
 
 
+def test_repeats_of_a_scorer_that_returns_a_dict_without_refit(svc_search):
+    def both(estimator, X, y):
+        return {"accuracy": estimator.score(X, y), "zero": 0.0}
+
+    search = svc_search(
+        scoring=both, refit=False, pruner=NEVER, n_finalists=2, n_repeats=1
+    ).fit(X_IRIS, Y_IRIS)
+    results = search.cv_results_
+    finalists = np.flatnonzero(np.isfinite(results["mean_repeated_test_accuracy"]))
+    best = np.argsort(results["rank_test_accuracy"], kind="stable")[:2]
+    assert set(finalists) == set(best)
+
+
 def test_repeats_cut_weights_to_their_folds(svc_search, choosy):
     class Weighed(choosy):
         def fit(self, X, y, sample_weight=None):
