@@ -8,12 +8,14 @@ from sklstm.inspection._risk_coverage_display import RiskCoverageDisplay
 from sklstm.inspection._scan_display import ScanDisplay
 from sklstm.inspection._search_display import SearchDisplay
 from sklstm.model_selection._comparison_display import ComparisonDisplay
+from sklstm.model_selection._leakage_display import LeakageDisplay
 from sklstm.model_selection._training_display import TrainingDisplay
 
 __all__ = [
     "AttributionDisplay",
     "ComparisonDisplay",
     "Faithfulness",
+    "LeakageDisplay",
     "ReliabilityDisplay",
     "RiskCoverageDisplay",
     "ScanDisplay",

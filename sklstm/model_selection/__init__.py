@@ -1,10 +1,11 @@
-"""Hyperparameter search with Optuna, comparison and diagnosis of classifiers."""
+"""Hyperparameter search, comparison, diagnosis and leakage."""
 
 from sklstm.model_selection._compare import compare
 from sklstm.model_selection._comparison import Comparison
 from sklstm.model_selection._diagnose import diagnose
 from sklstm.model_selection._diagnosis import Diagnosis
 from sklstm.model_selection._findings import Finding
+from sklstm.model_selection._leakage import Leakage, check_leakage
 from sklstm.model_selection._optuna_search import OptunaSearchCV
 from sklstm.model_selection._space import suggest_space
 
@@ -12,7 +13,9 @@ __all__ = [
     "Comparison",
     "Diagnosis",
     "Finding",
+    "Leakage",
     "OptunaSearchCV",
+    "check_leakage",
     "compare",
     "diagnose",
     "suggest_space",
