@@ -1,14 +1,15 @@
-"""Metrics for ordered grades and for probabilities."""
+"""Metrics for ordered grades, for probabilities and for masks of defects."""
 
 from __future__ import annotations
 
 import warnings
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import label
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.metrics import make_scorer
+from sklearn.metrics import average_precision_score, make_scorer, roc_auc_score
 from sklearn.utils.validation import (
     check_array,
     check_consistent_length,
@@ -17,8 +18,16 @@ from sklearn.utils.validation import (
 
 __all__ = [
     "expected_calibration_error",
+    "image_auroc",
+    "image_auroc_scorer",
+    "pixel_average_precision",
+    "pixel_average_precision_scorer",
+    "pixel_f1",
+    "pixel_f1_scorer",
     "quadratic_kappa_scorer",
     "quadratic_weighted_kappa",
+    "region_overlap",
+    "region_overlap_scorer",
 ]
 
 
@@ -229,4 +238,324 @@ def _grades(name: str, values: Any) -> np.ndarray:
     return check_array(values, ensure_2d=False, dtype=np.float64, input_name=name)
 
 
+def pixel_f1(y_true: Any, y_pred: Any) -> float:
+    """Compute the F1 score over the pixels of all images together.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n, height, width), or list of array-like
+        True masks of 0 and 1, or of bool. A list may hold masks that differ in size,
+        and None for an image without defects.
+    y_pred : array-like of shape (n, height, width), or list of array-like
+        Predicted masks of 0 and 1, or of bool.
+
+    Returns
+    -------
+    float
+        The score, in [0, 1]. It is 1 if no pixel is defective and none is predicted to
+        be.
+
+    Raises
+    ------
+    ValueError
+        If the masks differ in number or in shape, or have values other than 0 and 1.
+
+    Examples
+    --------
+    >>> from sklstm.metrics import pixel_f1
+    >>> round(pixel_f1([[[0, 1], [0, 1]]], [[[0, 1], [0, 0]]]), 3)
+    0.667
+    """
+    predicted = _as_list("y_pred", y_pred)
+    truth = _true_masks(y_true, predicted, "y_pred")
+    found = [_as_mask(mask, f"y_pred[{i}]") for i, mask in enumerate(predicted)]
+    hits = sum(int((t & f).sum()) for t, f in zip(truth, found, strict=True))
+    total = sum(int(t.sum()) + int(f.sum()) for t, f in zip(truth, found, strict=True))
+    return 2 * hits / total if total else 1.0
+
+
+def pixel_average_precision(y_true: Any, y_score: Any) -> float:
+    """Compute the average precision over the pixels of all images together.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n, height, width), or list of array-like
+        True masks, as in `pixel_f1`.
+    y_score : array-like of shape (n, height, width), or list of array-like
+        Probability of a defect for each pixel, or another score that is high for
+        defects.
+
+    Returns
+    -------
+    float
+        The average precision, in [0, 1]. It is NaN if no pixel is defective.
+
+    Raises
+    ------
+    ValueError
+        If masks and scores differ in number or in shape, if a mask has values other
+        than 0 and 1, or if a score is not finite.
+
+    Warns
+    -----
+    UndefinedMetricWarning
+        If no pixel is defective.
+
+    See Also
+    --------
+    sklearn.metrics.average_precision_score : The same for labels of samples.
+
+    Examples
+    --------
+    >>> from sklstm.metrics import pixel_average_precision
+    >>> masks, scores = [[[0, 1], [0, 1]]], [[[0.1, 0.9], [0.4, 0.3]]]
+    >>> round(pixel_average_precision(masks, scores), 3)
+    0.833
+    """
+    scores = _score_maps(y_score)
+    truth = np.concatenate(
+        [mask.ravel() for mask in _true_masks(y_true, scores, "y_score")]
+    )
+    if not truth.any():
+        return _undefined("average precision of pixels", "no pixel is defective")
+    return float(
+        average_precision_score(truth, np.concatenate([one.ravel() for one in scores]))
+    )
+
+
+def region_overlap(y_true: Any, y_score: Any, *, max_fpr: float = 0.3) -> float:
+    """Compute the area under the per-region overlap curve (AU-PRO).
+
+    A region is a connected set of defective pixels of one mask, where pixels that touch
+    at a corner are connected. At a threshold, the pixels whose score is at least the
+    threshold are found. The overlap of a region is the part of its pixels that is
+    found, and the per-region overlap (PRO) is the mean over all regions of all images.
+    A small region therefore counts as much as a large one. The false positive rate is
+    the part of the pixels without defects, of all images, that is found.
+
+    The score is the area under the PRO as a function of the false positive rate, from 0
+    to `max_fpr`, divided by `max_fpr` [1]_. The curve starts at (0, 0), has a point for
+    each distinct score, and is linear between points.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n, height, width), or list of array-like
+        True masks, as in `pixel_f1`.
+    y_score : array-like of shape (n, height, width), or list of array-like
+        Probability of a defect for each pixel, or another score that is high for
+        defects.
+    max_fpr : float, default=0.3
+        False positive rate up to which the curve is integrated, in (0, 1]. The default
+        is that of [1]_.
+
+    Returns
+    -------
+    float
+        The normalized area, in [0, 1]. Scores without information give ``max_fpr / 2``.
+        It is NaN if no pixel is defective, or if all are.
+
+    Raises
+    ------
+    ValueError
+        If masks and scores differ in number or in shape, if a mask has values other
+        than 0 and 1, if a score is not finite, or if `max_fpr` is outside (0, 1].
+
+    Warns
+    -----
+    UndefinedMetricWarning
+        If no pixel is defective, or if all are.
+
+    References
+    ----------
+    .. [1] P. Bergmann, K. Batzner, M. Fauser, D. Sattlegger and C. Steger, "The MVTec
+       anomaly detection dataset: a comprehensive real-world dataset for unsupervised
+       anomaly detection", International Journal of Computer Vision 129, 2021.
+
+    Examples
+    --------
+    The second of two regions is found only together with half of the other pixels:
+
+    >>> from sklstm.metrics import region_overlap
+    >>> region_overlap([[[1, 0, 0, 1]]], [[[0.9, 0.5, 0.1, 0.5]]], max_fpr=0.5)
+    0.75
+    """
+    if not isinstance(max_fpr, Real) or not 0 < max_fpr <= 1:
+        raise ValueError(f"max_fpr={max_fpr!r} must be above 0 and at most 1.")
+    scores = _score_maps(y_score)
+    gains, n_regions, n_good = [], 0, 0
+    for mask in _true_masks(y_true, scores, "y_score"):
+        regions, n_here = label(mask, structure=np.ones((3, 3)))
+        sizes = np.bincount(regions.ravel(), minlength=n_here + 1)
+        # What a pixel adds to the sum of overlaps once it is found.
+        gain = 1 / np.maximum(sizes, 1)
+        gain[0] = 0
+        gains.append(gain[regions].ravel())
+        n_regions += n_here
+        n_good += int(sizes[0])
+    if not n_regions or not n_good:
+        share = "no pixel is" if n_good else "all pixels are"
+        return _undefined("overlap of regions", f"{share} defective")
+    gained = np.concatenate(gains)
+    flat = np.concatenate([one.ravel() for one in scores])
+    order = np.argsort(-flat, kind="stable")
+    gained, flat = gained[order], flat[order]
+    # Pixels of equal score are found together, at the last of them.
+    last = np.append(np.flatnonzero(np.diff(flat)), len(flat) - 1)
+    overlap = np.append(0, np.cumsum(gained)[last] / n_regions)
+    rate = np.append(0, np.cumsum(gained == 0)[last] / n_good)
+    inside = rate <= max_fpr
+    x, y = rate[inside], overlap[inside]
+    if x[-1] < max_fpr:
+        after = int(inside.sum())
+        part = (max_fpr - x[-1]) / (rate[after] - x[-1])
+        x = np.append(x, max_fpr)
+        y = np.append(y, y[-1] + part * (overlap[after] - y[-1]))
+    # The sum of the parts of a region may exceed 1 by rounding.
+    return min(1.0, float(np.trapezoid(y, x) / max_fpr))
+
+
+def image_auroc(y_true: Any, y_score: Any) -> float:
+    """Compute the area under the ROC curve of images with and without a defect.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n, height, width), or list of array-like
+        True masks, as in `pixel_f1`. An image with a defective pixel is a positive one.
+    y_score : array-like of shape (n,)
+        Score of each image, which is high for defects.
+
+    Returns
+    -------
+    float
+        The area, in [0, 1]. It is NaN if all images show a defect, or if none does.
+
+    Raises
+    ------
+    ValueError
+        If masks and scores differ in number, if a mask has values other than 0 and 1,
+        or if a score is not finite.
+
+    Warns
+    -----
+    UndefinedMetricWarning
+        If all images show a defect, or if none does.
+
+    See Also
+    --------
+    sklearn.metrics.roc_auc_score : The same for labels of samples.
+
+    Examples
+    --------
+    >>> from sklstm.metrics import image_auroc
+    >>> image_auroc([[[0, 1]], [[0, 0]], None], [2.0, -1.0, 3.0])
+    0.5
+    """
+    scores = column_or_1d(
+        check_array(y_score, ensure_2d=False, dtype=np.float64, input_name="y_score")
+    )
+    masks = _as_list("y_true", y_true)
+    check_consistent_length(masks, scores)
+    defective = [
+        mask is not None and bool(_as_mask(mask, f"y_true[{i}]").any())
+        for i, mask in enumerate(masks)
+    ]
+    if len(set(defective)) < 2:
+        which = "all images show" if defective[0] else "no image shows"
+        return _undefined("AUROC of images", f"{which} a defect")
+    return float(roc_auc_score(defective, scores))
+
+
+def _undefined(name: str, reason: str) -> float:
+    warnings.warn(
+        f"The {name} is not defined, because {reason}: NaN.",
+        UndefinedMetricWarning,
+        stacklevel=3,
+    )
+    return float("nan")
+
+
+def _as_list(name: str, maps: Any) -> list[Any]:
+    try:
+        given = list(maps)
+    except TypeError:
+        given = []
+    if not given or isinstance(maps, str | bytes | dict) or hasattr(maps, "columns"):
+        raise ValueError(
+            f"{name} must hold one array for each image; got {type(maps).__name__}."
+        )
+    return [None if one is None else np.asarray(one) for one in given]
+
+
+def _as_mask(mask: Any, name: str) -> np.ndarray:
+    if mask is None or mask.dtype.kind not in "buif":
+        raise ValueError(f"{name} must be a mask of 0 and 1, or of bool.")
+    if mask.ndim == 3 and mask.shape[2] in (1, 3) and (mask == mask[..., :1]).all():
+        mask = mask[..., 0]  # A mask file that was read in colour.
+    if mask.dtype != bool and not ((mask == 0) | (mask == 1)).all():
+        raise ValueError(
+            f"{name} has values from {mask.min()} to {mask.max()}, but a mask is 0 "
+            "and 1."
+        )
+    return mask.astype(bool)
+
+
+def _true_masks(y_true: Any, maps: list[Any], name: str) -> list[np.ndarray]:
+    """Return a bool mask for each of the maps, which must have its shape."""
+    given = _as_list("y_true", y_true)
+    if len(given) != len(maps):
+        raise ValueError(
+            f"y_true has {len(given)} masks, but {name} has {len(maps)}: give one for "
+            "each image."
+        )
+    masks = []
+    for i, (mask, one) in enumerate(zip(given, maps, strict=True)):
+        if one is None or one.ndim != 2:
+            raise ValueError(f"{name}[{i}] must have the shape (height, width).")
+        if mask is None:
+            masks.append(np.zeros(one.shape, bool))
+            continue
+        mask = _as_mask(mask, f"y_true[{i}]")
+        if mask.shape != one.shape:
+            raise ValueError(
+                f"y_true[{i}] has the shape {mask.shape}, but {name}[{i}] has "
+                f"{one.shape}: a mask has one value for each pixel."
+            )
+        masks.append(mask)
+    return masks
+
+
+def _score_maps(y_score: Any) -> list[Any]:
+    maps = _as_list("y_score", y_score)
+    return [
+        None
+        if one is None
+        else check_array(
+            one,
+            ensure_2d=False,
+            allow_nd=True,
+            dtype=[np.float64, np.float32],
+            input_name=f"y_score[{i}]",
+        )
+        for i, one in enumerate(maps)
+    ]
+
+
+class _MaskScorer:
+    """Scorer of masks. `make_scorer` takes scores of pixels only from classifiers."""
+
+    def __init__(self, metric: Any, method: str) -> None:
+        self.metric = metric
+        self.method = method
+
+    def __call__(self, estimator: Any, X: Any, y: Any) -> float:
+        return self.metric(y, getattr(estimator, self.method)(X))
+
+    def __repr__(self) -> str:
+        return f"{self.metric.__name__}_scorer"
+
+
 quadratic_kappa_scorer = make_scorer(quadratic_weighted_kappa)
+pixel_f1_scorer = _MaskScorer(pixel_f1, "predict")
+pixel_average_precision_scorer = _MaskScorer(pixel_average_precision, "predict_proba")
+region_overlap_scorer = _MaskScorer(region_overlap, "predict_proba")
+image_auroc_scorer = _MaskScorer(image_auroc, "decision_function")

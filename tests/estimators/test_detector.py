@@ -40,6 +40,12 @@ from sklstm.estimators._labels import hold_out_defective
 from sklstm.estimators._threshold import THRESHOLDS, best_threshold
 from sklstm.estimators._window_outputs import WindowOutputs
 from sklstm.images._ragged import check_images
+from sklstm.metrics import (
+    image_auroc_scorer,
+    pixel_f1_scorer,
+    region_overlap,
+    region_overlap_scorer,
+)
 from sklstm.networks import (
     WindowLoss,
     marginals,
@@ -590,6 +596,22 @@ def test_cross_val_predict(data, quick, method):
     np.testing.assert_array_equal(found, np.concatenate(expected))
     again = cross_val_predict(quick, list(X), list(Y), cv=cv, method=method)
     np.testing.assert_array_equal(again, found)
+
+
+def test_scorers_of_masks(data, fitted):
+    X, Y = data[2], data[3]
+    assert pixel_f1_scorer(fitted, X, Y) == fitted.score(X, Y)
+    defective = Y.any(axis=(1, 2))
+    assert image_auroc_scorer(fitted, X, Y) == pytest.approx(
+        roc_auc_score(defective, fitted.decision_function(X))
+    )
+    # Images that differ in size have lists of maps, and good images no mask.
+    sizes = [X[0], X[1], X[2][:24]]
+    masks = [Y[0], None, Y[2][:24]]
+    assert pixel_f1_scorer(fitted, sizes, masks) == fitted.score(sizes, masks)
+    assert region_overlap_scorer(fitted, sizes, masks) == region_overlap(
+        masks, fitted.predict_proba(sizes)
+    )
 
 
 def test_cross_val_predict_from_files(data, quick, tmp_path):
