@@ -13,7 +13,11 @@ from sklstm._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from sklstm._show_versions import show_versions
-    from sklstm.datasets import load_image_folder, load_image_table
+    from sklstm.datasets import (
+        load_image_folder,
+        load_image_table,
+        load_mask_folder,
+    )
     from sklstm.estimators import LSTMDefectDetector, LSTMImageClassifier
     from sklstm.exporting import export
     from sklstm.features import FeatureSequencer
@@ -42,6 +46,7 @@ _HOME = {
     "VolumeSequencer": "sklstm.preprocessing",
     "load_image_folder": "sklstm.datasets",
     "load_image_table": "sklstm.datasets",
+    "load_mask_folder": "sklstm.datasets",
     "load": "sklstm.persistence",
     "save": "sklstm.persistence",
     "show_versions": "sklstm._show_versions",
@@ -65,6 +70,7 @@ __all__ = [
     "load_exported",
     "load_image_folder",
     "load_image_table",
+    "load_mask_folder",
     "save",
     "show_versions",
 ]

@@ -54,7 +54,9 @@ def test_transformers_load_no_keras():
 
 
 def test_loaders_of_files_load_no_keras():
-    loaded = loaded_after("from sklstm import load_image_folder, load_image_table")
+    loaded = loaded_after(
+        "from sklstm import load_image_folder, load_image_table, load_mask_folder"
+    )
     assert loaded.isdisjoint({*HEAVY, "cv2", "matplotlib"})
 
 
