@@ -30,6 +30,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
 from sklstm import LSTMDefectDetector
+from sklstm.inspection import DefectDisplay
 
 parser = argparse.ArgumentParser(description="Finds defects of magnetic tiles.")
 parser.add_argument("--data", default=os.environ.get("SKLSTM_DATA"), help="folder")
@@ -103,21 +104,16 @@ packages = ("numpy", "scikit-learn", "keras", "tensorflow", "sklstm")
 print("seed 0, " + ", ".join(f"{name} {version(name)}" for name in packages))
 
 # %%
-# Draw test images with the answers of the last detector, the one with the CRF.
+# Draw test images with the answers of the last detector, the one with the CRF, and the
+# scores of all test images. The threshold is that of the windows, as log-odds.
 
 shown = [i for i in range(len(X_test)) if Y_test[i].any()]
 shown = [shown[i] for i in np.linspace(0, len(shown) - 1, 6).astype(int)]
-figure, axes = plt.subplots(4, len(shown), figsize=(2.2 * len(shown), 8))
-for column, i in zip(axes.T, shown, strict=True):
-    column[0].imshow(X_test[i], cmap="gray")
-    column[1].imshow(Y_test[i], cmap="gray", vmin=0, vmax=1)
-    column[2].imshow(probabilities[i], cmap="magma", vmin=0, vmax=1)
-    column[3].imshow(masks[i], cmap="gray", vmin=0, vmax=1)
-for row, title in zip(axes, ("image", "truth", "probability", "mask"), strict=True):
-    row[0].set_ylabel(title)
-    for axis in row:
-        axis.set(xticks=[], yticks=[])
-figure.tight_layout()
+figure, axes = plt.subplots(
+    1, 2, figsize=(16, 5), width_ratios=(2, 1), layout="constrained"
+)
+display = DefectDisplay.from_estimator(detector, X_test, Y_test, rows=shown, ax=axes[0])
+display.plot(ax=axes[1], view="scores")
 if arguments.out is not None:
     figure.savefig(arguments.out, dpi=80)
     print(f"pictures: {arguments.out}")
@@ -136,4 +132,5 @@ if arguments.out is not None:
 #    :language: none
 #
 # .. image:: /images/defects.png
-#    :alt: Tiles, the true masks, and the probabilities and masks of the detector.
+#    :alt: Tiles with the outlines of the predicted masks, the true masks and the
+#          probabilities; a histogram of the scores of good tiles and of others.

@@ -499,13 +499,15 @@ def _as_mask(mask: Any, name: str) -> np.ndarray:
     return mask.astype(bool)
 
 
-def _true_masks(y_true: Any, maps: list[Any], name: str) -> list[np.ndarray]:
+def _true_masks(
+    y_true: Any, maps: list[Any], name: str, true_name: str = "y_true"
+) -> list[np.ndarray]:
     """Return a bool mask for each of the maps, which must have its shape."""
-    given = _as_list("y_true", y_true)
+    given = _as_list(true_name, y_true)
     if len(given) != len(maps):
         raise ValueError(
-            f"y_true has {len(given)} masks, but {name} has {len(maps)}: give one for "
-            "each image."
+            f"{true_name} has {len(given)} masks, but {name} has {len(maps)}: give one "
+            "for each image."
         )
     masks = []
     for i, (mask, one) in enumerate(zip(given, maps, strict=True)):
@@ -514,18 +516,18 @@ def _true_masks(y_true: Any, maps: list[Any], name: str) -> list[np.ndarray]:
         if mask is None:
             masks.append(np.zeros(one.shape, bool))
             continue
-        mask = _as_mask(mask, f"y_true[{i}]")
+        mask = _as_mask(mask, f"{true_name}[{i}]")
         if mask.shape != one.shape:
             raise ValueError(
-                f"y_true[{i}] has the shape {mask.shape}, but {name}[{i}] has "
+                f"{true_name}[{i}] has the shape {mask.shape}, but {name}[{i}] has "
                 f"{one.shape}: a mask has one value for each pixel."
             )
         masks.append(mask)
     return masks
 
 
-def _score_maps(y_score: Any) -> list[Any]:
-    maps = _as_list("y_score", y_score)
+def _score_maps(y_score: Any, name: str = "y_score") -> list[Any]:
+    maps = _as_list(name, y_score)
     return [
         None
         if one is None
@@ -534,7 +536,7 @@ def _score_maps(y_score: Any) -> list[Any]:
             ensure_2d=False,
             allow_nd=True,
             dtype=[np.float64, np.float32],
-            input_name=f"y_score[{i}]",
+            input_name=f"{name}[{i}]",
         )
         for i, one in enumerate(maps)
     ]

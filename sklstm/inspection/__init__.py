@@ -2,6 +2,7 @@
 
 from sklstm.inspection._attribution import attribute
 from sklstm.inspection._attribution_display import AttributionDisplay
+from sklstm.inspection._defect_display import DefectDisplay
 from sklstm.inspection._faithfulness import Faithfulness, faithfulness
 from sklstm.inspection._reliability_display import ReliabilityDisplay
 from sklstm.inspection._risk_coverage_display import RiskCoverageDisplay
@@ -14,6 +15,7 @@ from sklstm.model_selection._training_display import TrainingDisplay
 __all__ = [
     "AttributionDisplay",
     "ComparisonDisplay",
+    "DefectDisplay",
     "Faithfulness",
     "LeakageDisplay",
     "ReliabilityDisplay",
