@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from sklstm._compat import FRAMES_OF_FIT, with_callbacks
+from sklstm._compat import with_callbacks
 from sklstm.estimators._base import KerasEstimator
 from sklstm.estimators._batches_in_memory import batches_in_memory
 from sklstm.estimators._ensemble import begin_fit, fit_members, is_ensemble
@@ -383,6 +383,7 @@ class LSTMDefectDetector(KerasEstimator):
         self, X: Any, Y: Any, X_val: Any, Y_val: Any, groups: Any, context: Any
     ) -> None:
         # Here and not above: this loads Keras.
+        from sklstm.estimators._fitting import stacklevel_of_caller
         from sklstm.estimators._window_network import split_for_masks
 
         begin_fit(self, continues=False)
@@ -392,7 +393,9 @@ class LSTMDefectDetector(KerasEstimator):
         self.image_shape_ = x.shape[1:]
         self._fit_windows(x)
         by_window = is_window_labels(Y)
-        y = self._targets(Y, images, "Y", stacklevel=2 + FRAMES_OF_FIT)
+        # It counts from a function that this one calls, and `_targets` from this one.
+        level = stacklevel_of_caller() - 1
+        y = self._targets(Y, images, "Y", stacklevel=level)
         self.classes_ = np.arange(y.shape[1] if by_window else len(images[0]))
         if not y.any():
             raise ValueError(
