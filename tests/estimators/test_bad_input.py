@@ -408,7 +408,7 @@ BAD_PARAMS = {
     ),
     "metrics": (["acuracy"], r"^metrics=\['acuracy'\] cannot be used: Could not"),
     "validation_fraction": (1.0, r"'validation_fraction' .* range \(0.0, 1.0\)"),
-    "batch_size": (0, r"'batch_size' .* range \[1, inf\). Got 0 instead"),
+    "batch_size": (0, r"'batch_size' .* range \[1, inf\) or a str .* Got 0 instead"),
     "epochs": (0, r"'epochs' .* range \[1, inf\) or .*'auto'.*\. Got 0 instead"),
     "random_state": ("a", r"'random_state' parameter .* Got 'a' instead"),
 }

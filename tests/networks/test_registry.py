@@ -51,7 +51,9 @@ def test_defaults_are_those_of_the_estimator(name):
         if parameter.name not in own or parameter.name == "stem":
             continue
         default = own[parameter.name].default
-        if parameter.name in ("input_noise", "pooling", "scan") and not of_windows:
+        chosen = ("input_noise", "pooling", "scan", "stem_kernels")
+        if parameter.name in chosen and not of_windows:
             assert default is None
-            default = {"scan": "lines", **OF_THE_NETWORK[name]}[parameter.name]
+            same = {"scan": "lines", "stem_kernels": "plain"}
+            default = {**same, **OF_THE_NETWORK[name]}[parameter.name]
         assert parameter.default == default, parameter.name
