@@ -28,6 +28,7 @@ ORDER = [
     "features",
     "comparison",
     "diagnosis",
+    "robustness",
     "optuna_search",
     "optuna_dask",
     "fundus",

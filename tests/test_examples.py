@@ -157,6 +157,20 @@ def test_diagnosis(tmp_path):
 
 
 @pytest.mark.slow
+def test_robustness(tmp_path):
+    picture = tmp_path / "r.png"
+    done = run("robustness.py", "--epochs", 2, "--train", 100, "--out", picture)
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(
+        r"^(row LSTM.*?|CNN|SVC) +((?: +\d\.\d{3}){6})$", done.stdout, re.M
+    )
+    areas = {name: [float(area) for area in cells.split()] for name, cells in rows}
+    assert set(areas) == {"row LSTM", "row LSTM, augmented", "CNN", "SVC"}
+    assert min(areas["SVC"]) > 0.4
+    assert picture.is_file()
+
+
+@pytest.mark.slow
 def test_comparison_of_networks(tmp_path):
     picture = tmp_path / "c.png"
     store = tmp_path / "scores.jsonl"

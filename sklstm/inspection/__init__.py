@@ -1,4 +1,4 @@
-"""Display classes, which draw with matplotlib, and attributions to pixels."""
+"""Display classes, attributions to pixels, and a report."""
 
 from sklstm.inspection._attribution import attribute
 from sklstm.inspection._attribution_display import AttributionDisplay
@@ -10,6 +10,7 @@ from sklstm.inspection._scan_display import ScanDisplay
 from sklstm.inspection._search_display import SearchDisplay
 from sklstm.model_selection._comparison_display import ComparisonDisplay
 from sklstm.model_selection._leakage_display import LeakageDisplay
+from sklstm.model_selection._robustness import RobustnessDisplay
 from sklstm.model_selection._training_display import TrainingDisplay
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "LeakageDisplay",
     "ReliabilityDisplay",
     "RiskCoverageDisplay",
+    "RobustnessDisplay",
     "ScanDisplay",
     "SearchDisplay",
     "TrainingDisplay",

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklstm.estimators._base import KerasEstimator
+from sklstm.model_selection._panels import axes_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -184,7 +184,7 @@ class TrainingDisplay:
         self.score_name_ = self._score_name()
         self.notes_: dict[str, str] = {}
         self.lines_: dict[str, list] = {}
-        axes = _axes_for(len(names), ax)
+        axes = axes_for(len(names), 2, ax)
         small = ax is not None and len(names) > 1
         for name, axis in zip(names, axes, strict=True):
             self._draw(name, axis, line_kw)
@@ -308,44 +308,6 @@ def _checked_panels(panels: Iterable[str]) -> list[str]:
             "'gradient_norm' and 'learning_rate'."
         )
     return names
-
-
-def _axes_for(n_panels: int, ax: Any) -> list[Any]:
-    """Return axes for the panels."""
-    # matplotlib is optional.
-    import matplotlib.pyplot as plt
-
-    n_columns = 1 if n_panels == 1 else 2
-    n_rows = math.ceil(n_panels / n_columns)
-    if ax is None:
-        size = (6.4, 4.2) if n_panels == 1 else (8.4, 0.6 + 2.7 * n_rows)
-        figure = plt.figure(figsize=size, layout="constrained")
-        grid: Any = figure.add_gridspec(n_rows, n_columns)
-    else:
-        given = list(np.atleast_1d(np.asarray(ax, dtype=object)).ravel())
-        if len(given) == n_panels:
-            return given
-        if len(given) > 1:
-            raise ValueError(
-                f"ax holds {len(given)} axes, but there are {n_panels} panels: give "
-                "one axes, or one for each panel."
-            )
-        # As in the displays of partial dependence, one axes is the frame of several.
-        figure = given[0].figure
-        given[0].set_axis_off()
-        space = given[0].get_subplotspec()
-        if space is None:
-            raise ValueError(
-                "ax has no place in a grid that several panels could share: make it "
-                "by plt.subplots, or give one axes for each panel."
-            )
-        # A layout engine makes room by itself.
-        room = {} if figure.get_layout_engine() else {"wspace": 0.35, "hspace": 0.7}
-        grid = space.subgridspec(n_rows, n_columns, **room)
-    places = [grid[k // n_columns, k % n_columns] for k in range(n_panels)]
-    if n_panels % n_columns:
-        places[-1] = grid[n_rows - 1, :]
-    return [figure.add_subplot(place) for place in places]
 
 
 def _finish(
