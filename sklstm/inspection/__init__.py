@@ -5,6 +5,7 @@ from sklstm.inspection._attribution_display import AttributionDisplay
 from sklstm.inspection._defect_display import DefectDisplay
 from sklstm.inspection._faithfulness import Faithfulness, faithfulness
 from sklstm.inspection._reliability_display import ReliabilityDisplay
+from sklstm.inspection._report import report
 from sklstm.inspection._risk_coverage_display import RiskCoverageDisplay
 from sklstm.inspection._scan_display import ScanDisplay
 from sklstm.inspection._search_display import SearchDisplay
@@ -27,4 +28,5 @@ __all__ = [
     "TrainingDisplay",
     "attribute",
     "faithfulness",
+    "report",
 ]

@@ -14,6 +14,19 @@ import numpy as np
 from sklstm.model_selection._comparison_display import ComparisonDisplay
 from sklstm.model_selection._statistics import Mean, corrected_mean, holm, variances
 
+# Names of scores, or their beginnings, that lie between 0 and 1.
+_FROM_0_TO_1 = (
+    "accuracy",
+    "average_precision",
+    "balanced_accuracy",
+    "f1",
+    "jaccard",
+    "precision",
+    "recall",
+    "roc_auc",
+    "top_k_accuracy",
+)
+
 
 @dataclass
 class Comparison:
@@ -79,7 +92,7 @@ class Comparison:
         for i, name in enumerate(self.names):
             for j, size in enumerate(self.train_sizes):
                 mean = self.mean_of(i, j)
-                low, high = mean.interval()
+                low, high = self.within_bounds(mean.interval())
                 between, within = variances(self.scores[i, j])
                 rows.append(
                     {
@@ -183,6 +196,23 @@ class Comparison:
         """
         values = self._by_split[estimator, size]
         return corrected_mean(values, self.ratio, self.resolution)
+
+    def within_bounds(self, ends: tuple[float, float]) -> tuple[float, float]:
+        """Cut an interval of a score that is never below 0 or above 1.
+
+        Parameters
+        ----------
+        ends : tuple of float
+            Ends of the interval.
+
+        Returns
+        -------
+        tuple of float
+            The ends, from 0 to 1 if `scoring` names a score that is.
+        """
+        if not self.scoring.startswith(_FROM_0_TO_1):
+            return ends
+        return max(0.0, ends[0]), min(1.0, ends[1])
 
     def _difference(self, a: int, b: int, j: int) -> Mean:
         differences = self._by_split[a, j] - self._by_split[b, j]

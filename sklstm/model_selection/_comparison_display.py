@@ -136,7 +136,8 @@ class ComparisonDisplay:
         own = len(found.names) - found.n_controls
         control = place >= own
         values = np.array([mean.value for mean in means])
-        ends = np.array([mean.interval() for mean in means]).T
+        within = self.comparison.within_bounds
+        ends = np.array([within(mean.interval()) for mean in means]).T
         lengths = np.nan_to_num(np.abs(ends - values))
         style: dict[str, Any] = {
             "color": "0.55" if control else COLOURS[place % len(COLOURS)],

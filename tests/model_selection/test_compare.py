@@ -402,7 +402,8 @@ def test_plots_of_rows_and_of_lines():
     for place, line in enumerate(axes.containers):
         assert line.lines[0].get_xdata() == found.mean_of(place, 0).value
         (bar,) = line.lines[2][0].get_segments()
-        np.testing.assert_allclose(bar[:, 0], found.mean_of(place, 0).interval())
+        ends = found.within_bounds(found.mean_of(place, 0).interval())
+        np.testing.assert_allclose(bar[:, 0], ends)
     sizes = compare(models, X, y, train_sizes=[20, 80], **how)
     display = ComparisonDisplay.from_comparison(sizes)
     assert len(display.ax_.containers) == 3
@@ -450,3 +451,17 @@ def test_controls_need_pixels():
     paths = np.array(["a.png", "b.png"] * 20)
     with pytest.raises(ValueError, match="controls='default' read pixels, and X holds"):
         compare({"one": DummyClassifier()}, paths, np.arange(40) % 2)
+
+
+def test_intervals_of_an_accuracy_end_at_one():
+    X, y = load_digits(n_class=3, return_X_y=True)
+    X, y = X[:90], y[:90]
+    how = {"controls": None, "cv": 3, "n_repeats": 1, "random_state": 0}
+    model = {"neighbours": KNeighborsClassifier()}
+    for scoring, bounded in (("accuracy", True), (make_scorer(accuracy_score), False)):
+        found = compare(model, X, y, scoring=scoring, **how)
+        row = found._rows()[0]
+        low, high = found.mean_of(0, 0).interval()
+        assert high > 1
+        assert row["low"] == low
+        assert row["high"] == (1.0 if bounded else high)
