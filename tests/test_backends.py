@@ -111,12 +111,15 @@ def test_the_scan_inside_is_the_scan_before_it_to_the_bit(digits):
     "params",
     [
         # JAX compiles for half a minute what turns images: one of them is enough.
-        {
-            "sequencer": RowSequencer(),
-            "augmentation": "light",
-            "attention": "multihead",
-            "embedding": "pixel",
-        },
+        pytest.param(
+            {
+                "sequencer": RowSequencer(),
+                "augmentation": "light",
+                "attention": "multihead",
+                "embedding": "pixel",
+            },
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             {
                 "sequencer": PatchSequencer(4, 2),

@@ -83,14 +83,15 @@ def map_of(classifier, images):
     return np.asarray(keras.ops.convert_to_numpy(result))
 
 
-@pytest.mark.backend
-@pytest.mark.parametrize("network", ["cnn_lstm", "cnn"])
+@pytest.mark.parametrize(
+    "network", [pytest.param("cnn_lstm", marks=pytest.mark.backend), "cnn"]
+)
 @pytest.mark.parametrize(
     ("images", "params"),
     [
         (X, {}),
         (X, {"size": (24, 9), "layer": "second"}),
-        (as_bytes(shape=(16, 16)), {"size": 20}),
+        pytest.param(as_bytes(shape=(16, 16)), {"size": 20}, marks=pytest.mark.slow),
         (X / 255 * 3 - 1, {"value_range": (-1, 2), "size": 12}),
     ],
     ids=["as they are", "resized", "grey", "floats"],

@@ -77,7 +77,9 @@ def assert_same(a, b, X):
 # --- a sequencer inside -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", ["float64", "uint8"])
+@pytest.mark.parametrize(
+    "dtype", [pytest.param("float64", marks=pytest.mark.slow), "uint8"]
+)
 def test_a_scan_inside_predicts_as_the_scan_before(data, dtype):
     X, y = data
     X = X.astype(dtype)

@@ -63,7 +63,9 @@ def check(estimator, X, path, **params):
     return report, predictor
 
 
-@pytest.mark.parametrize("name", ["mean.onnx", "mean.tflite"])
+@pytest.mark.parametrize(
+    "name", ["mean.onnx", pytest.param("mean.tflite", marks=pytest.mark.slow)]
+)
 def test_an_ensemble_is_one_file(few_digits, tmp_path, at_home, name):
     images, names = few_digits
     ensemble = tiny(n_estimators=2, calibration="temperature").fit(images, names)
@@ -218,8 +220,8 @@ def test_fitted_on_flat_images(few_digits, tmp_path, at_home):
     "labels",
     [
         np.array([False, True]),
-        np.array([-1, 5], np.int16),
-        np.array([1.0, 2.0]),
+        pytest.param(np.array([-1, 5], np.int16), marks=pytest.mark.slow, id="int16"),
+        pytest.param(np.array([1.0, 2.0]), marks=pytest.mark.slow, id="float64"),
         np.array(["no", "yes"], object),
     ],
     ids=lambda labels: labels.dtype.name,
@@ -458,7 +460,9 @@ def test_int8_that_leaves_an_lstm_in_float(pipeline, tmp_path, at_home, monkeypa
         export(pipeline, tmp_path / "a.onnx", quantize="int8")
 
 
-@pytest.mark.parametrize("format", ["onnx", "litert"])
+@pytest.mark.parametrize(
+    "format", ["onnx", pytest.param("litert", marks=pytest.mark.slow)]
+)
 def test_ordered_classes(format, few_digits, tmp_path, at_home):
     images, names = few_digits
     classifier = tiny(ordinal=True).fit(images, np.asarray(names) == "two")
@@ -485,6 +489,7 @@ def test_a_network_that_came_with_a_file(sequences, tmp_path, at_home):
     check(again, X, tmp_path / "a.onnx")
 
 
+@pytest.mark.slow
 def test_no_weights_are_there_twice(sequences, tmp_path, at_home):
     # The products of attention also ask weights for their shape.
     classifier = LSTMImageClassifier("lstm_transformer", units=32, epochs=1)

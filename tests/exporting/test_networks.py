@@ -72,7 +72,10 @@ SLOW |= {("bilstm2d-positions", "litert"), ("lstm-multihead", "litert")}
 SLOW |= {("cnn_lstm-deep", "litert"), ("bilstm3d", "litert"), ("renet", "litert")}
 SLOW |= {("cnn3d", "litert"), ("vil", "litert"), ("sequencer", "litert")}
 SLOW |= {("lstm-multiscale", "onnx"), ("bilstm2d-positions", "onnx")}
-SLOW |= {("cnn_lstm-deep", "onnx"), ("conv_lstm", "onnx")}
+SLOW |= {("cnn_lstm-deep", "onnx"), ("conv_lstm", "onnx"), ("renet", "onnx")}
+SLOW |= {("sequencer", "onnx"), ("lstm_transformer", "onnx"), ("bilstm2d", "onnx")}
+SLOW |= {("lstm-multiscale", "litert"), ("lstm-self", "onnx"), ("lstm-pixel", "onnx")}
+SLOW |= {("lstm-one-way", "onnx"), ("lstm-padded", "onnx")}
 
 
 def test_all_networks_are_there():
@@ -110,7 +113,16 @@ WAYS += [("renet", "litert, calibrated")]
 WAYS += [("cnn_lstm", "litert, calibrated"), ("cnn", "litert, calibrated")]
 
 
-@pytest.mark.parametrize(("name", "how"), WAYS)
+QUICK = [("cnn_lstm", "litert, calibrated"), ("cnn", "onnx"), ("cnn", "litert")]
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        pytest.param(*way, marks=() if way in QUICK else pytest.mark.slow)
+        for way in WAYS
+    ],
+)
 def test_network_in_bytes(name, how, tmp_path):
     shape, params = INT8[name]
     format, _, calibrated = how.partition(", ")

@@ -81,6 +81,7 @@ def storage(request, tmp_path):
     return request.getfixturevalue("postgresql")
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_nothing_that_was_finished(tmp_path):
     storage = f"sqlite:///{tmp_path}/s.db"
     process = start(storage, 6, 0.3)

@@ -164,10 +164,11 @@ def test_matches_plain_keras(small, accumulation, schedule):
     ("make", "dtype", "params"),
     [
         (LSTMImageClassifier, "uint8", {**SMALL, "early_stopping": True}),
-        (
+        pytest.param(
             light,
             "float64",
             {"optimizer__use_ema": True, "optimizer__ema_momentum": 0.5},
+            marks=pytest.mark.slow,
         ),
         (light, "uint8", {"gradient_accumulation_steps": 3, "lr_schedule": "constant"}),
         (light, "uint8", {"weight_decay": 5.0, "warmup": 0.5, "label_smoothing": 0.2}),
@@ -411,7 +412,12 @@ RECIPE = {
 
 @pytest.mark.parametrize(
     "params",
-    [{**SMALL, "dropout": 0.3, "batch_norm": True}, {"random_state": 0, **RECIPE}],
+    [
+        pytest.param(
+            {**SMALL, "dropout": 0.3, "batch_norm": True}, marks=pytest.mark.slow
+        ),
+        {"random_state": 0, **RECIPE},
+    ],
     ids=["lstm", "recipe"],
 )
 def test_the_same_seed_gives_the_same_bits_with_and_without_the_pool(small, params):

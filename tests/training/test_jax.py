@@ -172,9 +172,9 @@ def network():
     [
         (lstm_spec, 1e-4),
         (images_spec, 1e-4),
-        (defects_spec, 1e-4),
         # They differ little from the others, and take long to compile.
         pytest.param(half_spec, 1e-2, marks=pytest.mark.slow),
+        pytest.param(defects_spec, 1e-4, marks=pytest.mark.slow),
         pytest.param(stem_spec, 1e-4, marks=pytest.mark.slow),
         pytest.param(mixed_spec, 1e-4, marks=pytest.mark.slow),
     ],

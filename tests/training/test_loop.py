@@ -544,7 +544,9 @@ def test_the_last_epochs_are_within_those_allowed(epochs, last):
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
-@pytest.mark.parametrize("accumulation", [1, 2, 5])
+@pytest.mark.parametrize(
+    "accumulation", [1, pytest.param(2, marks=pytest.mark.slow), 5]
+)
 def test_the_cosine_ends_at_the_last_update(digits, accumulation, early_stopping):
     X, y = digits[0][:80], digits[1][:80]
     shots = Snapshots()

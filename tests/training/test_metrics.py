@@ -72,10 +72,11 @@ def value(metric, y, p, given=None):
     return to_floats(result if isinstance(result, dict) else {made.name: result})
 
 
-@pytest.mark.backend
 # Keras asks for int64 in its IoU, which JAX makes int32 of.
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype int64:UserWarning")
-@pytest.mark.parametrize("one_hot", [False, True])
+@pytest.mark.parametrize(
+    "one_hot", [False, pytest.param(True, marks=pytest.mark.backend)]
+)
 @pytest.mark.parametrize(
     "make",
     [
@@ -195,6 +196,7 @@ def test_names_are_those_given_and_never_counted():
         assert names == ["AUC", "auc", "f1_score", "f1_score_1", "mse"]
 
 
+@pytest.mark.slow
 def test_history_is_the_same_whatever_loss_and_way_of_training(digits):
     X, y = digits[0][:60], digits[1][:60] % 4
     metrics = [METRICS.AUC(), "sparse_categorical_accuracy", METRICS.F1Score()]

@@ -386,6 +386,7 @@ def test_a_network_that_cannot_be_proven_equal_is_not_shared(pool, data):
     assert len(pool) == 0
 
 
+@pytest.mark.slow
 def test_many_networks_bring_no_warning_of_retracing(pool, data):
     messages = []
     handler = logging.Handler()
@@ -515,7 +516,12 @@ class BatchKeeper(Keeper):
         pytest.param(
             BatchKeeper, lambda model: model.optimizer, True, marks=pytest.mark.slow
         ),
-        (BatchKeeper, lambda model: model.get_weights(), False),
+        pytest.param(
+            BatchKeeper,
+            lambda model: model.get_weights(),
+            False,
+            marks=pytest.mark.slow,
+        ),
     ],
     ids="model method variable optimizer copies".split(),
 )
@@ -536,7 +542,9 @@ def test_what_a_callback_keeps_is_its_own(pool, data, kind, part, held):
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="the functions are TensorFlow's"
 )
-@pytest.mark.parametrize("network", ["lstm", reads_the_clock])
+@pytest.mark.parametrize(
+    "network", ["lstm", pytest.param(reads_the_clock, marks=pytest.mark.slow)]
+)
 def test_a_dropped_network_leaves_no_function_in_tensorflow(pool, data, network):
     from tensorflow.python.eager import context
 

@@ -328,8 +328,7 @@ def test_the_gradient_of_the_log_partition_is_the_marginals(scale):
 # --- long chains --------------------------------------------------------------------
 
 
-@pytest.mark.backend
-@pytest.mark.parametrize("scale", [1.0, 30.0])
+@pytest.mark.parametrize("scale", [1.0, pytest.param(30.0, marks=pytest.mark.backend)])
 def test_4000_steps_in_float32_against_float64(scale):
     layer = crf(2)
     layer.transitions.assign(np.array([[3.0, -3.0], [-2.0, 2.5]], "float32"))
@@ -559,6 +558,7 @@ def test_wrong_emissions():
             LinearChainCRF().build(shape)
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 def test_learns_from_the_labels_of_neighbours():
     """Labels stay for many steps and are seen through noise: here a chain helps."""

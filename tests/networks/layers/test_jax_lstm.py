@@ -75,8 +75,10 @@ def outputs_and_gradients(layer, x, upstream):
     ("bidirectional", "dtype", "params"),
     [
         (False, "float32", {}),
-        (False, "float32", {"return_sequences": True}),
-        (False, "float32", {"go_backwards": True}),
+        pytest.param(
+            False, "float32", {"return_sequences": True}, marks=pytest.mark.slow
+        ),
+        pytest.param(False, "float32", {"go_backwards": True}, marks=pytest.mark.slow),
         (False, "float32", {"go_backwards": True, "return_sequences": True}),
         (True, "float32", {"return_sequences": True}),
         (False, "mixed_float16", {"go_backwards": True, "return_sequences": True}),

@@ -82,7 +82,12 @@ def built(n_features=16, spread=1.0, **params):
 
 
 @pytest.mark.parametrize(
-    ("n_steps", "reverse"), [(1, False), (50, True), (1024, False)]
+    ("n_steps", "reverse"),
+    [
+        pytest.param(1, False, marks=pytest.mark.slow),
+        (50, True),
+        (1024, False),
+    ],
 )
 def test_all_at_once_is_the_recurrence(n_steps, reverse):
     rng = np.random.default_rng(0)
