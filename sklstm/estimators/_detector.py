@@ -34,6 +34,7 @@ from sklstm.estimators._uncertainty import Uncertainty, decompose
 from sklstm.estimators._watch import Shown
 from sklstm.estimators._windows import (
     check_window_labels,
+    filling_sides,
     is_window_labels,
     window_grid,
 )
@@ -53,7 +54,8 @@ class LSTMDefectDetector(KerasEstimator):
 
     The detector cuts an image into windows on a grid. LSTMs with attention read each
     row and each column of windows, and the network labels each window. Linear-chain
-    CRFs [1]_ along rows and columns make the labels of neighbours agree.
+    CRFs [1]_ along rows and columns make the labels of neighbours agree. A decoder
+    draws the outline of what they find to the pixel.
 
     Parameters
     ----------
@@ -78,6 +80,12 @@ class LSTMDefectDetector(KerasEstimator):
         If True, chains along rows and columns decide together. They are trained on
         their likelihood and on the cross-entropy of the windows. If False, each window
         is decided alone.
+    decoder : bool or None, default=None
+        If True, a decoder [3]_ labels each pixel by the features of the windows and of
+        the stem. The probability of a pixel is the smaller one of what the decoder says
+        and what the windows around it say. If False, all pixels of a window have its
+        label. If None, there is a decoder if `stem` is True, each pixel is in one
+        window, and `Y` holds masks.
     units : int, default=16
         Number of hidden units of each LSTM layer in each direction.
     n_layers : int, default=1
@@ -167,7 +175,8 @@ class LSTMDefectDetector(KerasEstimator):
     Attributes
     ----------
     threshold_ : float
-        Probability from which a window is called defective. It gives `predict` the
+        Probability from which a pixel, or a window if there is no decoder, is called
+        defective. It gives `predict` the
         highest F1 over the pixels held out, at `size`, averaged over resamples of the
         images. An ensemble chooses it by ``X_val, Y_val``. Without these, each of its
         members holds images out, and the log-odds of their thresholds are averaged.
@@ -184,6 +193,8 @@ class LSTMDefectDetector(KerasEstimator):
         The fitted sequencer.
     grid_ : tuple of int
         Number of windows (down, across).
+    decoder_ : bool
+        Whether the network has a decoder.
     image_shape_ : tuple
         Shape (height, width, channels) of what the network reads.
     classes_ : ndarray of int
@@ -206,6 +217,8 @@ class LSTMDefectDetector(KerasEstimator):
     .. [1] J. Lafferty, A. McCallum and F. Pereira, "Conditional random fields:
        probabilistic models for segmenting and labeling sequence data", ICML 2001.
     .. [2] T.-Y. Lin et al., "Focal loss for dense object detection", ICCV 2017.
+    .. [3] O. Ronneberger, P. Fischer and T. Brox, "U-Net: convolutional networks for
+       biomedical image segmentation", MICCAI 2015.
 
     Examples
     --------
@@ -237,6 +250,7 @@ class LSTMDefectDetector(KerasEstimator):
         stem: bool = True,
         contrast: tuple[int, ...] | None = (4, 16),
         crf: bool = True,
+        decoder: bool | None = None,
         units: int = 16,
         n_layers: int = 1,
         bidirectional: bool = True,
@@ -277,6 +291,7 @@ class LSTMDefectDetector(KerasEstimator):
         self.stem = stem
         self.contrast = contrast
         self.crf = crf
+        self.decoder = decoder
         self.units = units
         self.n_layers = n_layers
         self.bidirectional = bidirectional
@@ -397,6 +412,7 @@ class LSTMDefectDetector(KerasEstimator):
         level = stacklevel_of_caller() - 1
         y = self._targets(Y, images, "Y", stacklevel=level)
         self.classes_ = np.arange(y.shape[1] if by_window else len(images[0]))
+        self.decoder_ = self._wants_decoder(by_window)
         if not y.any():
             raise ValueError(
                 "Y has no positive pixel in any of "
@@ -472,6 +488,7 @@ class LSTMDefectDetector(KerasEstimator):
             coverage=self.coverage,
             positive_weight=self.positive_weight,
             gamma=self.focal_gamma,
+            sides=self._sides() if self.decoder_ else None,
         )
         start_network(
             self,
@@ -481,7 +498,11 @@ class LSTMDefectDetector(KerasEstimator):
             n_outputs=1,
             compile_params={"loss": loss, "metrics": None},
             network_params=window_params(
-                self.grid_, self.sequencer_.index_map_, self.stem, self.image_shape_
+                self.grid_,
+                self.sequencer_.index_map_,
+                self.stem,
+                self.image_shape_,
+                self.decoder_,
             ),
             reading_params={"augmentation": changes} if changes else {},
             target_shape=y.shape[1:],
@@ -511,6 +532,9 @@ class LSTMDefectDetector(KerasEstimator):
         """Return the threshold at which `predict` would have had the highest F1."""
         outputs = self._read(x[:])
         truth = y.astype(np.float32) / 255
+        if self._has_decoder():
+            found = outputs.pixel_probabilities()
+            return best_threshold(list(truth), (found >= t for t in THRESHOLDS))
         index_map, n_pixels = self.sequencer_.index_map_, truth[0].size
         # Where each pixel is in one window, windows are counted instead of pixels.
         apart = np.array_equal(np.sort(index_map, axis=None), np.arange(n_pixels))
@@ -539,6 +563,40 @@ class LSTMDefectDetector(KerasEstimator):
             )
         self.sequencer_ = clone(sequencer).fit(x[:1])
         self.grid_ = window_grid(self.sequencer_.index_map_, x.shape[2])
+
+    def _sides(self) -> tuple[int, int]:
+        """Return the size of windows that fill the image."""
+        height, width = (
+            n // k for n, k in zip(self.image_shape_, self.grid_, strict=False)
+        )
+        return height, width
+
+    def _wants_decoder(self, by_window: bool) -> bool:
+        """Return whether the network gets a decoder."""
+        # Here and not above: this loads Keras.
+        from sklstm.networks.windows._window_lstm import STEM_STRIDE
+
+        index_map, shape = self.sequencer_.index_map_, self.image_shape_
+        reason = None
+        if by_window:
+            reason = "Y holds labels of windows: give masks"
+        elif not self.stem:
+            reason = "stem is False: set stem=True"
+        elif filling_sides(index_map, shape, STEM_STRIDE) is None:
+            reason = (
+                "the windows overlap, leave pixels out, or have sides that are not "
+                f"multiples of {STEM_STRIDE}: change sequencer or size"
+            )
+        if self.decoder and reason:
+            raise ValueError(
+                "decoder=True needs a stem, masks, and windows that fill the image, "
+                f"but {reason}, or set decoder=None."
+            )
+        return self.decoder is not False and reason is None
+
+    def _has_decoder(self) -> bool:
+        # Detectors in files of version 0.1 have none.
+        return getattr(self, "decoder_", False)
 
     def _check_contrast(self) -> None:
         if self.contrast is not None and not (
@@ -601,13 +659,21 @@ class LSTMDefectDetector(KerasEstimator):
         # must not outvote the others.
         return self._to_pixels(np.clip(margins, -1, 1))
 
+    def _pixel_probabilities(
+        self, outputs: WindowOutputs | MeanWindowOutputs
+    ) -> np.ndarray:
+        if self._has_decoder():
+            return outputs.pixel_probabilities()
+        return self._to_pixels(outputs.probabilities())
+
     def _read(self, x: np.ndarray) -> WindowOutputs | MeanWindowOutputs:
         """Return the outputs of the networks for images that have their size."""
         # Here and not above: this loads Keras.
         from sklstm.estimators._window_outputs import MeanWindowOutputs, WindowOutputs
 
+        sides = self._sides() if self._has_decoder() else None
         outputs = [
-            WindowOutputs(network.predict(x), self.grid_)
+            WindowOutputs(network.predict(x), self.grid_, sides)
             for network in self._networks()
         ]
         return outputs[0] if len(outputs) == 1 else MeanWindowOutputs(outputs)
@@ -637,12 +703,12 @@ class LSTMDefectDetector(KerasEstimator):
         Returns
         -------
         ndarray of shape (n, height, width), float32, or list of ndarray
-            A list if the images differ in size. With `crf`, the probabilities are
-            marginals of the chains.
+            A list if the images differ in size. With `crf`, the probabilities of
+            windows are marginals of the chains. With a decoder, the probability of a
+            pixel is at most that of the windows around it, interpolated.
         """
         images, outputs = self._outputs(X)
-        probabilities = outputs.probabilities()
-        return _joined(self._own_sizes(images, self._to_pixels(probabilities)))
+        return _joined(self._own_sizes(images, self._pixel_probabilities(outputs)))
 
     def predict(self, X: Any) -> Any:
         """Return masks of the defects.
@@ -655,13 +721,16 @@ class LSTMDefectDetector(KerasEstimator):
         Returns
         -------
         ndarray of shape (n, height, width), bool, or list of ndarray
-            A list if the images differ in size. With `crf`, the decision on a window
-            compares the best labels of its row and its column with and without a defect
-            in this window, at `threshold_`.
+            A list if the images differ in size. With a decoder, a pixel is defective if
+            its probability is `threshold_` or more. Without a decoder but with `crf`,
+            the decision on a window compares the best labels of its row and its column
+            with and without a defect in this window, at `threshold_`.
         """
         images, outputs = self._outputs(X)
-        margins = outputs.margins(self.threshold_)
-        maps = self._own_sizes(images, self._decided(margins))
+        if self._has_decoder():
+            maps = self._own_sizes(images, outputs.pixel_probabilities())
+            return _joined([one >= self.threshold_ for one in maps])
+        maps = self._own_sizes(images, self._decided(outputs.margins(self.threshold_)))
         return _joined([one > 0 for one in maps])
 
     def predict_uncertainty(self, X: Any) -> Uncertainty:
@@ -691,7 +760,7 @@ class LSTMDefectDetector(KerasEstimator):
         """
         images, outputs = self._outputs(X)
         members = getattr(outputs, "members", [outputs])
-        maps = np.stack([self._to_pixels(one.probabilities()) for one in members])
+        maps = np.stack([self._pixel_probabilities(one) for one in members])
         found = []
         for k, image in enumerate(images):
             own = np.stack([resize(one[k], image.shape[:2]) for one in maps])

@@ -27,6 +27,7 @@ _READ_FROM_DATA = (
     "sequencer_",
     "_backbone_values",
     "grid_",
+    "decoder_",
     "_fitted_flat",
     "_fitted_depth",
 )

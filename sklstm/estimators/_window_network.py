@@ -51,6 +51,7 @@ def window_params(
     index_map: np.ndarray,
     stem: bool,
     image_shape: tuple[int, ...],
+    decoder: bool = False,
 ) -> dict[str, Any]:
     """Return the parameters of `window_lstm` that describe the windows.
 
@@ -64,6 +65,8 @@ def window_params(
         If True, convolutions make the features of the windows.
     image_shape : tuple of int
         (height, width, channels) of what the network reads.
+    decoder : bool
+        If True, the network has a decoder from windows to pixels.
 
     Returns
     -------
@@ -71,6 +74,8 @@ def window_params(
         Names to values.
     """
     params: dict[str, Any] = {"grid": grid, "index_map": index_map}
+    if decoder:
+        params["decoder"] = True
     if stem:
         params["stem"] = stem_windows(index_map, image_shape, STEM_STRIDE)
     return params

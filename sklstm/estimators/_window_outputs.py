@@ -1,5 +1,6 @@
 """What the detector's network says of the windows of an image. Loads Keras."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,7 +8,8 @@ from sklstm._keras import keras
 
 import numpy as np
 
-from sklstm.networks import marginals, max_marginals, split_outputs
+from sklstm.images._resize import resize
+from sklstm.networks import marginals, max_marginals, split_outputs, split_pixels
 
 # Numbers that are decoded at once: 64 MiB of log-potentials.
 _AT_ONCE = 2**24
@@ -19,17 +21,29 @@ class WindowOutputs:
     With a CRF, the rows and the columns of windows are chains. The numbers of a window
     are then the mean of those of its row and its column.
 
+    With a decoder, each pixel has log-odds too. They are the smaller of two: those of
+    the decoder, and those of the windows, interpolated between their centres.
+
     Parameters
     ----------
     outputs : ndarray of shape (n, down, across, 1 or more)
         Outputs of the network.
     grid : tuple of int
         Number of windows (down, across).
+    sides : tuple of int or None
+        Size (height, width) of a window, if the network has a decoder.
     """
 
-    def __init__(self, outputs: np.ndarray, grid: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        outputs: np.ndarray,
+        grid: tuple[int, int],
+        sides: tuple[int, int] | None = None,
+    ) -> None:
         self.outputs = outputs
         self.grid = grid
+        self.sides = sides
+        self._n_pixels = 0 if sides is None else math.prod(sides)
 
     def __len__(self) -> int:
         return len(self.outputs)
@@ -56,8 +70,21 @@ class WindowOutputs:
         ndarray of shape (n, down, across), float32
             The probabilities that belong to `log_odds`.
         """
-        odds = np.clip(self.log_odds(), -60, 60)
-        return (1 / (1 + np.exp(-odds))).astype(np.float32)
+        return _probabilities(self.log_odds())
+
+    def pixel_probabilities(self) -> np.ndarray:
+        """Return the probability of a defect in each pixel, from the decoder.
+
+        Returns
+        -------
+        ndarray of shape (n, height, width), float32
+            The probabilities, at the size that the network reads.
+        """
+        assert self.sides is not None
+        outputs = keras.ops.convert_to_tensor(self.outputs)
+        pixels = _numpy(split_pixels(outputs, self.sides))
+        windows = [resize(one, pixels.shape[1:]) for one in self.log_odds()]
+        return _probabilities(np.minimum(pixels, np.stack(windows)))
 
     def margins(self, threshold: float) -> np.ndarray:
         """Return how clear the decision on each window is.
@@ -93,7 +120,8 @@ class WindowOutputs:
             The `margins` for the next threshold.
         """
         shifts = -np.log(thresholds / (1 - thresholds)).astype(np.float32)
-        together = max(1, _AT_ONCE // max(1, self.outputs.size))
+        size = self.outputs[..., self._n_pixels :].size
+        together = max(1, _AT_ONCE // max(1, size))
         for i in range(0, len(shifts), together):
             part = shifts[i : i + together]
 
@@ -118,7 +146,7 @@ class WindowOutputs:
         Without a CRF, the shifts are added to the scores of the windows.
         """
         outputs = keras.ops.convert_to_tensor(self.outputs)
-        score, chains = split_outputs(outputs, self.grid)
+        score, chains = split_outputs(outputs, self.grid, self._n_pixels)
         if not chains:
             return np.concatenate([_numpy(score) + np.float32(s) for s in shifts])
         n = len(shifts) * len(self.outputs)
@@ -175,6 +203,16 @@ class MeanWindowOutputs:
         """
         return np.mean([one.probabilities() for one in self.members], axis=0)
 
+    def pixel_probabilities(self) -> np.ndarray:
+        """Return the mean probability of a defect in each pixel.
+
+        Returns
+        -------
+        ndarray of shape (n, height, width), float32
+            The probabilities.
+        """
+        return np.mean([one.pixel_probabilities() for one in self.members], axis=0)
+
     def margins(self, threshold: float) -> np.ndarray:
         """Return the mean margin of the decision on each window.
 
@@ -206,6 +244,10 @@ class MeanWindowOutputs:
         each = [one.margins_at(thresholds) for one in self.members]
         for margins in zip(*each, strict=True):
             yield np.mean(margins, axis=0)
+
+
+def _probabilities(log_odds: np.ndarray) -> np.ndarray:
+    return (1 / (1 + np.exp(-np.clip(log_odds, -60, 60)))).astype(np.float32)
 
 
 def _numpy(tensor: Any) -> np.ndarray:

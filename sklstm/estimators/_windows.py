@@ -91,3 +91,32 @@ def stem_windows(
             f"and {strides[1]}: change sequencer, or set stem=False."
         )
     return sides, strides
+
+
+def filling_sides(
+    index_map: np.ndarray, shape: tuple[int, ...], multiple: int
+) -> tuple[int, int] | None:
+    """Return the sides of windows that fill an image, each pixel in one of them.
+
+    Parameters
+    ----------
+    index_map : ndarray of int, shape (n_steps, n_pixels_per_step)
+        The windows, which lie on a grid.
+    shape : tuple of int
+        (height, width, ...) of the image.
+    multiple : int
+        Sides must be multiples of this number.
+
+    Returns
+    -------
+    tuple of int or None
+        (height, width) of a window. None if pixels are in no window or in several, or
+        if the sides are no multiples.
+    """
+    height, width = (
+        int(np.ptp(part)) + 1 for part in np.divmod(index_map[0], shape[1])
+    )
+    once = np.array_equal(np.sort(index_map, axis=None), np.arange(shape[0] * shape[1]))
+    if not once or height % multiple or width % multiple:
+        return None
+    return height, width

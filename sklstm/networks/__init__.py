@@ -70,7 +70,12 @@ from sklstm.networks.layers import (
     check_augmentation,
     split_augmentation,
 )
-from sklstm.networks.windows import WindowLoss, split_outputs, window_lstm
+from sklstm.networks.windows import (
+    WindowLoss,
+    split_outputs,
+    split_pixels,
+    window_lstm,
+)
 
 __all__ = [
     "NETWORKS",
@@ -136,6 +141,7 @@ __all__ = [
     "shift_labels",
     "split_augmentation",
     "split_outputs",
+    "split_pixels",
     "vil",
     "viterbi",
     "window_lstm",

@@ -321,6 +321,13 @@ TABLE = (
     ),
     Hyperparameter("augmentation", (), READING, networks=_ALL, given_as="augmentation"),
     Hyperparameter("stem", _FLAG, READING, networks=("window_lstm",), given_as="stem"),
+    Hyperparameter(
+        "decoder",
+        (*_FLAG, None),
+        READING,
+        networks=("window_lstm",),
+        given_as="decoder",
+    ),
     Hyperparameter("coverage", (Number(Real, 0, 1, "right"),), TRAINING),
     Hyperparameter(
         "positive_weight",

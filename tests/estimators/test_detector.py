@@ -52,6 +52,7 @@ from sklstm.networks import (
     max_marginals,
     shift_labels,
     split_outputs,
+    split_pixels,
     viterbi,
 )
 from sklstm.training._pool import POOL
@@ -80,6 +81,7 @@ def make(**params):
         # Half the graph to trace; `fitted` has all of it.
         "attention": None,
         "bidirectional": False,
+        "decoder": False,
     }
     return LSTMDefectDetector(**{**settings, **params})
 
@@ -92,7 +94,7 @@ def data():
 @pytest.fixture(scope="module")
 def fitted(data):
     """A fitted detector; tests read it and do not fit it again."""
-    return make(attention="multihead", bidirectional=True).fit(*data[:2])
+    return make(attention="multihead", bidirectional=True, decoder=None).fit(*data[:2])
 
 
 # --- what comes out -----------------------------------------------------------------
@@ -154,6 +156,79 @@ def test_other_ways(data, params):
     assert scores[::2].mean() > scores[1::2].mean() + 1
 
 
+def scratches(n, seed=0):
+    """Plates of 32 x 32; every other one has a thin slanted scratch."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(100, 5, (n, 32, 32)).astype("float32")
+    Y = np.zeros((n, 32, 32), np.uint8)
+    for image, mask in zip(X[::2], Y[::2], strict=True):
+        start, slope = rng.integers(4, 16), rng.uniform(0.2, 0.8)
+        end = round(start + 20 * slope)
+        cv2.line(mask, (4, int(start)), (26, end), 1, 2)
+        image[mask > 0] -= 40
+    return X, Y
+
+
+def test_a_decoder_draws_what_windows_cannot():
+    X, Y = scratches(60)
+    X_test, Y_test = scratches(20, seed=1)
+    params = {"size": 32, "network__filters": 8, "units": 4, "epochs": 20}
+    model = make(**params, decoder=True).fit(X, Y)
+    assert model.decoder_
+    # The best that masks made of whole windows can do.
+    windows = Y_test.reshape(20, 4, 8, 4, 8).any(axis=(2, 4))
+    best = np.repeat(np.repeat(windows, 8, axis=1), 8, axis=2)
+    best = _masks.pixel_f1(list(Y_test > 0), list(best))
+    assert best < 0.4
+    assert model.score(X_test, Y_test) > 0.7
+    probabilities = model.predict_proba(X_test)
+    np.testing.assert_array_equal(
+        model.predict(X_test), probabilities >= model.threshold_
+    )
+    scores = model.decision_function(X_test)
+    assert scores[::2].min() > scores[1::2].max()
+
+
+def test_a_pixel_needs_the_decoder_and_its_windows(data, fitted):
+    x = fitted._resized(check_images(data[2][:3]))
+    outputs = fitted._fitted_network.compiled.predict(x)
+    read = WindowOutputs(outputs, (4, 5), (8, 8))
+    alone = keras.ops.convert_to_numpy(split_pixels(outputs, (8, 8)))
+    windows = np.stack(
+        [
+            cv2.resize(one, (40, 32), interpolation=cv2.INTER_LINEAR)
+            for one in read.log_odds()
+        ]
+    )
+    assert (windows < alone).any()
+    assert (windows > alone).any()
+    expected = 1 / (1 + np.exp(-np.minimum(alone, windows).astype(float)))
+    np.testing.assert_allclose(read.pixel_probabilities(), expected, atol=1e-6)
+    np.testing.assert_allclose(fitted.predict_proba(data[2][:3]), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("params", "by_window", "message"),
+    [
+        ({"stem": False}, False, "but stem is False"),
+        ({"sequencer": PatchSequencer(8, 4)}, False, "but the windows overlap"),
+        ({"size": (36, 40)}, False, "but the windows overlap, leave"),
+        ({}, True, "but Y holds labels of windows"),
+    ],
+    ids=["no stem", "overlap", "gaps", "windows"],
+)
+def test_where_no_decoder_can_be(data, params, by_window, message):
+    X, Y = data[0][:12], data[1][:12]
+    if by_window:
+        Y = Y.reshape(12, 4, 8, 5, 8).any(axis=(2, 4)).reshape(12, 20)
+    with pytest.raises(ValueError, match=message):
+        make(decoder=True, **params).fit(X, Y)
+    model = make(decoder=None, **params)
+    monitored = model.set_params(epochs=1)
+    if "size" not in params:  # a stem refuses these windows as well
+        assert not monitored.fit(X, Y).decoder_
+
+
 def test_images_of_different_sizes(data, fitted):
     X, Y = list(data[0]), list(data[1])
     for i in range(0, 60, 3):  # some are cut at the right, and their spots with them
@@ -206,7 +281,7 @@ def test_rows_as_windows():
 def test_decoding_is_that_of_the_chains(data, fitted):
     x = fitted._resized(check_images(data[2][:3]))
     outputs = fitted._fitted_network.compiled.predict(x)
-    _, chains = split_outputs(keras.ops.convert_to_tensor(outputs), (4, 5))
+    _, chains = split_outputs(keras.ops.convert_to_tensor(outputs), (4, 5), 64)
     assert {axis: tuple(c.shape) for axis, c in chains.items()} == {
         "rows": (12, 5, 2, 2),
         "columns": (15, 4, 2, 2),
@@ -219,7 +294,7 @@ def test_decoding_is_that_of_the_chains(data, fitted):
     expected = keras.ops.convert_to_numpy(marginals(chains["rows"]))[..., 1]
     np.testing.assert_allclose(probabilities[:, 0], expected, atol=1e-5)
     # A lower threshold finds no less.
-    decoded = WindowOutputs(outputs, (4, 5))
+    decoded = WindowOutputs(outputs, (4, 5), (8, 8))
     found = [decoded.margins(t) > 0 for t in (0.1, 0.5, 0.9)]
     assert (found[0] >= found[1]).all()
     assert (found[1] >= found[2]).all()

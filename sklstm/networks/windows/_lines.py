@@ -17,15 +17,20 @@ def line_axes(grid: tuple[int, int]) -> list[str]:
     return [axis for axis, length in axes if length > 1] or ["rows"]
 
 
-def split_outputs(outputs: Any, grid: tuple[int, int]) -> tuple[Any, dict[str, Any]]:
+def split_outputs(
+    outputs: Any, grid: tuple[int, int], n_pixels: int = 0
+) -> tuple[Any, dict[str, Any]]:
     """Split the output of `window_lstm` into scores and log-potentials.
 
     Parameters
     ----------
     outputs : tensor of shape (n, down, across, n_channels)
-        Output of the network: 1 channel without a CRF, 5 or 9 with one.
+        Output of the network: 1 channel without a CRF, 5 or 9 with one, and those of
+        the pixels.
     grid : tuple of int
         Number of windows (down, across).
+    n_pixels : int
+        Number of pixels of a window, if the network has a decoder, or else 0.
 
     Returns
     -------
@@ -47,9 +52,39 @@ def split_outputs(outputs: Any, grid: tuple[int, int]) -> tuple[Any, dict[str, A
     {'rows': (6, 4, 2, 2), 'columns': (8, 3, 2, 2)}
     """
     chains = {}
-    if outputs.shape[-1] > 1:
+    if outputs.shape[-1] - n_pixels > 1:
         for i, axis in enumerate(line_axes(grid)):
             potentials = grid_to_lines(outputs[..., 1 + 4 * i : 5 + 4 * i], axis)
             shape = (-1, potentials.shape[1], 2, 2)
             chains[axis] = keras.ops.reshape(potentials, shape)
     return outputs[..., 0], chains
+
+
+def split_pixels(outputs: Any, sides: tuple[int, int]) -> Any:
+    """Return what the decoder of `window_lstm` says of the pixels.
+
+    Parameters
+    ----------
+    outputs : tensor of shape (n, down, across, n_channels)
+        Output of a network with a decoder.
+    sides : tuple of int
+        Size (height, width) of a window.
+
+    Returns
+    -------
+    tensor of shape (n, down * height, across * width)
+        Log-odds of a defect in every pixel.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from sklstm.networks import split_pixels
+    >>> tuple(split_pixels(keras.ops.zeros((2, 3, 4, 9 + 64)), (8, 8)).shape)
+    (2, 24, 32)
+    """
+    height, width = sides
+    _, down, across, n_channels = outputs.shape
+    x = outputs[..., n_channels - height * width :]
+    x = keras.ops.reshape(x, (-1, down, across, height, width))
+    x = keras.ops.transpose(x, (0, 1, 3, 2, 4))
+    return keras.ops.reshape(x, (-1, down * height, across * width))

@@ -9,7 +9,7 @@ from sklstm.networks.crf._checks import known_shape, known_values, one_or_nan
 from sklstm.networks.crf._loss import chain_losses
 from sklstm.networks.layers._lines import grid_to_lines
 from sklstm.networks.layers._scan import Scan, pack_map
-from sklstm.networks.windows._lines import split_outputs
+from sklstm.networks.windows._lines import split_outputs, split_pixels
 
 MAX_WEIGHT = 10.0
 
@@ -21,6 +21,10 @@ class WindowLoss(keras.losses.Loss):
     The loss of an image is the mean cross-entropy of the scores of its windows. If the
     network has CRFs, their negative log-likelihood per window is added, averaged over
     the lines of an axis and then over the axes.
+
+    If the network has a decoder, the mean cross-entropy of the pixels is added. In
+    images with a defect, the Dice loss is added too, which is 1 minus the F1 of the
+    probabilities of the pixels (Milletari et al., 2016).
 
     Parameters
     ----------
@@ -40,6 +44,9 @@ class WindowLoss(keras.losses.Loss):
     gamma : float
         Exponent of the focal loss, which reduces the loss of windows with a good score
         (Lin et al., 2017). With 0, it is the plain cross-entropy.
+    sides : tuple of int or None
+        Size (height, width) of a window, if the network has a decoder. Defective pixels
+        then have a weight as windows have.
     **kwargs
         Keyword arguments of `keras.losses.Loss`. The dtype is float32 by default.
 
@@ -47,6 +54,9 @@ class WindowLoss(keras.losses.Loss):
     ----------
     Lin, T.-Y., Goyal, P., Girshick, R., He, K. and Dollár, P. (2017). Focal loss for
     dense object detection. ICCV.
+
+    Milletari, F., Navab, N. and Ahmadi, S.-A. (2016). V-Net: fully convolutional neural
+    networks for volumetric medical image segmentation. 3DV.
 
     Examples
     --------
@@ -66,6 +76,7 @@ class WindowLoss(keras.losses.Loss):
         coverage: float = 0.1,
         positive_weight: float | str = 1.0,
         gamma: float = 0.0,
+        sides: tuple[int, int] | None = None,
         **kwargs: Any,
     ) -> None:
         single = {"dtype": "float32"}
@@ -76,6 +87,11 @@ class WindowLoss(keras.losses.Loss):
         self.coverage = coverage
         self.positive_weight = positive_weight
         self.gamma = gamma
+        self.sides = None if sides is None else (int(sides[0]), int(sides[1]))
+        if self.sides is not None and index_map is None:
+            raise ValueError(
+                "sides is given, but index_map is None: a decoder learns from masks."
+            )
 
     def labels(self, y_true: Any) -> Any:
         """Return the label of every window.
@@ -149,15 +165,12 @@ class WindowLoss(keras.losses.Loss):
         """
         ops = keras.ops
         labels = self.labels(y_true)
-        score, chains = split_outputs(y_pred, self.grid)
-        # Minus the logarithm of the probability p of the true label.
-        losses = ops.softplus(ops.where(labels > 0, -score, score))
+        n_pixels = 0 if self.sides is None else math.prod(self.sides)
+        score, chains = split_outputs(y_pred, self.grid, n_pixels)
         weight = self._weight(labels)
-        if self.gamma > 0:
-            # (1 - p) ** gamma, in a form whose gradient stays finite.
-            others = ops.softplus(ops.where(labels > 0, score, -score))
-            losses = losses * ops.exp(-self.gamma * others)
-        loss = ops.mean(losses * (1 + (weight - 1) * labels), axis=(1, 2))
+        loss = self._cross_entropy(labels, score, weight)
+        if self.sides is not None:
+            loss = loss + self._pixel_loss(y_true, split_pixels(y_pred, self.sides))
         n_steps = {axis: chains[axis].shape[1] for axis in chains}
         for n in sorted(set(n_steps.values())):
             # Rows and columns of equal length are chains of one batch.
@@ -176,13 +189,39 @@ class WindowLoss(keras.losses.Loss):
             loss = loss + ops.sum(ops.mean(chain, axis=2), axis=0) / len(chains)
         return loss
 
+    def _cross_entropy(self, labels: Any, score: Any, weight: Any) -> Any:
+        """Return the mean weighted cross-entropy (n,) of windows or of pixels."""
+        ops = keras.ops
+        # Minus the logarithm of the probability p of the true label.
+        losses = ops.softplus(ops.where(labels > 0, -score, score))
+        if self.gamma > 0:
+            # (1 - p) ** gamma, in a form whose gradient stays finite.
+            others = ops.softplus(ops.where(labels > 0, score, -score))
+            losses = losses * ops.exp(-self.gamma * others)
+        return ops.mean(losses * (1 + (weight - 1) * labels), axis=(1, 2))
+
+    def _pixel_loss(self, y_true: Any, pixels: Any) -> Any:
+        """Return the cross-entropy (n,) of the pixels, plus the Dice loss."""
+        ops = keras.ops
+        # A pixel is defective if half of it is, or if no pixel of the image has more.
+        y = ops.cast(y_true, "float32") / 255
+        most = ops.max(y, axis=(1, 2), keepdims=True)
+        enough = ops.maximum(ops.minimum(0.5, most), 1e-6)
+        labels = ops.cast(y >= enough, "float32")
+        loss = self._cross_entropy(labels, pixels, self._weight(labels))
+        p = ops.sigmoid(pixels)
+        n_defective = ops.sum(labels, axis=(1, 2))
+        dice = 2 * ops.sum(labels * p, axis=(1, 2))
+        dice = dice / (n_defective + ops.sum(p, axis=(1, 2)) + 1e-6)
+        return loss + ops.where(n_defective > 0, 1 - dice, ops.zeros_like(dice))
+
     def _weight(self, labels: Any) -> Any:
-        """Return the weight of defective windows, a number or (n, 1, 1)."""
+        """Return the weight of defective windows or pixels: a number, or (n, 1, 1)."""
         if self.positive_weight != "balanced":
             return float(self.positive_weight)
         ops = keras.ops
         share = ops.mean(labels, axis=(1, 2), keepdims=True)
-        share = ops.maximum(share, 1 / math.prod(self.grid))
+        share = ops.maximum(share, 1 / math.prod(labels.shape[1:]))
         return ops.clip(ops.sqrt((1 - share) / share), 1.0, MAX_WEIGHT)
 
     def get_config(self) -> dict:
@@ -193,6 +232,7 @@ class WindowLoss(keras.losses.Loss):
             "coverage": self.coverage,
             "positive_weight": self.positive_weight,
             "gamma": self.gamma,
+            "sides": self.sides,
         }
 
 

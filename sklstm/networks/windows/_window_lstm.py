@@ -36,6 +36,7 @@ def window_lstm(
     filters: int = 16,
     contrast: tuple[int, ...] | None = (4, 16),
     crf: bool = True,
+    decoder: bool = False,
     input_noise: float = 0.0,
     dropout: float = 0.2,
     l2: float = 0.0,
@@ -80,6 +81,11 @@ def window_lstm(
         the standardized pixels.
     crf : bool
         If True, add the CRFs.
+    decoder : bool
+        If True, add the log-odds of each pixel of a window. Convolutions compute them
+        from the features of the windows, of the stem, and of the image at half of its
+        size. The decoder needs a `stem` and windows that fill the image without
+        overlap.
     input_noise : float
         Standard deviation of the Gaussian noise that training adds to the standardized
         input, after `contrast`.
@@ -96,13 +102,15 @@ def window_lstm(
         Network, not compiled. Its output has the shape (n, down, across, n_channels),
         float32. The first channel is the score. With `crf`, the four log-potentials
         along the rows follow, and those along the columns; an axis with one window has
-        none. `split_outputs` splits the output.
+        none. With `decoder`, the log-odds of the pixels of a window come last, row by
+        row. `split_outputs` and `split_pixels` split the output.
 
     Raises
     ------
     ValueError
-        If `augmentation` is invalid, or if `n_heads` does not divide the units of all
-        directions.
+        If `augmentation` is invalid, if `n_heads` does not divide the units of all
+        directions, or if `decoder` is True and the windows do not fill the image
+        without overlap.
 
     Examples
     --------
@@ -120,11 +128,17 @@ def window_lstm(
         contrast=contrast,
     )
     x, regularizer = add_l2_penalty(x, l2)
+    if decoder and not fills(stem, grid, input_shape):
+        raise ValueError(
+            "decoder=True needs a stem and windows that fill the image without "
+            f"overlap; got stem={stem}, grid={grid} and input_shape={input_shape}."
+        )
+    skips: list[Any] = []
     if stem is None:
         x = keras.layers.Reshape((*grid, -1), name="windows")(x)
         x = conv_block(x, 2 * units, 1, "embedding", regularizer)
     else:
-        x = _window_stem(x, stem, filters, regularizer)
+        x, skips = _window_stem(x, stem, filters, regularizer)
     features = [x]
     for axis in line_axes(grid):
         lines = GridToLines(axis, name=f"{axis}_lines")(x)
@@ -164,16 +178,36 @@ def window_lstm(
         outputs.append(
             LinesToGrid(axis, grid, name=f"{axis}_potentials", **single)(chain)
         )
+    if decoder:
+        assert stem is not None
+        outputs.append(_decode(x, skips, grid, stem[0], filters, regularizer))
     out = keras.layers.Concatenate(dtype="float32", name="outputs")(outputs)
     return keras.Model(inputs, out, name="window_lstm")
 
 
-def _window_stem(x: Any, windows: tuple, filters: int, regularizer: Any) -> Any:
-    """Return features (n, down, across, 4 * filters) of the windows of images."""
+def fills(stem: tuple | None, grid: tuple[int, int], shape: tuple[int, ...]) -> bool:
+    """Return whether the windows of a stem fill the image without overlap."""
+    if stem is None:
+        return False
+    sides, strides = stem
+    whole = tuple(n * side for n, side in zip(grid, sides, strict=True))
+    return tuple(sides) == tuple(strides) and whole == tuple(shape[:2])
+
+
+def _window_stem(
+    x: Any, windows: tuple, filters: int, regularizer: Any
+) -> tuple[Any, list[Any]]:
+    """Compute the features of windows.
+
+    Returns the features (n, down, across, 4 * filters), and those of the stem at half
+    and at a quarter of the size of the image.
+    """
+    made = []
     for i, (width, strides) in enumerate(
         ((filters, 2), (2 * filters, 2), (2 * filters, 1))
     ):
         x = conv_block(x, width, 3, f"stem_{i}", regularizer, strides=strides)
+        made.append(x)
     size, stride = (tuple(s // STEM_STRIDE for s in pair) for pair in windows)
     x = keras.layers.Conv2D(
         4 * filters,
@@ -186,4 +220,39 @@ def _window_stem(x: Any, windows: tuple, filters: int, regularizer: Any) -> Any:
     )(x)
     x = FusedBatchNormalization(momentum=0.9, name="windows_norm")(x)
     x = keras.layers.ReLU(name="windows_relu")(x)
-    return conv_block(x, 4 * filters, 3, "context", regularizer)
+    return conv_block(x, 4 * filters, 3, "context", regularizer), [made[0], made[2]]
+
+
+def _decode(
+    x: Any,
+    skips: list[Any],
+    grid: tuple[int, int],
+    sides: tuple[int, int],
+    filters: int,
+    regularizer: Any,
+) -> Any:
+    """Return the log-odds (n, down, across, n_pixels) of the pixels of windows.
+
+    At a quarter and at half of the size of the image, the features of the windows meet
+    those of the stem, as in a U-Net (Ronneberger et al., 2015). Each position of the
+    last map holds the log-odds of four pixels (Shi et al., 2016).
+    """
+    layers = keras.layers
+    half, quarter = skips
+    factors = tuple(side // STEM_STRIDE for side in sides)
+    for i, (factor, skip, width) in enumerate(
+        ((factors, quarter, 2 * filters), ((2, 2), half, filters))
+    ):
+        x = layers.UpSampling2D(factor, name=f"decoder_{i}_up", **CHANNELS_LAST)(x)
+        x = layers.Concatenate(name=f"decoder_{i}_join")([x, skip])
+        x = conv_block(x, width, 3, f"decoder_{i}", regularizer)
+    single = {"dtype": "float32"}
+    x = layers.Conv2D(
+        4, 1, kernel_regularizer=regularizer, name="pixels", **CHANNELS_LAST, **single
+    )(x)
+    # From places at half of the size, each with 2 x 2 pixels, to windows of pixels.
+    (down, across), (height, width) = grid, sides
+    parts = (down, height // 2, across, width // 2, 2, 2)
+    x = layers.Reshape(parts, name="pixels_split", **single)(x)
+    x = layers.Permute((1, 3, 2, 5, 4, 6), name="pixels_order", **single)(x)
+    return layers.Reshape((*grid, height * width), name="pixels_join", **single)(x)

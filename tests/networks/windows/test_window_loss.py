@@ -122,3 +122,34 @@ def test_labels_of_masks():
         loss = WindowLoss((1, 2), index_map, coverage=coverage)
         found = keras.ops.convert_to_numpy(loss.labels(mask))
         assert found.ravel().tolist() == expected
+
+
+def test_the_loss_of_pixels_by_its_definition():
+    index_map = PatchSequencer(2, 2).get_index_map((2, 4))
+    plain = WindowLoss((1, 2), index_map, positive_weight=3.0)
+    loss = WindowLoss((1, 2), index_map, positive_weight=3.0, sides=(2, 2))
+    again = WindowLoss.from_config(loss.get_config())
+    assert again.get_config() == loss.get_config()
+    masks = np.zeros((3, 2, 4), "uint8")
+    masks[0, 0, 1:3] = 255, 200
+    masks[0, 1, 1] = 120  # less than half of it is defective
+    masks[2, 1, 0] = 60  # no pixel of this image has more
+    rng = np.random.default_rng(0)
+    pixels = rng.normal(size=(3, 2, 4)).astype("float32")
+    windows = rng.normal(size=(3, 1, 2, 1)).astype("float32")
+    packed = pixels.reshape(3, 2, 2, 2).transpose(0, 2, 1, 3).reshape(3, 1, 2, 4)
+    outputs = np.concatenate([windows, packed], axis=-1)
+    labels = np.zeros((3, 2, 4), bool)
+    labels[0, 0, 1:3] = labels[2, 1, 0] = True
+    p = 1 / (1 + np.exp(-pixels.astype(float)))
+    losses = -np.log(np.where(labels, p, 1 - p)) * np.where(labels, 3, 1)
+    expected = losses.mean(axis=(1, 2))
+    for i in (0, 2):  # images with a defect
+        expected[i] += 1 - 2 * p[i][labels[i]].sum() / (labels[i].sum() + p[i].sum())
+    both = [
+        keras.ops.convert_to_numpy(one.call(masks, given))
+        for one, given in ((loss, outputs), (plain, windows))
+    ]
+    np.testing.assert_allclose(both[0] - both[1], expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="sides is given, but index_map is None"):
+        WindowLoss((1, 2), sides=(2, 2))
