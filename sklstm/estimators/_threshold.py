@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-THRESHOLDS = np.linspace(0.02, 0.98, 49)
+# Evenly spaced in log-odds: pixels of rare defects have small probabilities.
+THRESHOLDS = 1 / (1 + np.exp(-np.linspace(-6, 6, 49)))
 
 
 def mean_threshold(thresholds: Sequence[float]) -> float:

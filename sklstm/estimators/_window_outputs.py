@@ -21,8 +21,8 @@ class WindowOutputs:
     With a CRF, the rows and the columns of windows are chains. The numbers of a window
     are then the mean of those of its row and its column.
 
-    With a decoder, each pixel has log-odds too. They are the smaller of two: those of
-    the decoder, and those of the windows, interpolated between their centres.
+    With a decoder, each pixel has a probability too. It is the product of two: that of
+    the decoder, and that of the windows, interpolated between their centres.
 
     Parameters
     ----------
@@ -83,8 +83,8 @@ class WindowOutputs:
         assert self.sides is not None
         outputs = keras.ops.convert_to_tensor(self.outputs)
         pixels = _numpy(split_pixels(outputs, self.sides))
-        windows = [resize(one, pixels.shape[1:]) for one in self.log_odds()]
-        return _probabilities(np.minimum(pixels, np.stack(windows)))
+        windows = [resize(one, pixels.shape[1:]) for one in self.probabilities()]
+        return _probabilities(pixels) * np.stack(windows)
 
     def margins(self, threshold: float) -> np.ndarray:
         """Return how clear the decision on each window is.
