@@ -71,10 +71,10 @@ def split(classes, groups, seed):
 class Detector:
     """The detector of this package."""
 
-    def __init__(self, epochs, seed, crf):
+    def __init__(self, epochs, seed, **params):
         self.model = LSTMDefectDetector(
             SIZE,
-            crf=crf,
+            **params,
             augmentation=AUGMENTATION,
             learning_rate=LEARNING_RATE,
             epochs=epochs,
@@ -147,7 +147,14 @@ class UNet:
             share = keras.ops.maximum(share, 1e-4)
             weight = keras.ops.clip(keras.ops.sqrt((1 - share) / share), 1, MAX_WEIGHT)
             losses = keras.ops.softplus(y_pred) - y_true * y_pred
-            return keras.ops.mean(losses * (1 + (weight - 1) * y_true))
+            losses = losses * (1 + (weight - 1) * y_true)
+            # And the Dice loss in images with a defect, as the detector's decoder.
+            p, axes = keras.ops.sigmoid(y_pred), (1, 2, 3)
+            n_defective = keras.ops.sum(y_true, axis=axes)
+            dice = 2 * keras.ops.sum(y_true * p, axis=axes)
+            dice = dice / (n_defective + keras.ops.sum(p, axis=axes) + 1e-6)
+            dice = keras.ops.where(n_defective > 0, 1 - dice, 0.0)
+            return keras.ops.mean(losses) + keras.ops.mean(dice)
 
         steps = -(-len(x) // 16) * self.epochs
         schedule = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)
@@ -304,6 +311,43 @@ class Intensity:
         return np.array([np.sort(m, axis=None)[-128:].mean() for m in self.maps(X)])
 
 
+def boundary(mask):
+    """Return the pixels of a mask that touch a pixel outside of it."""
+    mask = mask.astype(np.uint8)
+    inside = cv2.erode(
+        mask, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
+    )
+    return mask > inside
+
+
+def boundary_f1(truth, masks, distance=2):
+    """Return F1 of boundary pixels, which may lie `distance` pixels apart.
+
+    As for regions, the pixels of all images are counted together.
+    """
+    hits, counts = np.zeros((2, 2))
+    for pair in zip(truth, masks, strict=True):
+        edges = [boundary(mask) for mask in pair]
+        for k, (edge, other) in enumerate((edges, edges[::-1])):
+            counts[k] += edge.sum()
+            if edge.any() and other.any():
+                away = cv2.distanceTransform(
+                    (~other).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+                )
+                hits[k] += (away[edge] <= distance).sum()
+    recall, precision = hits / np.maximum(counts, 1)
+    return 2 * precision * recall / max(precision + recall, 1e-9)
+
+
+def by_kind(kinds, scores):
+    """Return the AUROC of the images of each kind against the good ones, as text."""
+    found = []
+    for kind in sorted(set(kinds) - {"free"}):
+        seen = np.isin(kinds, [kind, "free"])
+        found.append(f"{kind} {roc_auc_score(kinds[seen] == kind, scores[seen]):.2f}")
+    return ", ".join(found)
+
+
 def figures(truth, maps, masks, scores):
     """Return the scores of one model, by name."""
     y = np.concatenate([t.ravel() for t in truth])
@@ -321,6 +365,7 @@ def figures(truth, maps, masks, scores):
         "F1": 2 * hits / (y.sum() + chosen.sum()),
         "IoU": hits / (y | chosen).sum(),
         "region overlap": np.mean(overlaps),
+        "boundary F1": boundary_f1(truth, masks),
         "image AUROC": roc_auc_score([t.any() for t in truth], scores),
         "fragments / region": fragments / regions,
     }
@@ -331,7 +376,7 @@ def main():
     parser.add_argument("--data", default=os.environ.get("SKLSTM_DATA"))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
     parser.add_argument("--split", choices=["tiles", "random"], default="tiles")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--models", nargs="*")
     args = parser.parse_args()
     if not args.data:
@@ -343,8 +388,9 @@ def main():
         groups = np.arange(len(images))
     for seed in args.seeds:
         models = {
-            "detector": Detector(args.epochs, seed, crf=True),
+            "detector": Detector(args.epochs, seed),
             "detector, crf=False": Detector(args.epochs, seed, crf=False),
+            "detector, decoder=False": Detector(args.epochs, seed, decoder=False),
             "U-Net": UNet(args.epochs, seed),
             "random forest": Forest(seed),
             "intensity": Intensity(),
@@ -361,12 +407,14 @@ def main():
             start = time.perf_counter()
             maps = model.maps(X_test)
             rate = len(X_test) / (time.perf_counter() - start)
-            row = figures(Y_test, maps, model.masks(X_test), model.scores(X_test))
+            scores = model.scores(X_test)
+            row = figures(Y_test, maps, model.masks(X_test), scores)
             table.setdefault(name, []).append(row)
             text = "  ".join(f"{key} {value:.3f}" for key, value in row.items())
             print(
                 f"seed {seed}  {name:20} {text}  {trained:.0f} s to train, "
-                f"{rate:.0f} images a second, {model.n_weights} weights",
+                f"{rate:.0f} images a second, {model.n_weights} weights; AUROC of "
+                f"kinds: {by_kind(classes[parts[2]], np.asarray(scores))}",
                 flush=True,
             )
     print("\nmean over seeds, +- standard deviation")
