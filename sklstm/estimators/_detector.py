@@ -82,9 +82,9 @@ class LSTMDefectDetector(KerasEstimator):
         is decided alone.
     decoder : bool or None, default=None
         If True, a decoder [3]_ labels each pixel by the features of the windows and of
-        the stem. The probability of a pixel is the product of what the decoder says and
-        what the windows around it say. If False, all pixels of a window have its
-        label. If None, there is a decoder if `stem` is True, each pixel is in one
+        the stem. The probability of a pixel is the geometric mean of what the decoder
+        says and what the windows around it say. If False, all pixels of a window have
+        its label. If None, there is a decoder if `stem` is True, each pixel is in one
         window, and `Y` holds masks.
     units : int, default=16
         Number of hidden units of each LSTM layer in each direction.
@@ -704,8 +704,9 @@ class LSTMDefectDetector(KerasEstimator):
         -------
         ndarray of shape (n, height, width), float32, or list of ndarray
             A list if the images differ in size. With `crf`, the probabilities of
-            windows are marginals of the chains. With a decoder, they are interpolated
-            and multiplied by the probability that the decoder gives to the pixel.
+            windows are marginals of the chains. With a decoder, the probability of a
+            pixel is the geometric mean of that of the decoder and that of the windows
+            around it, interpolated.
         """
         images, outputs = self._outputs(X)
         return _joined(self._own_sizes(images, self._pixel_probabilities(outputs)))

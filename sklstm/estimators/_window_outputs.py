@@ -21,8 +21,9 @@ class WindowOutputs:
     With a CRF, the rows and the columns of windows are chains. The numbers of a window
     are then the mean of those of its row and its column.
 
-    With a decoder, each pixel has a probability too. It is the product of two: that of
-    the decoder, and that of the windows, interpolated between their centres.
+    With a decoder, each pixel has a probability too. It is the geometric mean of
+    two: that of the decoder, and that of the windows, interpolated between their
+    centres.
 
     Parameters
     ----------
@@ -84,7 +85,7 @@ class WindowOutputs:
         outputs = keras.ops.convert_to_tensor(self.outputs)
         pixels = _numpy(split_pixels(outputs, self.sides))
         windows = [resize(one, pixels.shape[1:]) for one in self.probabilities()]
-        return _probabilities(pixels) * np.stack(windows)
+        return np.sqrt(_probabilities(pixels) * np.stack(windows))
 
     def margins(self, threshold: float) -> np.ndarray:
         """Return how clear the decision on each window is.
