@@ -22,6 +22,7 @@ ORDER = [
     "mnist",
     "moving_digits",
     "ensembles",
+    "prediction_sets",
     "inside_the_network",
     "attribution",
     "recipe",

@@ -1,4 +1,4 @@
-"""Metrics for ordered grades, for probabilities and for masks of defects."""
+"""Metrics for grades, probabilities, prediction sets and masks of defects."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ __all__ = [
     "expected_calibration_error",
     "image_auroc",
     "image_auroc_scorer",
+    "mean_set_size",
     "pixel_average_precision",
     "pixel_average_precision_scorer",
     "pixel_f1",
@@ -28,6 +29,7 @@ __all__ = [
     "quadratic_weighted_kappa",
     "region_overlap",
     "region_overlap_scorer",
+    "set_coverage",
 ]
 
 
@@ -157,6 +159,85 @@ def calibration_bins(predicted: np.ndarray, n_bins: int, strategy: str) -> np.nd
     middle = np.cumsum(counts) - counts / 2
     n = len(predicted)
     return np.floor(middle * min(n_bins, n) / n).astype(int)[places]
+
+
+def set_coverage(y_true: Any, sets: Any, *, classes: Any = None) -> float:
+    """Compute the part of the prediction sets that hold the true class.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels.
+    sets : array-like of shape (n_samples, n_classes), bool
+        Whether each class is in the set, as
+        `sklstm.model_selection.ConformalClassifier.predict_set` returns it.
+    classes : array-like of shape (n_classes,), default=None
+        Labels of the columns, such as ``classes_``. If None, use the sorted labels that
+        occur in `y_true`.
+
+    Returns
+    -------
+    float
+        The coverage, from 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or a label of `y_true` is not in `classes`.
+
+    Examples
+    --------
+    >>> from sklstm.metrics import set_coverage
+    >>> set_coverage([0, 1, 1, 0], [[1, 0], [1, 1], [1, 0], [1, 0]])
+    0.75
+    """
+    y_true, sets = column_or_1d(y_true), _checked_sets(sets)
+    check_consistent_length(y_true, sets)
+    names = np.unique(y_true if classes is None else classes)
+    if classes is not None and not np.array_equal(names, np.asarray(classes)):
+        raise ValueError("classes must be sorted and without repetition.")
+    if sets.shape[1] != len(names):
+        raise ValueError(
+            f"sets has {sets.shape[1]} columns, but there are {len(names)} classes: "
+            "give classes=, the labels of the columns."
+        )
+    unknown = np.setdiff1d(y_true, names)
+    if len(unknown):
+        raise ValueError(f"y_true holds {unknown.tolist()}, which classes= lacks.")
+    rows = np.arange(len(y_true))
+    return float(sets[rows, np.searchsorted(names, y_true)].mean())
+
+
+def mean_set_size(sets: Any) -> float:
+    """Compute the mean number of classes in a prediction set.
+
+    Parameters
+    ----------
+    sets : array-like of shape (n_samples, n_classes), bool
+        Whether each class is in the set.
+
+    Returns
+    -------
+    float
+        The mean. Of sets with the same coverage, smaller ones say more.
+
+    Examples
+    --------
+    >>> from sklstm.metrics import mean_set_size
+    >>> mean_set_size([[True, False], [True, True]])
+    1.5
+    """
+    return float(_checked_sets(sets).sum(axis=1).mean())
+
+
+def _checked_sets(sets: Any) -> np.ndarray:
+    sets = np.asarray(sets)
+    if sets.ndim != 2 or not len(sets) or not np.isin(sets, (0, 1)).all():
+        raise ValueError(
+            "sets must be an array (n_samples, n_classes) of bool, one row for each "
+            f"sample; got {sets.dtype} of shape {sets.shape}."
+        )
+    return sets.astype(bool)
 
 
 def quadratic_weighted_kappa(

@@ -146,6 +146,18 @@ def test_features_asks_for_the_folder():
 
 
 @pytest.mark.slow
+def test_prediction_sets(tmp_path):
+    picture = tmp_path / "p.png"
+    done = run("prediction_sets.py", "--epochs", 3, "--out", picture)
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^confidence (\S+): .* in (\S+) of the sets", done.stdout, re.M)
+    assert len(rows) == 4
+    for confidence, coverage in rows:
+        assert float(coverage) == pytest.approx(float(confidence), abs=0.06)
+    assert picture.is_file()
+
+
+@pytest.mark.slow
 def test_diagnosis(tmp_path):
     picture = tmp_path / "d.png"
     quick = ("--epochs", 8, "--permutations", 0)

@@ -1,7 +1,8 @@
-"""Hyperparameter search, comparison, diagnosis, leakage and robustness."""
+"""Search, comparison, prediction sets, diagnosis, leakage and robustness."""
 
 from sklstm.model_selection._compare import compare
 from sklstm.model_selection._comparison import Comparison
+from sklstm.model_selection._conformal import ConformalClassifier
 from sklstm.model_selection._diagnose import diagnose
 from sklstm.model_selection._diagnosis import Diagnosis
 from sklstm.model_selection._findings import Finding
@@ -13,6 +14,7 @@ from sklstm.model_selection._space import suggest_space
 
 __all__ = [
     "Comparison",
+    "ConformalClassifier",
     "Diagnosis",
     "Finding",
     "Leakage",
