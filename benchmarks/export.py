@@ -3,12 +3,15 @@
     pip install -e ".[export]"
     python benchmarks/export.py networks
     python benchmarks/export.py mnist --data FOLDER [--epochs 3] [--repeats 5]
+    python benchmarks/export.py detector
 
 "networks" fits each named network on noise for one epoch, and exports it to ONNX and
 LiteRT in float and int8. "mnist" trains a Pipeline of RowSequencer and a bidirectional
 LSTM(128) on raw bytes, and compares its files with Keras on the 10,000 test images.
 Each file predicts in a process of its own, in turn with Keras on the same cores. The
-memory is the peak of that process.
+memory is the peak of that process. "detector" fits LSTMDefectDetector for one epoch on
+images of 256 x 256 with darker squares. Its files predict one image at a time, on one
+thread.
 """
 
 import argparse
@@ -191,9 +194,40 @@ def mnist(folder, data, epochs, repeats):
         )
 
 
+def detector(folder):
+    """Print a row for each file of a detector of 256 x 256 pixels."""
+    from sklstm import LSTMDefectDetector, export, load_exported
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(100, 5, (32, 256, 256)).astype(np.float32)
+    Y = np.zeros(X.shape, bool)
+    for image, mask in zip(X[::2], Y[::2], strict=True):
+        row, column = rng.integers(0, 216, 2)
+        mask[row : row + 40, column : column + 40] = True
+        image[mask] -= 20
+    fitted = LSTMDefectDetector(epochs=1, random_state=0).fit(X, Y)
+    print(f"{'file':18}{'bytes':>9}  difference  other pixels  ms, one image (fastest)")
+    masks = fitted.predict(X)
+    for kind, how in FILES.items():
+        report = export(fitted, folder / "file", X=X, **how)
+        exported = load_exported(folder / "file", n_threads=1)
+        others = np.mean(exported.predict(X) != masks)
+        times = []
+        for i in range(110):
+            start = time.perf_counter()
+            exported.outputs(X[i % len(X)][None])
+            times.append(1e3 * (time.perf_counter() - start))
+        median = statistics.median(times[10:])
+        print(
+            f"{kind:18}{report.size_after:9,}  {report.largest_difference:.1e}     "
+            f"{others:.1e}       {median:.2f} ({min(times):.2f})",
+            flush=True,
+        )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["networks", "mnist"])
+    parser.add_argument("what", choices=["networks", "mnist", "detector"])
     parser.add_argument("--data", default=os.environ.get("SKLSTM_DATA"))
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5)
@@ -201,6 +235,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         if arguments.what == "networks":
             networks(Path(folder))
+        elif arguments.what == "detector":
+            detector(Path(folder))
         elif arguments.data is None:
             parser.error("give --data FOLDER, the folder that holds mnist.npz")
         else:

@@ -9,7 +9,7 @@ from numpydoc.validate import validate
 
 import sklstm
 from sklstm import networks
-from sklstm.predictor import ExportedPredictor
+from sklstm.predictor import ExportedDetector, ExportedPredictor
 
 # What is not asked for anywhere, and why. All other codes of numpydoc are.
 IGNORED = {
@@ -83,8 +83,9 @@ def own_members(cls):
 def documented():
     """Dotted names of what is public, and of the public members of classes."""
     yield from OTHERS
-    for name in own_members(ExportedPredictor):
-        yield f"sklstm.predictor.ExportedPredictor.{name}"
+    for exported in (ExportedDetector, ExportedPredictor):
+        for name in own_members(exported):
+            yield f"sklstm.predictor.{exported.__name__}.{name}"
     for home in LAYERS:
         yield home
         layer = getattr(networks, home.rpartition(".")[2])

@@ -10,6 +10,7 @@ import pytest
 
 from sklstm import LSTMImageClassifier, load_exported
 from sklstm.exporting import _convert, _export, export
+from sklstm.predictor import ExportedDetector
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +141,78 @@ def test_the_runtime_is_missing(exported, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ImportError, match=r"needs onnxruntime .* pip install onnxrunt"):
         load_exported(exported[1] / "onnx")
+
+
+class FakeFile:
+    """Stands for the file of a detector of 6 x 4 pixels."""
+
+    format, n_threads = "onnx", 2
+
+    def __init__(self):
+        self.seen = []
+
+    def run(self, x):
+        self.seen.append(x)
+        maps = x[..., 0] / 255
+        return {
+            "probabilities": maps,
+            "masks": maps > 0.5,
+            "scores": maps.max(axis=(1, 2)),
+        }
+
+
+def fake_detector(channels=1):
+    file, shape = FakeFile(), [6, 4, channels]
+    known = {"input_shape": shape, "image_shape": shape, "threshold": 0.5}
+    return file, ExportedDetector(file, known)
+
+
+def test_a_detector_takes_what_its_fit_took():
+    file, detector = fake_detector()
+    images = np.random.default_rng(0).integers(0, 256, (21, 6, 4)).astype(np.uint8)
+    for X in (images, images[..., None], list(images), images.tolist()):
+        np.testing.assert_array_equal(detector.predict(X), images > 127)
+        np.testing.assert_allclose(detector.predict_proba(X), images / 255, atol=1e-6)
+        scores = detector.decision_function(X)
+        np.testing.assert_allclose(scores, images.max(axis=(1, 2)) / 255, atol=1e-6)
+    assert {x.shape[1:] for x in file.seen} == {(6, 4, 1)}
+    assert {x.dtype for x in file.seen} == {np.dtype("float32")}
+    assert max(len(x) for x in file.seen) < len(images)  # in parts
+    assert detector.threshold_ == 0.5
+    with pytest.raises(AttributeError):
+        detector.threshold_ = 0.9  # the file would not follow
+    assert repr(detector).startswith("<ExportedDetector: onnx, images of (6, 4, 1), ")
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (np.zeros((6, 4)), r"X is one image of \(6, 4\): put it into a batch"),
+        (np.zeros((2, 24)), r"got an array of shape \(2, 24\)"),
+        (
+            [np.zeros((6, 4)), np.zeros((12, 10))],
+            r"X\[1\] is 12 x 10 pixels, but the file takes 6 x 4 and cannot resize: "
+            r"resize the images first, cv2\.resize\(image, \(4, 6\)",
+        ),
+        (np.zeros((2, 4, 6)), r"X\[0\] is 4 x 6 pixels"),
+        (np.zeros((2, 6, 4, 3)), r"X\[0\] has 3 channels, but .* images of 1"),
+        ([np.zeros(24)], r"X\[0\] must be an image"),
+        (np.zeros((0, 6, 4)), "X holds no images"),
+        (5, "X must hold images"),
+        (np.full((2, 6, 4), np.nan), "X contains NaN, infinity"),
+        (np.full((2, 6, 4), 1e300), "beyond what float32 can hold"),
+        (np.full((2, 6, 4), "a"), r"X\[0\] has dtype <U1, but pixels must be numbers"),
+    ],
+)
+def test_bad_images_for_a_detector(X, message):
+    with pytest.raises(ValueError, match=message):
+        fake_detector()[1].predict(X)
+
+
+def test_channels_of_a_detector():
+    _, detector = fake_detector(channels=3)
+    assert detector.predict(np.zeros((2, 6, 4, 3))).shape == (2, 6, 4)
+    with pytest.raises(ValueError, match=r"X\[0\] has 1 channels, but .* of 3"):
+        detector.predict(np.zeros((2, 6, 4)))
+    with pytest.raises(ValueError, match=r"X is one image of \(6, 4, 3\)"):
+        detector.predict(np.zeros((6, 4, 3)))

@@ -70,7 +70,7 @@ def main(folder: str) -> None:
     conversion = pickle.loads(Path(folder, "conversion").read_bytes())
     result = Path(folder, "result")
     operators, in_float = convert(conversion, result)
-    probabilities, latency = measure(result, conversion.samples)
-    np.save(Path(folder, "probabilities.npy"), probabilities)
+    outputs, latency = measure(result, conversion.samples)
+    np.savez(Path(folder, "outputs.npz"), **outputs)  # type: ignore[arg-type]
     facts = {"operators": operators, "in_float": in_float, "latency_ms": latency}
     Path(folder, "facts").write_text(json.dumps(facts))

@@ -1,4 +1,4 @@
-"""Exporting a fitted classifier to a file that runs without Keras."""
+"""Exporting a fitted estimator to a file that runs without Keras."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ import numpy as np
 from sklearn.utils.validation import column_or_1d
 
 from sklstm._version import __version__
+from sklstm.estimators._masks import check_masks, pixel_f1
 from sklstm.exporting._plan import Conversion, ExportPlan, make_plan
 from sklstm.exporting._process import run
 from sklstm.exporting._report import ExportReport
-from sklstm.predictor import as_path
+from sklstm.images._ragged import check_images
+from sklstm.predictor import DETECTOR, as_path
 
 _NEEDS = {
     "onnx": {"onnx": "onnx", "tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"},
@@ -29,10 +31,14 @@ _NAMES = {"onnx": "ONNX", "litert": "LiteRT", "saved_model": "a SavedModel"}
 _SUFFIXES = {".onnx": "onnx", ".tflite": "litert"}
 # Number of random samples on which a file is tried if the user gives none.
 _N_DRAWN = 32
+_N_DRAWN_IMAGES = 8
 # Rounding differences stay below these limits, and those of a broken file do not.
 _LARGEST_DIFFERENCE = 1e-4
 _LARGEST_DIFFERENCE_OF_HALVES = 5e-2
 _MEAN_DIFFERENCE_OF_BYTES = 0.25
+# The scores of a detector are logarithms. A pixel at the threshold may change sides.
+_LARGEST_DIFFERENCE_OF_SCORES = 1e-2
+_MOST_OTHER_PIXELS = 1e-3
 
 
 def export(
@@ -45,7 +51,7 @@ def export(
     X: Any = None,
     y: Any = None,
 ) -> ExportReport:
-    """Export a fitted classifier to a file that runs without Keras.
+    """Export a fitted classifier or detector to a file that runs without Keras.
 
     The exported model takes raw pixels in float32 and returns the probabilities of the
     classes. It contains the scaling, the scan and the network, and stores the class
@@ -54,9 +60,13 @@ def export(
     their own. The file is written only if its predictions agree with those of the
     estimator.
 
+    The model of a detector takes images of one size, that of ``image_shape_``. It
+    returns the probability and the mask of each pixel at ``threshold_``, and the scores
+    of the images.
+
     Parameters
     ----------
-    estimator : LSTMImageClassifier, Pipeline or search
+    estimator : LSTMImageClassifier, LSTMDefectDetector, Pipeline or search
         The fitted estimator. A Pipeline may contain sequencers, StandardScaler,
         MinMaxScaler and MaxAbsScaler before the classifier. For a search, export its
         best estimator.
@@ -76,14 +86,15 @@ def export(
         ``format="litert"`` and ``quantize="int8"``, the model then computes with
         integers wherever LiteRT can, for boards without floating-point arithmetic;
         ``report.in_float`` lists the other operators. If None, only the weights are
-        bytes.
+        bytes. Detectors do not support it.
     X : array-like of shape (n_samples, ...), default=None
         Samples on which the file is compared with the estimator. If None, use
-        `calibration`, or else 32 random samples with the mean and the standard
-        deviation of the training data. A network may treat random samples differently
-        from images.
+        `calibration`, or else 32 random samples (8 for a detector) with the mean and
+        the standard deviation of the training data. A network may treat random samples
+        differently from images. For a detector, images of ``image_shape_``.
     y : array-like of shape (n_samples,), default=None
-        Labels of `X`, for the loss of accuracy in the report.
+        Labels of `X`, for the loss of accuracy in the report. For a detector, masks of
+        `X`, for the loss of F1.
 
     Returns
     -------
@@ -94,8 +105,8 @@ def export(
     Raises
     ------
     TypeError
-        If `path` is not the name of a file, or if the estimator does not end in an
-        `LSTMImageClassifier`.
+        If `path` is not the name of a file, or if the estimator ends neither in an
+        `LSTMImageClassifier` nor in an `LSTMDefectDetector`.
     FileNotFoundError
         If the folder of `path` does not exist.
     IsADirectoryError
@@ -106,7 +117,8 @@ def export(
         If a package that the format needs is missing. ``pip install "sklstm[export]"``
         installs them.
     ValueError
-        If a step of the Pipeline or the value of a parameter cannot be exported.
+        If a step of the Pipeline or the value of a parameter cannot be exported, or if
+        an image of `X` does not have the size that a detector reads.
     RuntimeError
         If the conversion fails or crashes, or if the predictions differ from those of
         the estimator. No file is written in this case.
@@ -134,13 +146,20 @@ def export(
     path = as_path(path, "export writes")
     _check_parameters(path, format, quantize, calibration, X, y)
     plan = make_plan(estimator)
+    if plan.windows is not None and calibration is not None:
+        raise ValueError(
+            "calibration is not for LSTMDefectDetector, whose chains need floats: "
+            "leave it out, and only the weights become bytes."
+        )
     for module, package in _NEEDS[format].items():
         if find_spec(module) is None:
             raise ImportError(
                 f"format={format!r} needs {package}, which is not installed: pip "
                 "install 'sklstm[export]'."
             )
-    if X is None:
+    if plan.windows is not None:
+        X = plan.samples(_N_DRAWN_IMAGES) if X is None else _images(X, plan)
+    elif X is None:
         X = plan.samples(_N_DRAWN) if calibration is None else calibration
     elif calibration is not None:
         estimator.predict_proba(calibration)  # raises for samples that it cannot take
@@ -148,14 +167,13 @@ def export(
     from sklstm.training._settings import full_float32
 
     with full_float32():  # the file is tried on a CPU, which shortens no factors
-        wanted = estimator.predict_proba(X)
+        wanted = {"probabilities": estimator.predict_proba(X)}
+        if plan.windows is not None:
+            wanted["masks"] = estimator.predict(X)
+            wanted["scores"] = estimator.decision_function(X)
+    n_samples = len(wanted["probabilities"])
     if y is not None:
-        y = column_or_1d(y)
-        if len(y) != len(wanted):
-            raise ValueError(
-                f"y has {len(y)} labels, but X has {len(wanted)} samples: give one for "
-                "each."
-            )
+        y = _as_truth(y, wanted["probabilities"], plan)
     if calibration is not None:
         calibration = _as_input(calibration, plan)
     conversion = Conversion(
@@ -171,9 +189,12 @@ def export(
         _send(conversion, folder)
         run("sklstm.exporting._convert", folder, f"The conversion to {_NAMES[format]}")
         facts = json.loads((folder / "facts").read_text())
-        found = np.load(folder / "probabilities.npy")
-        differences = np.abs(found - wanted)
+        with np.load(folder / "outputs.npz") as file:
+            found = {name: file[name] for name in wanted}
+        differences = np.abs(found["probabilities"] - wanted["probabilities"])
         _refuse_broken(differences, plan, quantize)
+        if plan.windows is not None and plan.exact and quantize is None:
+            _refuse_other_masks(found, wanted)
         report = ExportReport(
             path=path,
             format=format,
@@ -183,9 +204,10 @@ def export(
             operators=facts["operators"],
             in_float=facts["in_float"],
             largest_difference=float(differences.max()),
-            n_samples=len(wanted),
-            accuracy_lost=_accuracy_lost(plan.classes, wanted, found, y),
+            n_samples=n_samples,
+            accuracy_lost=_accuracy_lost(wanted, found, y, plan),
             latency_ms=facts["latency_ms"],
+            metric="accuracy" if plan.windows is None else "F1",
         )
         _move(folder / "result", path)
     return report
@@ -232,7 +254,43 @@ def _check_parameters(
         )
 
 
+def _images(X: Any, plan: ExportPlan) -> np.ndarray:
+    """Return images as one array, if they have the size that the detector reads."""
+    images = check_images(X)
+    height, width = plan.image_shape[:2]
+    for i, image in enumerate(images):
+        if image.shape[:2] != (height, width):
+            raise ValueError(
+                f"X[{i}] is {image.shape[0]} x {image.shape[1]} pixels, but the file "
+                f"takes {height} x {width} and cannot resize: give images of this size."
+            )
+    return np.stack(images)
+
+
+def _as_truth(y: Any, probabilities: np.ndarray, plan: ExportPlan) -> Any:
+    """Return labels, or the masks of a detector, one for each sample."""
+    if plan.windows is not None:
+        return check_masks(y, list(probabilities), "y")
+    y = column_or_1d(y)
+    if len(y) != len(probabilities):
+        raise ValueError(
+            f"y has {len(y)} labels, but X has {len(probabilities)} samples: give one "
+            "for each."
+        )
+    return y
+
+
 def _metadata(plan: ExportPlan, format: str) -> str:
+    if plan.windows is not None:
+        return json.dumps(
+            {
+                "sklstm": __version__,
+                "kind": DETECTOR,
+                "input_shape": plan.input_shape,
+                "image_shape": plan.image_shape,
+                "threshold": plan.windows.threshold,
+            }
+        )
     dtype = plan.classes.dtype
     if dtype.kind not in "biufUO":
         raise ValueError(
@@ -280,7 +338,8 @@ def _refuse_broken(
     if quantize is not None:
         # Quantization may change the class of a few samples that lie between two
         # classes, so only the mean over the samples is limited.
-        limit, difference = _MEAN_DIFFERENCE_OF_BYTES, differences.max(axis=1).mean()
+        limit = _MEAN_DIFFERENCE_OF_BYTES
+        difference = differences.reshape(len(differences), -1).max(axis=1).mean()
     if not difference <= limit:  # this is true for NaN
         of_what = "up to" if quantize is None else "an average of"
         raise RuntimeError(
@@ -290,15 +349,29 @@ def _refuse_broken(
         )
 
 
-def _accuracy_lost(
-    classes: np.ndarray, wanted: np.ndarray, found: np.ndarray, y: Any
-) -> float | None:
+def _refuse_other_masks(found: dict, wanted: dict) -> None:
+    others = np.mean(found["masks"] != wanted["masks"])
+    difference = np.abs(found["scores"] - wanted["scores"]).max()
+    if not (
+        others <= _MOST_OTHER_PIXELS and difference <= _LARGEST_DIFFERENCE_OF_SCORES
+    ):
+        raise RuntimeError(
+            f"The converted model's masks differ from the estimator's in {others:.2%} "
+            f"of the pixels and its scores by up to {difference:.2g}, more than "
+            "rounding can explain. No file was written."
+        )
+
+
+def _accuracy_lost(wanted: dict, found: dict, y: Any, plan: ExportPlan) -> float | None:
     if y is None:
         return None
-    before, after = (
-        float(np.mean(classes[probabilities.argmax(axis=1)] == np.asarray(y)))
-        for probabilities in (wanted, found)
-    )
+    if plan.windows is not None:
+        before, after = (pixel_f1(y, list(one["masks"])) for one in (wanted, found))
+    else:
+        before, after = (
+            float(np.mean(plan.classes[one["probabilities"].argmax(axis=1)] == y))
+            for one in (wanted, found)
+        )
     return before - after
 
 

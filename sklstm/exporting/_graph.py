@@ -11,15 +11,17 @@ from sklstm._keras import keras
 import tensorflow as tf
 
 from sklstm.exporting._plan import ExportPlan, Gather, Scale
+from sklstm.exporting._window_graph import pixel_outputs
 from sklstm.networks import FusedLSTM, Scan
 from sklstm.training._compiled import CompiledNetwork
-from sklstm.training._mean_model import mean_model
+from sklstm.training._mean_model import joined_model, mean_model
 
 
 def build_model(plan: ExportPlan) -> keras.Model:
     """Build the network for the CPU, with Keras' own loop in its LSTM layers.
 
-    The networks of an ensemble become one.
+    The networks of an ensemble become one. For an ensemble of detectors, it has one
+    output for each.
     """
     models = []
     for weights in plan.members:
@@ -33,6 +35,8 @@ def build_model(plan: ExportPlan) -> keras.Model:
         models.append(model)
     if len(models) == 1 and plan.temperature is None:
         return models[0]
+    if plan.windows is not None:
+        return joined_model(models)
     return mean_model(models, plan.temperature)
 
 
@@ -70,6 +74,8 @@ def make_function(
 ) -> Any:
     """Make the function from raw samples to probabilities.
 
+    For a detector, it also returns masks and scores of the images.
+
     Parameters
     ----------
     plan : ExportPlan
@@ -84,7 +90,8 @@ def make_function(
     Returns
     -------
     tf.function
-        The function from "X" to "probabilities". TensorFlow traces it on first use.
+        The function from "X" to a dict of the outputs. TensorFlow traces it on first
+        use.
     """
     shape = plan.input_shape if open_steps else plan.fixed_input_shape
     spec = tf.TensorSpec((batch, *shape), tf.float32, name="X")
@@ -95,7 +102,12 @@ def make_function(
         for step in plan.steps:
             x = _scale(x, step) if isinstance(step, Scale) else _gather(x, step)
         x = _as_network_takes_it(x, plan)
-        return {"probabilities": model(x, training=False)}
+        found = model(x, training=False)
+        if plan.windows is None:
+            return {"probabilities": found}
+        return pixel_outputs(
+            found if isinstance(found, list) else [found], plan.windows
+        )
 
     return serve
 

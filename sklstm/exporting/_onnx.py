@@ -32,6 +32,7 @@ def write(
         custom_op_handlers={"Erfc": (_erfc, [])},
     )
     _onnx_graph.simplify(proto.graph)
+    _onnx_graph.give_numbers_all_axes(proto)
     onnx.checker.check_model(proto, full_check=True)
     if conversion.quantize is not None:
         proto = _quantized(proto)

@@ -12,6 +12,8 @@ from onnx import numpy_helper
 ONE = np.array(1, np.float32)
 # Storing smaller weights as bytes saves nothing.
 _FEWEST_WEIGHTS = 1024
+# Operators that are computed element by element with both inputs.
+_ELEMENTWISE = ("Add", "Div", "Max", "Min", "Mul", "Pow", "Sub")
 # Operators whose output is zero if their inputs are.
 _KEEPS_ZEROS = ("Cast", "Concat", "Expand", "Identity", "Squeeze", "Unsqueeze")
 
@@ -105,6 +107,36 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
     _replace(graph.initializer, [t for t in graph.initializer if t.name in needed])
 
 
+def give_numbers_all_axes(proto: onnx.ModelProto) -> None:
+    """Give constants of one number as many axes as the array that they are added to.
+
+    onnxruntime takes fifty times as long to add a number to an array (n, height, width,
+    1), if the number has fewer axes.
+    """
+    graph = proto.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    inferred = onnx.shape_inference.infer_shapes(proto).graph
+    ranks = {
+        value.name: len(value.type.tensor_type.shape.dim)
+        for value in (*inferred.value_info, *inferred.input, *inferred.output)
+        if value.type.tensor_type.HasField("shape")
+    }
+    made = set()
+    for node in graph.node:
+        if node.op_type not in _ELEMENTWISE or len(node.input) != 2:
+            continue
+        for i, name in enumerate(node.input):
+            tensor, rank = constants.get(name), ranks.get(node.input[1 - i], 0)
+            if tensor is None or np.prod(tensor.dims) != 1 or len(tensor.dims) >= rank:
+                continue
+            node.input[i] = full = f"{name}_of_{rank}"
+            if full not in made:
+                number = numpy_helper.to_array(tensor).reshape((1,) * rank)
+                graph.initializer.append(numpy_helper.from_array(number, full))
+                made.add(full)
+    _drop_unused(graph)
+
+
 def hold_weights_as_bytes(graph: onnx.GraphProto) -> None:
     """Store large weights as int8 with scales, and convert them to floats before use.
 
@@ -165,7 +197,8 @@ def name(graph: onnx.GraphProto, input_shape: tuple) -> None:
     graph.name = "sklstm"
     axes = graph.input[0].type.tensor_type.shape.dim
     axes[0].dim_param = "batch"
-    graph.output[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    for output in graph.output:
+        output.type.tensor_type.shape.dim[0].dim_param = "batch"
     if None in input_shape:
         axes[1].dim_param = "steps"
 

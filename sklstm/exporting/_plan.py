@@ -44,6 +44,31 @@ class Gather:
 
 
 @dataclass
+class WindowGrid:
+    """What follows the network of a detector, from its windows to pixels.
+
+    Parameters
+    ----------
+    grid : tuple of int
+        Number of windows (down, across).
+    sides : tuple of int or None
+        Size (height, width) of a window, if the network has a decoder.
+    rows : ndarray of shape (height, down), float32
+        1 where a row of pixels belongs to a row of windows.
+    columns : ndarray of shape (width, across), float32
+        1 where a column of pixels belongs to a column of windows.
+    threshold : float
+        Probability from which a pixel or window is called defective.
+    """
+
+    grid: tuple[int, int]
+    sides: tuple[int, int] | None
+    rows: np.ndarray
+    columns: np.ndarray
+    threshold: float
+
+
+@dataclass
 class ExportPlan:
     """Everything that the graph contains, from raw pixels to probabilities.
 
@@ -73,6 +98,8 @@ class ExportPlan:
     values : tuple or None
         dtype, black and white of the images that a backbone reads; see
         `LSTMImageClassifier`. None if there is no backbone.
+    windows : WindowGrid or None
+        The windows of a detector. None for a classifier.
     """
 
     input_shape: tuple[int | None, ...]
@@ -87,6 +114,7 @@ class ExportPlan:
     exact: bool = True
     temperature: float | None = None
     values: tuple[str | None, float, float] | None = None
+    windows: WindowGrid | None = None
 
     @property
     def fixed_input_shape(self) -> tuple[int, ...]:
@@ -144,11 +172,11 @@ class Conversion:
 
 
 def make_plan(estimator: Any) -> ExportPlan:
-    """Make the plan of an export from a fitted classifier or Pipeline.
+    """Make the plan of an export from a fitted estimator or Pipeline.
 
     Parameters
     ----------
-    estimator : LSTMImageClassifier, Pipeline or search
+    estimator : LSTMImageClassifier, LSTMDefectDetector, Pipeline or search
         The fitted estimator. For a search, the plan is that of its best estimator.
 
     Returns
@@ -159,7 +187,8 @@ def make_plan(estimator: Any) -> ExportPlan:
     Raises
     ------
     TypeError
-        If the estimator does not end in an `LSTMImageClassifier`.
+        If the estimator ends neither in an `LSTMImageClassifier` nor in an
+        `LSTMDefectDetector`.
     ValueError
         If one of its steps cannot be part of the graph.
     """
@@ -173,15 +202,19 @@ def make_plan(estimator: Any) -> ExportPlan:
         ]
     *before, (_, classifier) = named
     if isinstance(classifier, LSTMDefectDetector):
-        raise TypeError(
-            "LSTMDefectDetector is not exported: its chains are decoded, and put back "
-            "on pixels, outside of the network. sklstm.save keeps it whole; an "
-            "LSTMImageClassifier, or a Pipeline that ends in one, can be exported."
-        )
+        check_is_fitted(classifier)
+        if before:
+            raise ValueError(
+                f"The step {before[-1][0]!r} before the detector cannot be exported: "
+                "export pipeline[-1], and run the other steps on the images that you "
+                "give to the exported file."
+            )
+        return _plan_of_detector(classifier)
     if not isinstance(classifier, LSTMImageClassifier):
         raise TypeError(
-            "estimator must be a fitted LSTMImageClassifier, or a Pipeline or search "
-            f"that ends in one; got a {type(classifier).__name__}."
+            "estimator must be a fitted LSTMImageClassifier or LSTMDefectDetector, or "
+            "a Pipeline or search that ends in one; got a "
+            f"{type(classifier).__name__}."
         )
     check_is_fitted(classifier)
     _refuse_others(estimator, before)
@@ -201,11 +234,7 @@ def make_plan(estimator: Any) -> ExportPlan:
         network_shape = (classifier.image_shape_[0], *network_shape[1:])
         if first is classifier and not flat:
             input_shape = (None, *image_shape[1:])
-    members = []
-    for network in networks:
-        with network.in_use() as compiled:
-            members.append(compiled.model.get_weights())
-            center, spread = _training_data(compiled.model)
+    members, center, spread = _weights(networks)
     return ExportPlan(
         input_shape=tuple(input_shape),
         image_shape=tuple(image_shape),
@@ -220,6 +249,75 @@ def make_plan(estimator: Any) -> ExportPlan:
         temperature=getattr(classifier, "temperature_", None),
         values=getattr(classifier, "_backbone_values", None),
     )
+
+
+def _plan_of_detector(detector: LSTMDefectDetector) -> ExportPlan:
+    networks = detector._networks()
+    spec = networks[0].spec
+    members, center, spread = _weights(networks)
+    shape = tuple(detector.image_shape_)
+    rows, columns = _rows_and_columns(
+        detector.sequencer_.index_map_, detector.grid_, shape
+    )
+    return ExportPlan(
+        input_shape=shape,
+        image_shape=shape,
+        steps=[],
+        network_shape=shape,
+        spec=make_bare(spec),
+        members=members,
+        classes=np.array([False, True]),
+        center=center,
+        spread=spread,
+        exact=spec.dtype_policy in (None, "float32"),
+        windows=WindowGrid(
+            grid=detector.grid_,
+            sides=detector._sides() if detector._has_decoder() else None,
+            rows=rows,
+            columns=columns,
+            threshold=float(detector.threshold_),
+        ),
+    )
+
+
+def _rows_and_columns(
+    index_map: np.ndarray, grid: tuple[int, int], shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the `rows` and `columns` of a `WindowGrid`.
+
+    Raises
+    ------
+    ValueError
+        If a window is no rectangle of pixels.
+    """
+    height, width = shape[:2]
+    windows = index_map.reshape(*grid, -1)
+    rows = np.zeros((height, grid[0]), np.float32)
+    columns = np.zeros((width, grid[1]), np.float32)
+    for i, window in enumerate(windows[:, 0]):
+        rows[window[window >= 0] // width, i] = 1
+    for i, window in enumerate(windows[0]):
+        columns[window[window >= 0] % width, i] = 1
+    for i, j in np.ndindex(*grid):
+        across = np.flatnonzero(columns[:, j])
+        meant = (np.flatnonzero(rows[:, i])[:, None] * width + across).ravel()
+        window = windows[i, j]
+        if not np.array_equal(np.sort(window[window >= 0]), meant):
+            raise ValueError(
+                "sequencer reads windows that are no rectangles of pixels, which "
+                "cannot be exported: train with PatchSequencer."
+            )
+    return rows, columns
+
+
+def _weights(networks: list) -> tuple[list[list[np.ndarray]], float, float]:
+    """Return the weights of each network, and the mean and spread of its data."""
+    members = []
+    for network in networks:
+        with network.in_use() as compiled:
+            members.append(compiled.model.get_weights())
+            center, spread = _training_data(compiled.model)
+    return members, center, spread
 
 
 def _refuse_others(estimator: Any, before: list[tuple[str, Any]]) -> None:
@@ -297,5 +395,6 @@ def make_bare(spec: NetworkSpec) -> NetworkSpec:
         optimizer_params={},
         compile_params={"loss": "sparse_categorical_crossentropy", "metrics": None},
         one_hot=False,
+        joint_augmentation=None,
         dtype_policy="float32",
     )

@@ -29,14 +29,16 @@ class ExportReport:
         the LSTMs whose weights are not bytes. None for other exports.
     largest_difference : float
         Largest absolute difference between a probability of the file and of the
-        estimator.
+        estimator. For a detector, the probabilities are those of all pixels.
     n_samples : int
         Number of samples on which the difference was measured.
     accuracy_lost : float or None
         Accuracy of the estimator minus that of the file, on the `X` and `y` of
-        `export`. None without `y`.
+        `export`; for a detector, the F1 over all pixels. None without `y`.
     latency_ms : float
         Median time for one sample in milliseconds, after a warm-up.
+    metric : {"accuracy", "F1"}, default="accuracy"
+        What `accuracy_lost` is a difference of.
 
     See Also
     --------
@@ -68,6 +70,7 @@ class ExportReport:
     n_samples: int
     accuracy_lost: float | None
     latency_ms: float
+    metric: str = "accuracy"
 
     def __repr__(self) -> str:
         lines = [
@@ -81,7 +84,7 @@ class ExportReport:
         if self.in_float is not None:
             lines.insert(3, f"  in float: {_listed(self.in_float) or 'none'}")
         if self.accuracy_lost is not None:
-            lines.append(f"  accuracy lost: {100 * self.accuracy_lost:.2f} points")
+            lines.append(f"  {self.metric} lost: {100 * self.accuracy_lost:.2f} points")
         lines.append(f"  latency: {self.latency_ms:.2f} ms a sample")
         return "\n".join(lines)
 

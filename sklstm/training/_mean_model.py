@@ -1,4 +1,4 @@
-"""One model that returns the mean of several."""
+"""One model of several, which returns their outputs or the mean of these."""
 
 from sklstm._keras import keras
 
@@ -27,12 +27,7 @@ def mean_model(
     keras.Model
         The new model, which is not compiled.
     """
-    inputs = keras.Input(batch_shape=models[0].inputs[0].shape, name="samples")
-    outputs = [
-        # The layers of a model need names that differ.
-        keras.Model(model.inputs[0], model.outputs[0], name=f"member_{i + 1}")(inputs)
-        for i, model in enumerate(models)
-    ]
+    inputs, outputs = _join(models)
     mean = outputs[0]
     if len(outputs) > 1:
         mean = keras.layers.Average(name="mean")(outputs)
@@ -40,3 +35,31 @@ def mean_model(
         logits = keras.ops.log(keras.ops.maximum(mean, smallest))
         mean = keras.ops.softmax(logits / temperature)
     return keras.Model(inputs, mean, name="ensemble")
+
+
+def joined_model(models: list[keras.Model]) -> keras.Model:
+    """Return a model with the outputs of several models of one kind, in their order.
+
+    Parameters
+    ----------
+    models : list of keras.Model
+        As in `mean_model`.
+
+    Returns
+    -------
+    keras.Model
+        The new model, which is not compiled.
+    """
+    inputs, outputs = _join(models)
+    return keras.Model(inputs, outputs, name="ensemble")
+
+
+def _join(models: list[keras.Model]) -> tuple:
+    """Return one input for all models, and their outputs for it."""
+    inputs = keras.Input(batch_shape=models[0].inputs[0].shape, name="samples")
+    outputs = [
+        # The layers of a model need names that differ.
+        keras.Model(model.inputs[0], model.outputs[0], name=f"member_{i + 1}")(inputs)
+        for i, model in enumerate(models)
+    ]
+    return inputs, outputs

@@ -22,7 +22,6 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
 from sklstm import (
     FundusPreprocessor,
     ImageReader,
-    LSTMDefectDetector,
     LSTMImageClassifier,
     PatchSequencer,
     RowSequencer,
@@ -373,14 +372,17 @@ def test_a_broken_file_is_not_written(pipeline, tmp_path, at_home, monkeypatch):
     monkeypatch.setattr(
         _convert,
         "measure",
-        lambda path, samples: (np.full((len(samples), 3), 1 / 3), 1),
+        lambda path, samples: ({"probabilities": np.full((len(samples), 3), 1 / 3)}, 1),
     )
     with pytest.raises(RuntimeError, match=r"differ .* No file was written"):
         export(pipeline, tmp_path / "a.onnx")
     monkeypatch.setattr(
         _convert,
         "measure",
-        lambda path, samples: (np.full((len(samples), 3), np.nan), 1),
+        lambda path, samples: (
+            {"probabilities": np.full((len(samples), 3), np.nan)},
+            1,
+        ),
     )
     with pytest.raises(RuntimeError, match=r"average of nan, .* No file was writ"):
         export(pipeline, tmp_path / "a.onnx", quantize="int8")
@@ -404,11 +406,6 @@ def test_it_is_compared_with_predictions_in_full_float32(
     export(pipeline, tmp_path / "m.onnx", X=few_digits[0][:4])
     assert seen == [False]
     assert tf.config.experimental.tensor_float_32_execution_enabled()
-
-
-def test_a_detector_is_refused_with_what_can_be_done(tmp_path):
-    with pytest.raises(TypeError, match=r"LSTMDefectDetector is not exported: its cha"):
-        export(LSTMDefectDetector(), tmp_path / "a.onnx")
 
 
 def test_a_loop_in_the_place_of_an_lstm(pipeline, tmp_path, at_home, monkeypatch):

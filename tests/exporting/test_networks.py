@@ -181,6 +181,6 @@ def converted(
         plan, format, quantize, calibration, json.dumps(metadata), samples=x
     )
     _, in_float = convert(conversion, tmp_path / "file")
-    found, _ = measure(tmp_path / "file", x)
+    outputs, _ = measure(tmp_path / "file", x)
     expected = keras.ops.convert_to_numpy(compiled.model(x, training=False))
-    return expected, found, in_float
+    return expected, outputs["probabilities"], in_float
