@@ -48,6 +48,11 @@ CLAIMS = (
 LENGTHS = (7, 14, 20, 28)
 
 
+def first_row(table):
+    """Return the first row of a list of dicts, or of a DataFrame."""
+    return table[0] if isinstance(table, list) else table.to_dict("records")[0]
+
+
 def plain_lstm(input_shape, n_classes, start):
     """Build a row LSTM whose recurrent weights start in one way or another."""
     import keras
@@ -132,7 +137,7 @@ class Evidence:
             found = robustness(
                 model, X, y, changes=change, cv=self.folds, random_state=self.seed
             )
-            areas[name] = found.areas()[0]
+            areas[name] = first_row(found.areas())
         lstm, cnn = areas["row LSTM"], areas["CNN"]
         measured = "; ".join(
             f"{name}: area {one['area']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
@@ -213,8 +218,7 @@ class Evidence:
         return "the hybrid is .017 better", *self.difference(found)
 
     def difference(self, found):
-        pairs = found.pairs()
-        row = pairs[0] if isinstance(pairs, list) else pairs.to_dict("records")[0]
+        row = first_row(found.pairs())
         return (
             f"{row['a']} minus {row['b']}: {row['difference']:+.3f} "
             f"({row['low']:+.3f} to {row['high']:+.3f})"

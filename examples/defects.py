@@ -6,9 +6,9 @@ The data are photographs of 224 magnetic tiles with masks of their defects (Huan
 al., 2020). Each tile was photographed about six times under different light. The images
 differ in size, most of them have no defect, and few pixels are defective.
 `LSTMDefectDetector` reads the windows of an image along rows and columns. A conditional
-random field (CRF) along both makes neighbouring windows agree. The detector chooses its
-threshold on tiles that it is not trained on. All photographs of a tile are on the same
-side of every split.
+random field (CRF) along both makes neighbouring windows agree, and a decoder draws the outline
+of what they find. The detector chooses its threshold on tiles that it is not trained
+on. All photographs of a tile are on the same side of every split.
 
 It needs ``--data FOLDER`` with ``magnetic_tile/``, and takes several minutes on two
 cores. ``--quick`` uses fewer tiles and epochs, for a look at the pictures.
@@ -82,7 +82,7 @@ for crf in (False, True):
         size=64 if arguments.quick else 128,
         crf=crf,
         augmentation={"flip": "both", "contrast": 0.2},
-        epochs=3 if arguments.quick else 12,
+        epochs=3 if arguments.quick else 24,
         random_state=0,
     )
     start = time.perf_counter()
@@ -105,7 +105,7 @@ print("seed 0, " + ", ".join(f"{name} {version(name)}" for name in packages))
 
 # %%
 # Draw test images with the answers of the last detector, the one with the CRF, and the
-# scores of all test images. The threshold is that of the windows, as log-odds.
+# scores of all test images. The line is the threshold of the pixels, as log-odds.
 
 shown = [i for i in range(len(X_test)) if Y_test[i].any()]
 shown = [shown[i] for i in np.linspace(0, len(shown) - 1, 6).astype(int)]
