@@ -29,7 +29,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
 from sklstm import LSTMDefectDetector, PatchSequencer
-from sklstm.estimators._threshold import THRESHOLDS, best_threshold
+from sklstm.estimators._threshold import OF_PIXELS, THRESHOLDS, best_threshold
 
 SIZE = 128
 GRID = SIZE // 8
@@ -179,7 +179,8 @@ class UNet:
 
         self.model.fit(Batches(), epochs=self.epochs, verbose=0, shuffle=False)
         truth, found = resize_masks(Y_val, (SIZE, SIZE)) > 127, self._predict(X_val)
-        self.threshold = best_threshold(truth, (found >= t for t in THRESHOLDS))
+        decisions = (found >= t for t in OF_PIXELS)
+        self.threshold = best_threshold(truth, decisions, thresholds=OF_PIXELS)
 
     def _predict(self, X):
         from sklstm.images._ragged import resize_images

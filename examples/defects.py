@@ -6,9 +6,9 @@ The data are photographs of 224 magnetic tiles with masks of their defects (Huan
 al., 2020). Each tile was photographed about six times under different light. The images
 differ in size, most of them have no defect, and few pixels are defective.
 `LSTMDefectDetector` reads the windows of an image along rows and columns. A conditional
-random field (CRF) along both makes neighbouring windows agree, and a decoder draws the outline
-of what they find. The detector chooses its threshold on tiles that it is not trained
-on. All photographs of a tile are on the same side of every split.
+random field (CRF) along both makes neighbouring windows agree, and a decoder draws the
+outline of what they find. The detector chooses its threshold on tiles that it is not
+trained on. All photographs of a tile are on the same side of every split.
 
 It needs ``--data FOLDER`` with ``magnetic_tile/``, and takes several minutes on two
 cores. ``--quick`` uses fewer tiles and epochs, for a look at the pictures.

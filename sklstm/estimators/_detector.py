@@ -26,6 +26,7 @@ from sklstm.estimators._masks import (
 )
 from sklstm.estimators._samples import MaskedImages
 from sklstm.estimators._threshold import (
+    OF_PIXELS,
     THRESHOLDS,
     best_threshold,
     mean_threshold,
@@ -176,10 +177,10 @@ class LSTMDefectDetector(KerasEstimator):
     ----------
     threshold_ : float
         Probability from which a pixel, or a window if there is no decoder, is called
-        defective. It gives `predict` the
-        highest F1 over the pixels held out, at `size`, averaged over resamples of the
-        images. An ensemble chooses it by ``X_val, Y_val``. Without these, each of its
-        members holds images out, and the log-odds of their thresholds are averaged.
+        defective. It gives `predict` the highest F1 over the pixels held out, at
+        `size`, averaged over resamples of the images, but is at least .15 for pixels.
+        An ensemble chooses it by ``X_val, Y_val``. Without these, each of its members
+        holds images out, and the log-odds of their thresholds are averaged.
     model_ : keras.Model
         The trained network. An ensemble has one in each of its `estimators_`.
     estimators_ : list of LSTMDefectDetector
@@ -534,7 +535,8 @@ class LSTMDefectDetector(KerasEstimator):
         truth = y.astype(np.float32) / 255
         if self._has_decoder():
             found = outputs.pixel_probabilities()
-            return best_threshold(list(truth), (found >= t for t in THRESHOLDS))
+            decisions = (found >= t for t in OF_PIXELS)
+            return best_threshold(list(truth), decisions, thresholds=OF_PIXELS)
         index_map, n_pixels = self.sequencer_.index_map_, truth[0].size
         # Where each pixel is in one window, windows are counted instead of pixels.
         apart = np.array_equal(np.sort(index_map, axis=None), np.arange(n_pixels))

@@ -387,6 +387,19 @@ def test_the_threshold_is_the_best_for_what_predict_does(data, stride):
     assert max(tried.values()) > min(tried.values()) + 0.02
 
 
+def test_no_threshold_of_pixels_is_below_a_seventh(data, monkeypatch):
+    X, Y = data[:2]
+    model = make(decoder=True, epochs=1).fit(X, Y)
+    outputs = model._read(X[..., None])
+    low = np.where(Y, 0.05, 0.01).astype("float32")  # .03 would be perfect
+    monkeypatch.setattr(type(outputs), "pixel_probabilities", lambda self: low)
+    y = Y.astype(np.uint8) * 255
+    assert 0.15 < model._best_threshold(X[..., None], y, by_window=False) < 1
+    high = np.where(Y, 0.9, 0.7).astype("float32")
+    monkeypatch.setattr(type(outputs), "pixel_probabilities", lambda self: high)
+    assert 0.7 < model._best_threshold(X[..., None], y, by_window=False) <= 0.9
+
+
 def test_defects_smaller_than_a_window(data):
     loss = WindowLoss((4, 5), PatchSequencer(8, 8).get_index_map((32, 40)))
     masks = np.zeros((3, 32, 40), "uint8")
