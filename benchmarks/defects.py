@@ -13,6 +13,10 @@ weights, trained on the same images at the same size, with the same contrast,
 augmentation and weights of defects; a random forest on statistics of the same windows
 and their surroundings; and the distance to the image's median. The scores count all
 pixels at the size of the photographs. The average precision uses every fifth pixel.
+
+``--few N`` compares the detector with and without ``synthetic_defects`` instead. It
+trains on N photographs with defects, drawn at random for each seed, and on all good
+ones. The other parts of the split stay as they are.
 """
 
 import argparse
@@ -35,6 +39,13 @@ SIZE = 128
 GRID = SIZE // 8
 LEARNING_RATE = 4e-3
 AUGMENTATION = {"flip": "both", "contrast": 0.2}
+# What `--few` compares.
+SYNTHETIC = {
+    "none": None,
+    "paste": {"paste": 0.5},
+    "noise": {"noise": 0.5},
+    "both": {"paste": 0.25, "noise": 0.25},
+}
 
 
 def read(folder):
@@ -66,6 +77,15 @@ def split(classes, groups, seed):
 
     rest, test = part(np.arange(len(groups)), 5)
     return (*part(rest, 5), test)
+
+
+def keep_few(rows, masks, n, seed):
+    """Return the rows without defects, and `n` of those with defects."""
+    defective = np.array([masks[i].any() for i in rows])
+    kept = np.random.default_rng(seed).permutation(rows[defective])[:n]
+    if len(kept) < n or n < 1:
+        raise SystemExit(f"--few {n}: give 1 to {defective.sum()} defective images")
+    return np.sort(np.concatenate([rows[~defective], kept]))
 
 
 class Detector:
@@ -372,6 +392,20 @@ def figures(truth, maps, masks, scores):
     }
 
 
+def time_predict(images, masks):
+    """Print the speed of `predict` for images of 256 x 256, which the docs give."""
+    detector = LSTMDefectDetector(256, epochs=1, random_state=0)
+    large = [cv2.resize(image, (256, 256)) for image in images[:256]]
+    detector.fit(
+        large, [cv2.resize(m.astype(np.uint8), (256, 256)) > 0 for m in masks[:256]]
+    )
+    detector.predict(large)
+    start = time.perf_counter()
+    detector.predict(large)
+    seconds = time.perf_counter() - start
+    print(f"predict, 256 x 256: {len(large) / seconds:.0f} images a second")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default=os.environ.get("SKLSTM_DATA"))
@@ -379,6 +413,7 @@ def main():
     parser.add_argument("--split", choices=["tiles", "random"], default="tiles")
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--models", nargs="*")
+    parser.add_argument("--few", type=int, metavar="N")
     args = parser.parse_args()
     if not args.data:
         parser.error("give --data FOLDER, the folder that holds magnetic_tile")
@@ -397,6 +432,12 @@ def main():
             "intensity": Intensity(),
         }
         parts = split(classes, groups, seed)
+        if args.few is not None:
+            models = {
+                f"detector, {name}": Detector(args.epochs, seed, synthetic_defects=how)
+                for name, how in SYNTHETIC.items()
+            }
+            parts = (keep_few(parts[0], masks, args.few, seed), *parts[1:])
         data = [[a[i] for i in rows] for rows in parts for a in (images, masks)]
         X, Y, X_val, Y_val, X_test, Y_test = data
         for name, model in models.items():
@@ -426,17 +467,8 @@ def main():
             for v in [[row[key] for row in rows]]
         ]
         print(f"{name:20} {'  '.join(cells)}")
-    # The documentation gives the speed for images of 256 x 256.
-    detector = LSTMDefectDetector(256, epochs=1, random_state=0)
-    large = [cv2.resize(image, (256, 256)) for image in images[:256]]
-    detector.fit(
-        large, [cv2.resize(m.astype(np.uint8), (256, 256)) > 0 for m in masks[:256]]
-    )
-    detector.predict(large)
-    start = time.perf_counter()
-    detector.predict(large)
-    seconds = time.perf_counter() - start
-    print(f"predict, 256 x 256: {len(large) / seconds:.0f} images a second")
+    if args.few is None:
+        time_predict(images, masks)
     packages = ("numpy", "scikit-learn", "keras", "tensorflow", "sklstm")
     print(", ".join(f"{name} {version(name)}" for name in packages))
 

@@ -113,6 +113,13 @@ class LSTMDefectDetector(KerasEstimator):
     sampling : "balanced" or None, default=None
         If "balanced", each epoch draws images with and without defects equally often,
         as many as there are in total. If None, each epoch uses each image once.
+    synthetic_defects : float, dict or None, default=None
+        Number of synthetic images with defects that `fit` adds, as a share of the
+        images that it trains on. ``{"paste": 0.5, "noise": 0.5}`` sets the share of
+        each kind, and a number is the share of both together. "paste" cuts a defect
+        out of a training image and blends it into another one [4]_. "noise" draws
+        shapes of Perlin noise, filled with other textures or brightness [5]_. Images
+        that are held out are neither changed nor cut from. It needs masks.
     input_noise : float, default=0.0
         Standard deviation of the Gaussian noise that training adds to the input.
     dropout : float, default=0.2
@@ -220,6 +227,10 @@ class LSTMDefectDetector(KerasEstimator):
     .. [2] T.-Y. Lin et al., "Focal loss for dense object detection", ICCV 2017.
     .. [3] O. Ronneberger, P. Fischer and T. Brox, "U-Net: convolutional networks for
        biomedical image segmentation", MICCAI 2015.
+    .. [4] G. Ghiasi et al., "Simple copy-paste is a strong data augmentation method
+       for instance segmentation", CVPR 2021.
+    .. [5] V. Zavrtanik, M. Kristan and D. Skocaj, "DRAEM: a discriminatively trained
+       reconstruction embedding for surface anomaly detection", ICCV 2021.
 
     Examples
     --------
@@ -261,6 +272,7 @@ class LSTMDefectDetector(KerasEstimator):
         positive_weight: float | str = "balanced",
         focal_gamma: float = 0.0,
         sampling: str | None = None,
+        synthetic_defects: Any = None,
         input_noise: float = 0.0,
         dropout: float = 0.2,
         l2: float = 0.0,
@@ -302,6 +314,7 @@ class LSTMDefectDetector(KerasEstimator):
         self.positive_weight = positive_weight
         self.focal_gamma = focal_gamma
         self.sampling = sampling
+        self.synthetic_defects = synthetic_defects
         self.input_noise = input_noise
         self.dropout = dropout
         self.l2 = l2
@@ -398,8 +411,9 @@ class LSTMDefectDetector(KerasEstimator):
     def _fit(
         self, X: Any, Y: Any, X_val: Any, Y_val: Any, groups: Any, context: Any
     ) -> None:
-        # Here and not above: this loads Keras.
+        # Here and not above: these load Keras and OpenCV.
         from sklstm.estimators._fitting import stacklevel_of_caller
+        from sklstm.estimators._synthetic_defects import check_synthetic_defects
         from sklstm.estimators._window_network import split_for_masks
 
         begin_fit(self, continues=False)
@@ -426,6 +440,11 @@ class LSTMDefectDetector(KerasEstimator):
             raise ValueError(
                 f"augmentation moves pixels ({', '.join(moves)}), and labels of "
                 "windows cannot follow: give masks, or what only changes values."
+            )
+        if check_synthetic_defects(self.synthetic_defects) and by_window:
+            raise ValueError(
+                f"synthetic_defects={self.synthetic_defects!r} makes masks, and Y has "
+                "labels of windows: give masks, or set synthetic_defects=None."
             )
 
         samples = MaskedImages(x, y, by_window, groups)
@@ -461,15 +480,16 @@ class LSTMDefectDetector(KerasEstimator):
         shown: Shown | None = None,
     ) -> None:
         """Train the one network of this estimator, and choose the threshold."""
-        # Here and not above: these load Keras.
+        # Here and not above: these load Keras and OpenCV.
         from sklstm.estimators._fitting import start_network, train_network
+        from sklstm.estimators._synthetic_defects import add_synthetic_defects
         from sklstm.estimators._window_network import split_for_masks, window_params
         from sklstm.networks import WindowLoss
 
         x, y, by_window = samples.x, samples.y, samples.by_window
         defective = samples.codes > 0
         moves, changes = split_for_masks(self.augmentation)
-        seeds = self._seed_sequence().spawn(3)
+        seeds = self._seed_sequence().spawn(4)
         self._shuffle_seed = int(seeds[1].generate_state(1)[0])
         self.history_ = {}
         if given is not None:
@@ -480,6 +500,9 @@ class LSTMDefectDetector(KerasEstimator):
             )
             x_val, y_val = take_rows(x, kept), y[kept]
             x, y, defective = take_rows(x, rows), y[rows], defective[rows]
+        if self.synthetic_defects:
+            x, y = add_synthetic_defects(x, y, self.synthetic_defects, seeds[3])
+            defective = MaskedImages(x, y, by_window, None).codes > 0
         if x_val.dtype != x.dtype:
             x, x_val = x.astype("float32"), x_val.astype("float32")
 

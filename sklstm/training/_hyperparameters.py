@@ -336,6 +336,7 @@ TABLE = (
     ),
     Hyperparameter("focal_gamma", _NOT_NEGATIVE, TRAINING),
     Hyperparameter("sampling", (Choice(("balanced",)), None), TRAINING),
+    Hyperparameter("synthetic_defects", (), TRAINING),
     Hyperparameter("optimizer", (), TRAINING),
     Hyperparameter("lr_schedule", (), TRAINING),
     Hyperparameter(
