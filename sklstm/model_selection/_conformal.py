@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import (
     _safe_indexing,
     assert_all_finite,
@@ -47,10 +48,12 @@ class ConformalClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     Each clone of `estimator` is fitted on the training part of a split, and its scores
     are calibrated on the rest. With several folds, each sample is held out once, and
     the sets combine all clones (CV+ [1]_ [2]_). They hold the true class with a
-    probability of at least ``2 * confidence - 1``, and usually of about `confidence`.
-    With a single split, such as ``StratifiedShuffleSplit(1)``, or with a
-    `sklearn.frozen.FrozenEstimator`, it is at least `confidence`. All this is on
-    average over training sets and new samples, not for each kind of sample.
+    probability of usually about `confidence`. What is proved for random folds of n
+    samples is at least ``2 * confidence - 1 - sqrt(2 / n)``. With a single random
+    split, such as ``ShuffleSplit(1)``, or with ``cv="prefit"``, at least `confidence`
+    is proved. Stratified splits are not quite random; with ``by_class=True`` they are
+    within each class. All this is on average over training sets and new samples, not
+    for each kind of sample.
 
     Parameters
     ----------
@@ -60,13 +63,16 @@ class ConformalClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Part of the sets that hold the true class, between 0 and 1.
     method : {"threshold", "adaptive"}, default="threshold"
         "threshold" takes all classes whose probability is high enough [3]_. Its sets
-        are the smallest on average. A set may be empty: then no class is like the
-        training samples of that class. "adaptive" adds classes from the most probable
-        one on until their sum is high enough, the last one at random [1]_. Its sets
-        differ more in size between easy and difficult samples.
-    cv : int, splitter or iterable, default=5
+        are the smallest on average. A set may be empty: then no class is probable
+        enough. This is common if `confidence` is below the accuracy. "adaptive" adds
+        classes from the most probable one on until their sum is high enough, the last
+        one at random [1]_. Its sets differ more in size between easy and difficult
+        samples.
+    cv : int, splitter, iterable or "prefit", default=5
         Folds that are held out. An int makes stratified, shuffled folds, which keep
-        `groups` together. No sample may be held out twice.
+        `groups` together. No sample may be held out twice. With "prefit", `estimator`
+        is fitted already, and all samples calibrate it: they must be others than those
+        of its training.
     by_class : bool, default=False
         If True, calibrate each class by its own samples. The sets then hold the true
         class as often for rare classes as for others, and are larger.
@@ -190,7 +196,27 @@ class ConformalClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if len(classes) < 2:
             raise ValueError(f"y holds one class only, {classes.tolist()}: give two.")
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        splits = make_splits(X, y, groups, self.cv, None if _own(self.cv) else 1, seed)
+        estimator = self.estimator
+        if isinstance(self.cv, str):
+            if self.cv != "prefit":
+                raise ValueError(
+                    f"cv={self.cv!r} must be a number of folds, a splitter, pairs of "
+                    "training and test rows, or 'prefit'."
+                )
+            check_is_fitted(estimator)
+            unknown = np.setdiff1d(classes, estimator.classes_)
+            if len(unknown):
+                raise ValueError(
+                    f"y holds {unknown.tolist()}, which the fitted estimator does not "
+                    "know: give samples of its classes."
+                )
+            classes = estimator.classes_
+            codes = np.searchsorted(classes, y)
+            estimator = FrozenEstimator(estimator)
+            splits = [(np.arange(0), np.arange(len(y)))]
+        else:
+            repeats = None if _own(self.cv) else 1
+            splits = make_splits(X, y, groups, self.cv, repeats, seed)
         held_out = np.concatenate([test for _, test in splits])
         if len(np.unique(held_out)) < len(held_out):
             raise ValueError(
@@ -201,7 +227,7 @@ class ConformalClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         draws = [rng.uniform(size=len(test)) for _, test in splits]
         results = Parallel(n_jobs=self.n_jobs)(
             delayed(_fit_and_score)(
-                clone(self.estimator), X, y, groups, split, classes, self.method, u
+                clone(estimator), X, y, groups, split, classes, self.method, u
             )
             for split, u in zip(splits, draws, strict=True)
         )

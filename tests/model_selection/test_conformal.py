@@ -1,11 +1,13 @@
 """ConformalClassifier: coverage, classes, groups, images, and what it refuses."""
 
+import math
 import warnings
 
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
@@ -96,6 +98,19 @@ def test_the_rank_is_exact():
         error = np.std(hits) / np.sqrt(len(hits))
         assert np.mean(hits) == pytest.approx(covered, abs=4 * error)
         assert error < 0.015
+
+
+def test_the_rank_is_not_rounded_in_binary():
+    # As floats, 0.55 * 100 is a little more than 55, which would be rank 56.
+    assert math.ceil(0.55 * 100) == 56
+    X = np.column_stack([1 - np.arange(99) / 100, np.arange(99) / 100])
+    model = ConformalClassifier(
+        Told(), confidence=0.55, cv=[(np.arange(99), np.arange(99))]
+    )
+    model.fit(X, np.r_[np.zeros(98, int), 1])
+    model.scores_ = [np.arange(99) / 100]  # the 55th is .54, the 56th .55
+    sets = model.predict_set([[0.455, 0.545], [0.465, 0.535]])
+    np.testing.assert_array_equal(sets[:, 0], [False, True])
 
 
 def test_sets_by_hand():
@@ -199,6 +214,25 @@ def test_one_fitted_model_is_calibrated_as_it_is():
     np.testing.assert_array_equal(model.predict_set(X), expected)
 
 
+def test_a_fitted_model_with_cv_prefit():
+    rng = np.random.default_rng(0)
+    X, y = blobs(300, rng)
+    fitted = GaussianNB().fit(X[:100], y[:100])
+    two = y[100:] < 2  # the third class has no sample to calibrate with
+    model = ConformalClassifier(fitted, cv="prefit").fit(X[100:][two], y[100:][two])
+    np.testing.assert_array_equal(model.classes_, [0, 1, 2])
+    n = two.sum()
+    scores = 1 - fitted.predict_proba(X[100:][two])[np.arange(n), y[100:][two]]
+    limit = np.sort(scores)[-(-9 * (n + 1) // 10) - 1]
+    np.testing.assert_array_equal(
+        model.predict_set(X), 1 - fitted.predict_proba(X) <= limit
+    )
+    with pytest.raises(NotFittedError):
+        ConformalClassifier(GaussianNB(), cv="prefit").fit(X, y)
+    with pytest.raises(ValueError, match=r"y holds \[3\], which the fitted estimator"):
+        ConformalClassifier(fitted, cv="prefit").fit(X, np.where(y == 2, 3, y))
+
+
 def test_images_and_a_network():
     digits = load_digits(n_class=3)
     images, names = digits.images, np.array(["no", "one", "two"])[digits.target]
@@ -241,8 +275,9 @@ def test_its_accuracy_can_be_cross_validated():
         ({"method": "aps"}, "method='aps' must be 'threshold' or 'adaptive'"),
         ({"cv": RepeatedStratifiedKFold()}, "holds a sample out in several splits"),
         ({"cv": 0.5}, "cv=0.5 must be a number of folds, a splitter"),
+        ({"cv": "fitted"}, "cv='fitted' must be .* or 'prefit'"),
     ],
-    ids=["percent", "bool", "method", "repeated", "number"],
+    ids=["percent", "bool", "method", "repeated", "number", "word"],
 )
 def test_parameters(params, message):
     X, y = blobs(60, np.random.default_rng(0))
