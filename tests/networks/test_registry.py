@@ -47,8 +47,9 @@ def test_defaults_are_those_of_the_estimator(name):
     estimator = LSTMDefectDetector if of_windows else LSTMImageClassifier
     own = inspect.signature(estimator).parameters
     for parameter in inspect.signature(network.build).parameters.values():
-        # The detector's `stem` is a bool, the network's is the geometry of windows.
-        if parameter.name not in own or parameter.name == "stem":
+        # The detector's `stem` is a bool, the network's is the geometry of windows. The
+        # detector's `decoder` may be None.
+        if parameter.name not in own or parameter.name in ("stem", "decoder"):
             continue
         default = own[parameter.name].default
         chosen = ("input_noise", "pooling", "scan", "stem_kernels")
