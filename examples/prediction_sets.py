@@ -61,7 +61,9 @@ several, empty = np.flatnonzero(size > 1)[:8], np.flatnonzero(size == 0)[:4]
 one = np.flatnonzero(size == 1)[: 16 - len(several) - len(empty)]
 shown = np.concatenate([one, several, empty])
 figure, axes = plt.subplots(2, 8, figsize=(9.5, 3.2), layout="constrained")
-for ax, i in zip(axes.flat, shown, strict=True):
+for ax in axes.flat[len(shown) :]:  # few sets of one kind after few epochs
+    ax.set_axis_off()
+for ax, i in zip(axes.flat, shown, strict=False):
     ax.imshow(X_test[i], cmap="gray_r")
     named = " ".join(str(label) for label in model.classes_[sets[i]])
     ax.set_title(named or "none", fontsize=9)
